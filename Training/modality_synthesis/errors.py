@@ -1,0 +1,51 @@
+"""Errors a user can meet. Each carries the worker protocol's code and the process exit code.
+
+Messages say what is wrong, why, and what to do, in one or two lines, with the file's name; they are shown
+to users as they are, so they hold no patient data beyond the path the user gave.
+"""
+
+from __future__ import annotations
+
+
+class ModalitySynthesisError(Exception):
+    """Base of every error that is reported to the user without a traceback."""
+
+    code = "INTERNAL"
+    exit_code = 1
+
+
+class BadInputError(ModalitySynthesisError):
+    """A file, table or value given by the user cannot be used."""
+
+    code = "BAD_INPUT"
+
+
+class UsageError(BadInputError):
+    """The command or call itself is wrong (an unknown option value, for example)."""
+
+    exit_code = 2
+
+
+class ModelMissingError(ModalitySynthesisError):
+    """No installed model package answers the request."""
+
+    code = "MODEL_MISSING"
+
+
+class HashMismatchError(ModalitySynthesisError):
+    """A file's SHA-256 is not the one its model package declares."""
+
+    code = "HASH_MISMATCH"
+
+
+class OutOfMemoryError(ModalitySynthesisError):
+    """Neither the device asked for nor its fallbacks have enough memory."""
+
+    code = "OUT_OF_MEMORY"
+
+
+class CancelledError(ModalitySynthesisError):
+    """The user stopped the command."""
+
+    code = "CANCELLED"
+    exit_code = 130

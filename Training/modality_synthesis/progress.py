@@ -1,0 +1,81 @@
+"""How long-running work tells its caller where it is.
+
+Library functions take a `Reporter` and know nothing of terminals or JSON; `modality_synthesis.cli` provides the
+reporters that print. A reporter handed to a sub-task covers a part of its parent's range (`Reporter.part`), so
+every function can count from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class Reporter:
+    """Receives status, progress and warnings. This base class keeps warnings and shows nothing.
+
+    Subclasses override `emit_status`, `emit_progress` and `emit_warning`.
+    """
+
+    warnings: list[str] = field(default_factory=list)
+
+    def status(self, message: str) -> None:
+        """Say something worth reading once (which model, which device)."""
+        self.emit_status(message)
+
+    def progress(self, fraction: float, stage: str) -> None:
+        """Report that `fraction` (0..1) of the work is done and `stage` is under way."""
+        self.emit_progress(min(max(fraction, 0.0), 1.0), stage)
+
+    def warning(self, message: str) -> None:
+        """Report something the user must know although the work goes on."""
+        self.warnings.append(message)
+        self.emit_warning(message)
+
+    def part(self, start: float, end: float) -> Reporter:
+        """A reporter whose 0..1 is this one's `start`..`end`."""
+        return _PartReporter(parent=self, start=start, end=end, warnings=self.warnings)
+
+    def track(self, items: Sequence[Item], stage: str) -> Iterator[Item]:
+        """Iterate over `items`, reporting progress before each."""
+        for index, item in enumerate(items):
+            self.progress(index / max(len(items), 1), stage)
+            yield item
+        self.progress(1.0, stage)
+
+    def emit_status(self, message: str) -> None:
+        """Show a status message."""
+
+    def emit_progress(self, fraction: float, stage: str) -> None:
+        """Show progress."""
+
+    def emit_warning(self, message: str) -> None:
+        """Show a warning."""
+
+
+@dataclass
+class _PartReporter(Reporter):
+    parent: Reporter = field(default_factory=Reporter)
+    start: float = 0.0
+    end: float = 1.0
+
+    def emit_status(self, message: str) -> None:
+        self.parent.emit_status(message)
+
+    def emit_progress(self, fraction: float, stage: str) -> None:
+        self.parent.progress(self.start + fraction * (self.end - self.start), stage)
+
+    def emit_warning(self, message: str) -> None:
+        self.parent.emit_warning(message)
+
+
+def parts(reporter: Reporter, weights: Iterable[float]) -> list[Reporter]:
+    """Split a reporter into consecutive parts whose lengths are proportional to `weights`."""
+    values = list(weights)
+    total = sum(values)
+    edges = [sum(values[:index]) / total for index in range(len(values) + 1)]
+    return [reporter.part(start, end) for start, end in zip(edges[:-1], edges[1:], strict=True)]
