@@ -1,0 +1,20 @@
+"""Evaluation: metrics, baselines, and pictures."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modality_synthesis.evaluation.cohort import Evaluation, evaluate
+    from modality_synthesis.evaluation.preview import save_preview
+
+_LAZY = {"Evaluation": "cohort", "evaluate": "cohort", "save_preview": "preview"}
+
+__all__ = ["Evaluation", "evaluate", "save_preview"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,0 +1,7 @@
+"""Generators: one file per published system, and a registry by name. Nothing here touches files."""
+
+from __future__ import annotations
+
+from modality_synthesis.generators.registry import build_generator, generator_names
+
+__all__ = ["build_generator", "generator_names"]

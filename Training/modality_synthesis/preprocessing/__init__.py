@@ -1,6 +1,12 @@
-"""Preprocessing: steps with their parameters as data, and their inverses."""
+"""Preprocessing: steps with their parameters as data, and their inverses.
+
+`parameters` is light (model cards need it); what computes is imported where it is used.
+"""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from modality_synthesis.preprocessing.parameters import (
     BiasField,
@@ -13,13 +19,37 @@ from modality_synthesis.preprocessing.parameters import (
     TargetMapping,
 )
 
+if TYPE_CHECKING:
+    from modality_synthesis.preprocessing.chain import prepare
+    from modality_synthesis.preprocessing.state import Prepared
+    from modality_synthesis.preprocessing.target import prepare_target, restore_target, target_region
+
+_LAZY = {
+    "Prepared": "state",
+    "prepare": "chain",
+    "prepare_target": "target",
+    "restore_target": "target",
+    "target_region": "target",
+}
+
 __all__ = [
     "BiasField",
     "BrainMask",
     "ChainParameters",
     "Normalize",
+    "Prepared",
     "Register",
     "Reorient",
     "Resample",
     "TargetMapping",
+    "prepare",
+    "prepare_target",
+    "restore_target",
+    "target_region",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -55,7 +55,7 @@ class Resample(StepParameters):
     step: Literal["resample"] = "resample"
     size: IntTriple = Field((96, 112, 96), description="Voxels along x, y, z.")
     spacing: Triple = Field((2.0, 2.0, 2.0), description="Voxel size, mm.")
-    center: Triple = Field((0.0, 18.0, 10.0), description="World position (template LPS, mm) of the grid's center.")
+    center: Triple = Field((0.0, 18.0, 6.0), description="World position (template LPS, mm) of the grid's center.")
 
 
 class Normalize(StepParameters):

@@ -1,0 +1,87 @@
+"""What a model must beat: predictors that learn almost nothing.
+
+All three live on the model's grid, in template space, and are fitted on the training subjects alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+Sample = dict[str, np.ndarray]
+TISSUE_SIGMA_VOXELS = 1.3  # blurs the tissue maps to about the PET's 6 mm resolution on a 2 mm grid
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """The fitted baselines.
+
+    Attributes:
+        mean: voxelwise mean target.
+        slope: voxelwise regression slope on the source's intensity.
+        intercept: its intercept.
+        tissue_weights: target = mean * (w0 + w1 * gray + w2 * white + w3 * fluid), least squares over all voxels.
+    """
+
+    mean: np.ndarray
+    slope: np.ndarray
+    intercept: np.ndarray
+    tissue_weights: np.ndarray
+
+    def predict(self, sample: Sample) -> dict[str, np.ndarray]:
+        """Each baseline's volume for one subject, target units, by name."""
+        source, region = sample["source"], sample["region"] > 0
+        linear = self.intercept + self.slope * source
+        modulated = self.mean * np.tensordot(self.tissue_weights, _tissue_terms(sample), axes=1)
+        volumes = {"mean PET": self.mean, "voxelwise linear on T1w": linear, "mean PET x tissue": modulated}
+        return {name: np.where(region, volume, 0.0).astype(np.float32) for name, volume in volumes.items()}
+
+
+def fit_baselines(samples: Iterable[Sample]) -> Baselines:
+    """Fit on training subjects, one pass, constant memory.
+
+    Args:
+        samples: arrays `source`, `target` (target units), `region`, `brain`, each (depth, height, width).
+    """
+    count = 0
+    sums: dict[str, np.ndarray] = {}
+    normal, moment = np.zeros((4, 4)), np.zeros(4)
+    kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for sample in samples:
+        source, target = sample["source"].astype(np.float64), sample["target"].astype(np.float64)
+        products = {"s": source, "t": target, "ss": source * source, "st": source * target}
+        for name, value in products.items():
+            sums[name] = sums.get(name, 0.0) + value
+        count += 1
+        inside = sample["brain"] > 0
+        # The tissue weights need the final mean: keep a thin sample of voxels per subject for a second look.
+        picked = np.flatnonzero(inside)[::37]
+        kept.append((picked, _tissue_terms(sample).reshape(4, -1)[:, picked], target.ravel()[picked]))
+    if count == 0:
+        raise ValueError("no training samples")
+    mean_source, mean = sums["s"] / count, sums["t"] / count
+    variance = sums["ss"] / count - mean_source**2
+    covariance = sums["st"] / count - mean_source * mean
+    # A little ridge keeps voxels with constant source (outside the brain) from blowing up.
+    slope = covariance / (variance + 1e-3)
+    for picked, terms, target in kept:
+        design = terms * mean.ravel()[picked]
+        normal += design @ design.T
+        moment += design @ target
+    weights = np.linalg.solve(normal + 1e-6 * np.eye(4), moment)
+    return Baselines(mean=mean, slope=slope, intercept=mean - slope * mean_source, tissue_weights=weights)
+
+
+def _tissue_terms(sample: Sample) -> np.ndarray:
+    """1 and the blurred gray, white and fluid maps of a tissue-normalized T1w, shape (4, depth, height, width)."""
+    from scipy.ndimage import gaussian_filter
+
+    source, brain = sample["source"], sample["brain"] > 0
+    # Gray matter peaks at 0.5, white at 1, fluid near 0: linear memberships between the peaks.
+    gray = np.clip(1 - np.abs(source - 0.5) / 0.5, 0, 1)
+    white = np.clip((source - 0.5) / 0.5, 0, 1)
+    fluid = np.clip((0.5 - source) / 0.5, 0, 1)
+    maps = [gaussian_filter((tissue * brain).astype(np.float32), TISSUE_SIGMA_VOXELS) for tissue in (gray, white, fluid)]
+    return np.stack([np.ones_like(maps[0]), *maps])

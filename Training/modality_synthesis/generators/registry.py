@@ -1,0 +1,45 @@
+"""Generators by name. Model packages and recipes name a generator; nothing is ever imported by a name they give."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from modality_synthesis.errors import BadInputError
+
+if TYPE_CHECKING:
+    from modality_synthesis.generators.base import Generator
+
+_GENERATORS: dict[str, tuple[str, str]] = {
+    "residual-unet": ("residual_unet", "ResidualUNet"),
+}
+
+
+def generator_names() -> list[str]:
+    """The names a recipe or a model package may use."""
+    return sorted(_GENERATORS)
+
+
+def build_generator(name: str, parameters: dict[str, Any] | None = None) -> Generator:
+    """Make a generator.
+
+    Args:
+        name: one of `generator_names()`.
+        parameters: keyword arguments of its constructor.
+
+    Raises:
+        BadInputError: unknown name, or parameters it does not take.
+    """
+    if name not in _GENERATORS:
+        raise BadInputError(f"Unknown generator {name!r}. Known: {', '.join(generator_names())}.")
+    module, attribute = _GENERATORS[name]
+    cls = getattr(importlib.import_module(f"modality_synthesis.generators.{module}"), attribute)
+    known = inspect.signature(cls).parameters
+    unknown = [key for key in parameters or {} if key not in known]
+    if unknown:
+        raise BadInputError(f"Generator {name!r} has no parameter {unknown[0]!r}. Known: {', '.join(known)}.")
+    try:
+        return cls(**(parameters or {}))
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"Generator {name!r} cannot be built: {error}") from error

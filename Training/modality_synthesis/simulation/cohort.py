@@ -1,0 +1,119 @@
+"""A simulated paired cohort: a BIDS-like folder and `cohort.tsv`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from modality_synthesis._version import __version__
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.parallel import parallel_map
+from modality_synthesis.progress import Reporter
+from modality_synthesis.simulation.clinical import draw_person
+from modality_synthesis.simulation.labels import HEADS_BY_SPLIT
+from modality_synthesis.simulation.subject import MODALITIES, SCANNERS, Plan, simulate_subject
+from modality_synthesis.volumes import atomic_output, write_json
+
+
+def simulate_cohort(
+    count: int,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    modalities: Sequence[str] = MODALITIES,
+    jobs: int | None = None,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Simulate paired subjects from the shipped head label maps.
+
+    About 75 % of the subjects come from training heads, 10 % from validation heads and 15 % from test heads; a head
+    belongs to one split only. Same arguments, same files, whatever `jobs` is.
+
+    Args:
+        count: number of subjects, at least 3.
+        folder: output folder; made when missing.
+        seed: cohort seed.
+        modalities: which of T1w, T2w, CT, FDG-PET, TAU-PET to write.
+        jobs: worker processes; default one per core.
+        reporter: receives progress.
+
+    Returns:
+        The path of `cohort.tsv`.
+
+    Raises:
+        BadInputError: an argument is out of range.
+    """
+    reporter = reporter or Reporter()
+    unknown = [name for name in modalities if name not in MODALITIES]
+    if unknown:
+        raise BadInputError(f"Unknown modality {unknown[0]!r}. Choose from {', '.join(MODALITIES)}.")
+    if count < 3:
+        raise BadInputError("A cohort needs at least 3 subjects, one for each of train, validation and test.")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    plans = plan_cohort(count, seed, tuple(modalities))
+    files = parallel_map(
+        partial(simulate_subject, folder=folder), plans, jobs=jobs, reporter=reporter, stage="Simulating subjects"
+    )
+    rows = [_row(plan, written) for plan, written in zip(plans, files, strict=True)]
+    write_json(
+        {
+            "Name": "Simulated cohort",
+            "BIDSVersion": "1.9.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "modality-synthesis simulate", "Version": __version__}],
+            "Simulated": True,
+            "Seed": seed,
+        },
+        folder / "dataset_description.json",
+    )
+    return _write_table(rows, folder / "cohort.tsv")
+
+
+def plan_cohort(count: int, seed: int, modalities: tuple[str, ...]) -> list[Plan]:
+    """Decide head, split, person and scanner of every subject."""
+    plans = []
+    for index, split in enumerate(_splits(count)):
+        rng = np.random.default_rng([seed, index])
+        heads = HEADS_BY_SPLIT[split]
+        plans.append(
+            Plan(
+                subject=f"sub-{index + 1:04d}",
+                split=split,
+                head=heads[int(rng.integers(len(heads)))],
+                seed=(seed, index),
+                person=draw_person(rng),
+                scanner=SCANNERS[int(rng.integers(len(SCANNERS)))],
+                modalities=modalities,
+            )
+        )
+    return plans
+
+
+def _splits(count: int) -> list[str]:
+    validation = max(round(0.10 * count), 1)
+    test = max(round(0.15 * count), 1)
+    return ["train"] * (count - validation - test) + ["validation"] * validation + ["test"] * test
+
+
+def _row(plan: Plan, files: dict[str, str]) -> dict[str, object]:
+    return {
+        "subject": plan.subject,
+        "split": plan.split,
+        "head": plan.head,
+        **files,
+        **plan.person.variables(),
+        "manufacturer": plan.scanner.manufacturer,
+    }
+
+
+def _write_table(rows: list[dict[str, object]], path: Path) -> Path:
+    with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path

@@ -1,0 +1,66 @@
+"""Is this volume what the model was made for? Refuse what is certainly wrong, warn of what is unusual."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.preprocessing.registration import mni152
+from modality_synthesis.preprocessing.state import Prepared
+from modality_synthesis.progress import Reporter
+
+# Correlation, inside the brain, with the T1w template after registration. Real T1w heads give 0.6 and more, other
+# contrasts are near zero or negative (measured on the heads of Testing/benchmarks/brain_mask.py).
+T1W_REFUSE_BELOW = 0.0
+T1W_WARN_BELOW = 0.35
+
+
+def check_before(image: sitk.Image, source: str, name: str, reporter: Reporter) -> None:
+    """Checks on the raw volume, before anything is computed.
+
+    Raises:
+        BadInputError: the values are certainly not of the source modality.
+    """
+    values = sitk.GetArrayViewFromImage(image)[::3, ::3, ::3]
+    lowest = float(values.min())
+    looks_like_ct = lowest <= -900 and float((values < -800).mean()) > 0.05
+    if source in ("T1w", "T2w") and looks_like_ct:
+        raise BadInputError(
+            f"{name}: this is a CT (values from {lowest:.0f} HU), but the model needs a {source} MRI. "
+            "Choose a model that starts from CT."
+        )
+    if source == "CT" and lowest > -500:
+        raise BadInputError(
+            f"{name}: the lowest value is {lowest:.0f}, but air in a CT is about -1000 HU. Give the CT in Hounsfield "
+            "units, neither windowed nor rescaled."
+        )
+    thickest = max(image.GetSpacing())
+    if thickest > 3.5:
+        reporter.warning(f"{name}: slices {thickest:.1f} mm apart; the result can be no finer than its source.")
+
+
+def check_contrast(prepared: Prepared, source: str, reporter: Reporter) -> None:
+    """Compare a prepared T1w volume with the template it was registered to.
+
+    Raises:
+        BadInputError: gray and white matter are reversed: not a T1w MRI.
+    """
+    if source != "T1w" or "registration_dice" not in prepared.quality:
+        return
+    template = sitk.Resample(mni152().brain, prepared.image, sitk.Transform(), sitk.sitkLinear, 0.0)
+    inside = sitk.GetArrayViewFromImage(prepared.require_mask()) > 0
+    reference = sitk.GetArrayViewFromImage(template)[inside]
+    both = reference > 0
+    correlation = float(np.corrcoef(sitk.GetArrayViewFromImage(prepared.image)[inside][both], reference[both])[0, 1])
+    prepared.quality["template_correlation"] = round(correlation, 4)
+    if correlation < T1W_REFUSE_BELOW:
+        raise BadInputError(
+            f"{prepared.name}: gray and white matter are not as bright as in a T1w MRI (correlation with the template "
+            f"{correlation:.2f}). Is it a T2w, FLAIR or other volume? The model needs a T1w MRI."
+        )
+    if correlation < T1W_WARN_BELOW:
+        reporter.warning(
+            f"{prepared.name}: the contrast is unusual for a T1w MRI (correlation with the template "
+            f"{correlation:.2f}). Look at the result before using it."
+        )

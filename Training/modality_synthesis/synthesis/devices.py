@@ -1,0 +1,42 @@
+"""Where a generator runs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from modality_synthesis.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`. `auto` prefers CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: no such device on this machine.
+    """
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", wanted):
+        raise UsageError(f"Unknown device {wanted!r}. Use auto, cpu, cuda, cuda:0 or mps.")
+    device = torch.device(wanted)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"The device {wanted} is not there: {torch.cuda.device_count()} CUDA device(s) found.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("The device mps is not there. Use auto or cpu.")
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """A device's name for people."""
+    import torch
+
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return "CPU" if device.type == "cpu" else str(device)

@@ -1,0 +1,108 @@
+"""Run a generator over a prepared volume, as the model package says it must be run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from modality_synthesis.errors import OutOfMemoryError
+from modality_synthesis.generators.base import Batch, Generator
+from modality_synthesis.models.card import Inference
+from modality_synthesis.progress import Reporter
+
+
+def run_generator(
+    generator: Generator, batch: Batch, inference: Inference, device: torch.device, reporter: Reporter | None = None
+) -> Tensor:
+    """Synthesize one prepared volume.
+
+    The window (or the whole volume) belongs to the model: running a generator another way changes what it computes,
+    so memory is never saved by changing it. When the device is full, first fewer windows are computed at a time, then
+    the CPU takes over; the reporter says so.
+
+    Args:
+        generator: in evaluation mode.
+        batch: source (1, channel, depth, height, width).
+        inference: the package's mode and window.
+        device: where to run first.
+        reporter: receives progress and warnings.
+
+    Returns:
+        (1, channel, depth, height, width), float32, on the CPU.
+
+    Raises:
+        OutOfMemoryError: not even the CPU has room.
+    """
+    reporter = reporter or Reporter()
+    attempts = [(device, inference.batch_size)]
+    if inference.mode == "sliding-window" and inference.batch_size > 1:
+        attempts.append((device, 1))
+    if device.type != "cpu":
+        attempts.append((torch.device("cpu"), inference.batch_size))
+    for number, (where, windows) in enumerate(attempts):
+        try:
+            return _run_on(generator, batch, inference, where, windows, reporter)
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if where.type == "cuda":
+                torch.cuda.empty_cache()
+            if number + 1 < len(attempts):
+                following = attempts[number + 1]
+                how = "one window at a time" if following[0] == where else f"on the {following[0].type.upper()}"
+                reporter.warning(f"Not enough memory on {where}; trying again {how}. The result is the same, only later.")
+    raise OutOfMemoryError(
+        "Not enough memory for this model, on the CPU either. Close other programs, or use a smaller model."
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # The CPU allocator and MPS raise plain RuntimeErrors.
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+@torch.inference_mode()
+def _run_on(
+    generator: Generator, batch: Batch, inference: Inference, device: torch.device, windows: int, reporter: Reporter
+) -> Tensor:
+    generator = generator.to(device).eval()
+    moved = replace(
+        batch,
+        source=batch.source.to(device),
+        clinical=None if batch.clinical is None else batch.clinical.to(device),
+    )
+    torch.manual_seed(batch.seed)
+
+    def advance(fraction: float) -> None:
+        reporter.progress(fraction, "Synthesizing")
+
+    advance(0.0)
+    if inference.mode == "whole":
+        output = generator.synthesize(moved, advance)
+    else:
+        output = _sliding_window(generator, moved, inference, windows, advance)
+    advance(1.0)
+    return output.float().cpu()
+
+
+def _sliding_window(
+    generator: Generator, batch: Batch, inference: Inference, windows: int, advance: Callable[[float], None]
+) -> Tensor:
+    from monai.inferers import SlidingWindowInferer
+
+    assert inference.window is not None
+    inferer = SlidingWindowInferer(
+        roi_size=inference.window, sw_batch_size=windows, overlap=inference.overlap, mode=inference.blend
+    )
+
+    def predict(window: Tensor) -> Tensor:
+        clinical = None if batch.clinical is None else batch.clinical.expand(window.shape[0], -1)
+        return generator.synthesize(Batch(source=window, clinical=clinical, seed=batch.seed))
+
+    return inferer(batch.source, predict)
