@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.preprocessing.registration import mni152
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.resources import resource
 
@@ -46,6 +47,28 @@ def brain_mask(image: sitk.Image, network: str = "brain-mask", name: str = "The 
     return mask
 
 
+def hold_to_template(mask: sitk.Image, inside_mm: float, outside_mm: float) -> sitk.Image:
+    """Correct gross errors of a mask in template space with the template's own brain mask.
+
+    Args:
+        mask: uint8, on a grid in template space.
+        inside_mm: voxels deeper than this in the template's brain become brain.
+        outside_mm: voxels farther than this from the template's brain become background.
+    """
+    depth = sitk.Resample(_template_depth(), mask, sitk.Transform(), sitk.sitkLinear, -1000.0)
+    inside, outside = (sitk.Cast(part, sitk.sitkUInt8) for part in (depth > inside_mm, depth > -outside_mm))
+    return sitk.BinaryFillhole(sitk.And(sitk.Or(mask, inside), outside))
+
+
+@lru_cache(maxsize=1)
+def _template_depth() -> sitk.Image:
+    """How deep each point lies in the template's brain, mm (negative outside)."""
+    return sitk.SignedMaurerDistanceMap(
+        sitk.ConstantPad(mni152().mask, [20] * 3, [20] * 3), insideIsPositive=True, squaredDistance=False,
+        useImageSpacing=True,
+    )  # fmt: skip
+
+
 def mask_volume_ml(mask: sitk.Image) -> float:
     """The volume of a binary mask, ml."""
     return float(sitk.GetArrayViewFromImage(mask).sum()) * float(np.prod(mask.GetSpacing())) / 1000.0
@@ -54,28 +77,24 @@ def mask_volume_ml(mask: sitk.Image) -> float:
 def _probability(image: sitk.Image, network: str) -> sitk.Image:
     import torch
 
-    from modality_synthesis.preprocessing.brain_network import DIVISOR, SPACING_MM, scale_intensities
+    from modality_synthesis.preprocessing.brain_network import DIVISOR, FIELD, SPACING_MM, scale_intensities
 
     coarse = resample_isotropic(image, SPACING_MM)
     volume = torch.from_numpy(sitk.GetArrayFromImage(coarse))
-    padding = [amount for size in reversed(volume.shape) for amount in _padding(size, DIVISOR)]
+    wanted = [max(-(-size // DIVISOR) * DIVISOR, field) for size, field in zip(volume.shape, FIELD, strict=True)]
+    before = [(want - size) // 2 for want, size in zip(wanted, volume.shape, strict=True)]
+    padding = [
+        amount
+        for want, size, low in reversed(list(zip(wanted, volume.shape, before, strict=True)))
+        for amount in (low, want - size - low)
+    ]
     padded = torch.nn.functional.pad(scale_intensities(volume), padding)
     with torch.inference_mode():
         logits = _load(network)(padded[None, None])[0, 0]
-    inside = logits[tuple(slice(low, low + n) for (low, _), n in zip(_pairs(padding), volume.shape, strict=True))]
+    inside = logits[tuple(slice(low, low + size) for low, size in zip(before, volume.shape, strict=True))]
     result = sitk.GetImageFromArray(inside.sigmoid().numpy())
     result.CopyInformation(coarse)
     return result
-
-
-def _padding(size: int, divisor: int) -> tuple[int, int]:
-    missing = -size % divisor
-    return missing // 2, missing - missing // 2
-
-
-def _pairs(padding: list[int]) -> list[tuple[int, int]]:
-    """torch's flat padding (last axis first) as (before, after) per axis, first axis first."""
-    return [(padding[index], padding[index + 1]) for index in range(len(padding) - 2, -1, -2)]
 
 
 @lru_cache(maxsize=2)

@@ -14,6 +14,9 @@ from torch.nn import functional
 SPACING_MM = 2.5
 CHANNELS = (16, 32, 64, 96)
 DIVISOR = 2 ** len(CHANNELS)
+# z, y, x: 240 x 240 x 200 mm. Training saw this field of view, and the normalization layers count its background in,
+# so smaller volumes are padded up to it.
+FIELD = (96, 96, 80)
 
 
 class BrainNetwork(nn.Module):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import SimpleITK as sitk
 
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.preprocessing.parameters import Normalize
+from modality_synthesis.resources import resource
 
-_BINS = 256
+_GRAY, _WHITE = 1, 2
 
 
 def normalize(image: sitk.Image, mask: sitk.Image, parameters: Normalize) -> sitk.Image:
@@ -18,8 +22,11 @@ def normalize(image: sitk.Image, mask: sitk.Image, parameters: Normalize) -> sit
     """
     inside = sitk.GetArrayViewFromImage(mask) > 0
     voxels = sitk.GetArrayFromImage(image).astype(np.float32)
-    low, high = _anchors(voxels[inside], parameters.method)
+    low, high = _anchors(image, mask, parameters.method)
     at_low, at_high = (0.5, 1.0) if parameters.method == "tissue" else (0.0, 1.0)
+    if high <= low:
+        # Reversed contrast (T2w, FLAIR): scale by the distance all the same; the contrast check reports it.
+        low, high = high, low
     scaled = at_low + (voxels - low) * ((at_high - at_low) / max(high - low, 1e-6))
     scaled = np.where(inside, np.clip(scaled, *parameters.clip), 0.0).astype(np.float32)
     result = sitk.GetImageFromArray(scaled)
@@ -27,39 +34,44 @@ def normalize(image: sitk.Image, mask: sitk.Image, parameters: Normalize) -> sit
     return result
 
 
-def _anchors(values: np.ndarray, method: str) -> tuple[float, float]:
+def _anchors(image: sitk.Image, mask: sitk.Image, method: str) -> tuple[float, float]:
     if method == "z-score":
+        values = sitk.GetArrayViewFromImage(image)[sitk.GetArrayViewFromImage(mask) > 0]
         return float(values.mean()), float(values.mean() + values.std())
-    return tissue_peaks(values)[1:]
+    return tissue_levels(image, mask)
 
 
-def tissue_peaks(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean signal of cerebrospinal fluid, gray and white matter of a T1w brain, in rising order.
+def tissue_levels(image: sitk.Image, mask: sitk.Image) -> tuple[float, float]:
+    """Typical gray and white matter signal: medians over the atlas' regions.
 
-    A mixture of three Gaussians is fitted to the histogram by expectation maximization.
+    An affine leaves the atlas' cortex partly in white matter and in fluid, so the gray level is no tissue mean; it is
+    the same robust figure for every head and contrast, which a mixture fitted to the histogram is not.
 
     Args:
-        values: voxels inside the brain mask.
+        image: in template space.
+        mask: uint8 brain mask on the same grid.
+
+    Returns:
+        gray, white.
     """
-    low, high = np.percentile(values, [0.5, 99.5])
-    if high <= low:
-        return float(low) - 1.0, float(low), float(low) + 1.0
-    counts, edges = np.histogram(values, bins=_BINS, range=(low, high))
-    centers = (edges[:-1] + edges[1:]) / 2
-    means = np.percentile(values, [8, 40, 80])
-    spreads = np.full(3, (high - low) / 8)
-    weights = np.array([0.15, 0.45, 0.40])
-    for _ in range(200):
-        density = weights * np.exp(-0.5 * ((centers[:, None] - means) / spreads) ** 2) / spreads
-        share = density / np.maximum(density.sum(axis=1, keepdims=True), 1e-12)
-        mass = np.maximum((counts[:, None] * share).sum(axis=0), 1e-6)
-        updated = (counts[:, None] * share * centers[:, None]).sum(axis=0) / mass
-        variance = (counts[:, None] * share * (centers[:, None] - updated) ** 2).sum(axis=0) / mass
-        spreads = np.maximum(np.sqrt(variance), (high - low) / 60)
-        weights = mass / mass.sum()
-        if np.abs(updated - means).max() < 1e-4 * (high - low):
-            means = updated
-            break
-        means = updated
-    csf, gray, white = np.sort(means).tolist()
-    return csf, gray, white
+    regions = sitk.GetArrayFromImage(
+        sitk.Resample(_tissue_regions(), image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    )
+    values, inside = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(mask) > 0
+    levels = [values[inside & (regions == tissue)] for tissue in (_GRAY, _WHITE)]
+    if min(level.size for level in levels) < 100:
+        raise BadInputError("Intensities cannot be normalized: the volume does not reach the atlas' gray and white matter.")
+    return float(np.median(levels[0])), float(np.median(levels[1]))
+
+
+@lru_cache(maxsize=1)
+def _tissue_regions() -> sitk.Image:
+    """The atlas' gray matter (1) and deep white matter (2) at 1 mm."""
+    labels = sitk.ReadImage(str(resource("Atlases", "mni152_aparc+aseg_1mm.nii.gz")), sitk.sitkUInt16)
+    codes = sitk.GetArrayViewFromImage(labels)
+    white = sitk.GetImageFromArray(np.isin(codes, (2, 41)).astype(np.uint8))
+    deep_white = sitk.GetArrayFromImage(sitk.BinaryErode(white, [3, 3, 3])) > 0
+    gray = (codes >= 1000) | np.isin(codes, (8, 47, 10, 49, 11, 50, 12, 51, 17, 53, 18, 54))
+    regions = sitk.GetImageFromArray(np.where(deep_white, _WHITE, np.where(gray, _GRAY, 0)).astype(np.uint8))
+    regions.CopyInformation(labels)
+    return regions

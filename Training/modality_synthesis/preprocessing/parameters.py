@@ -36,7 +36,7 @@ class BiasField(StepParameters):
     """N4 bias field correction inside the brain mask (Tustison 2010)."""
 
     step: Literal["bias-field"] = "bias-field"
-    shrink_mm: float = Field(5.0, gt=0, description="Sample spacing at which the field is fitted, mm.")
+    shrink_mm: float = Field(6.0, gt=0, description="Sample spacing at which the field is fitted, mm.")
     iterations: tuple[int, ...] = Field((50, 50, 50, 50), description="Most iterations per fitting level.")
 
 
@@ -45,8 +45,8 @@ class Register(StepParameters):
 
     step: Literal["register"] = "register"
     template: Literal["mni152"] = "mni152"
-    warn_below: float = Field(0.93, ge=0, le=1, description="Dice with the template's brain: warn below this.")
-    refuse_below: float = Field(0.85, ge=0, le=1, description="Dice with the template's brain: refuse below this.")
+    warn_below: float = Field(0.90, ge=0, le=1, description="Dice with the template's brain: warn below this.")
+    refuse_below: float = Field(0.80, ge=0, le=1, description="Dice with the template's brain: refuse below this.")
 
 
 class Resample(StepParameters):
@@ -58,20 +58,29 @@ class Resample(StepParameters):
     center: Triple = Field((0.0, 18.0, 6.0), description="World position (template LPS, mm) of the grid's center.")
 
 
+class RefineMask(StepParameters):
+    """Hold the brain mask to the template's after registration: what lies deeper than `inside_mm` in the template's
+    brain belongs to it, what lies farther than `outside_mm` from it does not."""
+
+    step: Literal["refine-mask"] = "refine-mask"
+    inside_mm: float = Field(6.0, ge=0)
+    outside_mm: float = Field(6.0, ge=0)
+
+
 class Normalize(StepParameters):
     """Scale intensities inside the brain mask; outside becomes 0.
 
-    `z-score`: mean 0, standard deviation 1. `tissue`: the mask's gray and white matter peaks, found by a
-    three-class Gaussian mixture, become 0.5 and 1 (cerebrospinal fluid lands near 0).
+    `z-score`: mean 0, standard deviation 1. `tissue`: the medians over the registered atlas' gray and deep white matter
+    become 0.5 and 1 (in T1w, cerebrospinal fluid lands near 0).
     """
 
     step: Literal["normalize"] = "normalize"
     method: Literal["z-score", "tissue"] = "tissue"
-    clip: tuple[float, float] = (-1.0, 3.0)
+    clip: tuple[float, float] = (-0.25, 1.75)
 
 
 SourceStep = Annotated[
-    Reorient | BrainMask | BiasField | Register | Resample | Normalize, Field(discriminator="step")
+    Reorient | BrainMask | BiasField | Register | Resample | RefineMask | Normalize, Field(discriminator="step")
 ]
 
 

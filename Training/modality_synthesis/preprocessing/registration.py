@@ -12,7 +12,9 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.resources import resource
 
-WORKING_SPACING_MM = 2.0
+# Coarse to fine; the share of voxels sampled at each keeps the cost of all three alike.
+LEVELS_MM = (8.0, 4.0, 2.0)
+_SAMPLED_SHARE = {8.0: 1.0, 4.0: 0.5, 2.0: 0.1}
 # Starts tried, as rotations about x, y, z in degrees: heads are tilted most in pitch.
 _STARTS = [
     (0, 0, 0), (20, 0, 0), (-20, 0, 0), (40, 0, 0), (-40, 0, 0), (0, 20, 0), (0, -20, 0), (0, 0, 20), (0, 0, -20),
@@ -23,10 +25,17 @@ _WORK_UNITS = 4
 
 @dataclass(frozen=True)
 class Template:
-    """A brain to register to: intensities inside the brain, and the brain mask (uint8), at 2 mm."""
+    """A brain to register to: its intensities (0 outside) and its mask (uint8) at 2 mm, and coarser copies.
+
+    Attributes:
+        brain: float32, 2 mm.
+        mask: uint8, same grid.
+        levels: voxel size in mm -> blurred, subsampled `brain`.
+    """
 
     brain: sitk.Image
     mask: sitk.Image
+    levels: dict[float, sitk.Image]
 
 
 @dataclass(frozen=True)
@@ -67,13 +76,13 @@ def register_to_template(image: sitk.Image, mask: sitk.Image, template: Template
     template = template or mni152()
     moving = _working_template(image, mask)
     try:
-        starts = sorted(_start_transforms(template, moving), key=lambda start: _coarse_value(template, moving, start))
-        refined = [_optimize(template, moving, start, shrink=4, smooth=4.0, iterations=60) for start in starts[:2]]
+        starts = sorted(_start_transforms(template, moving), key=lambda start: _value(template, moving, start, 8.0))
+        refined = [_optimize(template, moving, start, 8.0, iterations=80) for start in starts[:3]]
         best = min(refined, key=lambda found: found[1])[0]
-        rigid = _optimize(template, moving, best, shrink=2, smooth=2.0, iterations=60)[0]
+        rigid = _optimize(template, moving, best, 4.0, iterations=60)[0]
         affine = _as_affine(rigid)
-        for shrink, smooth, iterations in ((4, 4.0, 60), (2, 2.0, 80), (1, 1.0, 40)):
-            affine = _optimize(template, moving, affine, shrink=shrink, smooth=smooth, iterations=iterations)[0]
+        for level, iterations in ((8.0, 80), (4.0, 80), (2.0, 40)):
+            affine = _improve(template, moving, affine, level, iterations=iterations)
     except RuntimeError as error:
         raise BadInputError(f"Registration to the template failed: {str(error).splitlines()[-1]}") from error
     return Registration(transform=affine, dice=mask_dice(template.mask, moving.mask, affine))
@@ -81,7 +90,7 @@ def register_to_template(image: sitk.Image, mask: sitk.Image, template: Template
 
 def mask_dice(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) -> float:
     """Dice overlap of two masks, the second one moved onto the first one's grid."""
-    moved = sitk.GetArrayViewFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkNearestNeighbor, 0)) > 0
+    moved = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkNearestNeighbor, 0)) > 0
     still = sitk.GetArrayViewFromImage(fixed) > 0
     return float(2 * np.count_nonzero(moved & still) / max(np.count_nonzero(moved) + np.count_nonzero(still), 1))
 
@@ -99,8 +108,9 @@ def _working_template(image: sitk.Image, mask: sitk.Image) -> Template:
     ]
     size = [high - low for low, high in zip(start, stop, strict=True)]
     image, mask = (sitk.RegionOfInterest(volume, size, start) for volume in (image, mask))
-    brain = resample_isotropic(sitk.Mask(image, mask), WORKING_SPACING_MM)
-    return Template(brain=brain, mask=resample_isotropic(mask, WORKING_SPACING_MM, is_mask=True))
+    brain = resample_isotropic(sitk.Mask(image, mask), LEVELS_MM[-1])
+    levels = {level: resample_isotropic(brain, level) for level in LEVELS_MM}
+    return Template(brain=brain, mask=resample_isotropic(mask, LEVELS_MM[-1], is_mask=True), levels=levels)
 
 
 def _centroid(mask: sitk.Image) -> np.ndarray:
@@ -121,38 +131,52 @@ def _start_transforms(fixed: Template, moving: Template) -> list[sitk.Euler3DTra
     return starts
 
 
-def _method(shrink: int, smooth: float, sampling: float) -> sitk.ImageRegistrationMethod:
+def _method(level: float) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
-    method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(sampling, 20)
+    if _SAMPLED_SHARE[level] < 1:
+        method.SetMetricSamplingStrategy(method.RANDOM)
+        method.SetMetricSamplingPercentage(_SAMPLED_SHARE[level], 20)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetShrinkFactorsPerLevel([shrink])
-    method.SetSmoothingSigmasPerLevel([smooth])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetNumberOfThreads(_WORK_UNITS)
     return method
 
 
-def _coarse_value(fixed: Template, moving: Template, start: sitk.Transform) -> float:
-    method = _method(shrink=4, smooth=4.0, sampling=0.1)
+def _value(fixed: Template, moving: Template, start: sitk.Transform, level: float) -> float:
+    method = _method(level)
     method.SetInitialTransform(start)
     try:
-        return float(method.MetricEvaluate(fixed.brain, moving.brain))
+        return float(method.MetricEvaluate(fixed.levels[level], moving.levels[level]))
     except RuntimeError:  # no overlap from this start
         return float("inf")
 
 
+def _improve(
+    fixed: Template, moving: Template, start: sitk.Transform, level: float, *, iterations: int
+) -> sitk.Transform:
+    """Optimize with ever smaller steps until the result is better than the start.
+
+    Gradient descent on an affine can leave the basin with its first step and then shrinks the brain to nothing; the
+    metric shows it.
+    """
+    at_start = _value(fixed, moving, start, level)
+    for rate in (1.0, 0.3, 0.1):
+        found, _ = _optimize(fixed, moving, start, level, iterations=iterations, rate=rate)
+        if _value(fixed, moving, found, level) <= at_start:
+            return found
+    return start
+
+
 def _optimize(
-    fixed: Template, moving: Template, start: sitk.Transform, *, shrink: int, smooth: float, iterations: int
+    fixed: Template, moving: Template, start: sitk.Transform, level: float, *, iterations: int, rate: float = 1.0
 ) -> tuple[sitk.Transform, float]:
-    method = _method(shrink, smooth, sampling=min(0.1 * shrink**2, 1.0) if shrink > 1 else 0.1)
+    method = _method(level)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=1.0, minStep=1e-3, numberOfIterations=iterations, relaxationFactor=0.6
+        learningRate=rate, minStep=1e-3 * rate, numberOfIterations=iterations, relaxationFactor=0.6
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(type(start)(start), inPlace=True)
-    method.Execute(fixed.brain, moving.brain)
+    method.Execute(fixed.levels[level], moving.levels[level])
     return method.GetInitialTransform().Downcast(), float(method.GetMetricValue())
 
 

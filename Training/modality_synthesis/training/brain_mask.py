@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from modality_synthesis.preprocessing.brain_network import SPACING_MM, BrainNetwork, scale_intensities
+from modality_synthesis.preprocessing.brain_network import FIELD, SPACING_MM, BrainNetwork, scale_intensities
 from modality_synthesis.simulation.labels import BRAIN, HEADS_BY_SPLIT, lookup, membership
 from modality_synthesis.simulation.mri import T1W_SIGNAL, T2W_SIGNAL
 from modality_synthesis.synthesis.allocator import keep_freed_memory
 
-SIZE = (96, 96, 80)  # z, y, x: 240 x 240 x 200 mm
+SIZE = FIELD
 SUBSAMPLES = 3
 
 
@@ -93,6 +94,10 @@ def _contrast(rng: np.random.Generator) -> np.ndarray:
     spread = float(rng.uniform(0.02, 0.2))
     values = {region: max(value * float(np.exp(rng.normal(0, spread))), 0.0) for region, value in base.items()}
     values["vessel"] = float(rng.uniform(0.05, 1.2))
+    # Fat may outshine the brain by far; how much depends on the sequence and on where the coil lies.
+    fat = float(np.exp(rng.uniform(np.log(0.6), np.log(3.0))))
+    for region in ("skin", "soft_tissue", "mucosa", "cancellous_bone"):
+        values[region] *= fat * float(np.exp(rng.normal(0, 0.15)))
     return lookup(values, default=float(rng.choice([0.0, 0.02, 0.05])))
 
 
@@ -133,11 +138,21 @@ def _hide_some(image: Tensor, brain: Tensor, rng: np.random.Generator) -> Tensor
         z, y, x = torch.meshgrid(*[torch.linspace(-1, 1, size) for size in SIZE], indexing="ij")
         face = (-y * rng.uniform(0.5, 1.2) - z + rng.uniform(-0.6, 0.0)) > 0
         image = torch.where(face & ~grown, torch.zeros(()), image)
-    if rng.random() < 0.2:
-        axis, width = int(rng.integers(3)), int(rng.integers(4, 16))
-        start = 0 if rng.random() < 0.5 else SIZE[axis] - width
-        image = image.clone()
-        image.narrow(axis, start, width).zero_()
+    if rng.random() < 0.5:
+        image = _crop_field_of_view(image, brain, rng)
+    return image
+
+
+def _crop_field_of_view(image: Tensor, brain: Tensor, rng: np.random.Generator) -> Tensor:
+    """Cut some sides off, up to the brain or a voxel into it."""
+    image, hits = image.clone(), torch.nonzero(brain > 0.5)
+    for axis in range(3):
+        low, high = int(hits[:, axis].min()), int(hits[:, axis].max())
+        if rng.random() < 0.5:
+            image.narrow(axis, 0, int(rng.integers(0, max(low, 0) + 2))).zero_()
+        if rng.random() < 0.5:
+            start = int(rng.integers(max(high - 1, 0), SIZE[axis]))
+            image.narrow(axis, start, SIZE[axis] - start).zero_()
     return image
 
 
@@ -159,18 +174,22 @@ def _stream(heads: list[Head], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
             step += 1
 
 
-def train_brain_network(steps: int, seed: int, report_every: int = 100) -> BrainNetwork:
-    """Train and return the network (averaged weights)."""
+def train_brain_network(
+    steps: int, seed: int, *, start: Path | None = None, rate: float = 2e-3, report_every: int = 100
+) -> BrainNetwork:
+    """Train, from scratch or from the weights in `start`, and return the network (averaged weights)."""
     torch.manual_seed(seed)
     network = BrainNetwork()
+    if start is not None:
+        network.load_state_dict(load_file(start))
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
     )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     training = _stream([Head(name) for name in HEADS_BY_SPLIT["train"]], seed)
     validation = [Head(name) for name in HEADS_BY_SPLIT["validation"]]
-    start = time.monotonic()
+    began = time.monotonic()
     for step in range(steps):
         image, brain = next(training)
         logits = network(image)
@@ -185,7 +204,7 @@ def train_brain_network(steps: int, seed: int, report_every: int = 100) -> Brain
             score = _validate(average.module.eval(), validation)
             print(
                 f"step {step + 1}: loss {loss.item():.3f}, Dice on unseen heads {score:.4f}, "
-                f"{time.monotonic() - start:.0f} s",
+                f"{time.monotonic() - began:.0f} s",
                 flush=True,
             )
     return average.module
@@ -206,15 +225,15 @@ def _validate(network: torch.nn.Module, heads: list[Head]) -> float:
 
 
 def main() -> None:
-    from safetensors.torch import save_file
-
     parser = argparse.ArgumentParser(description="Train the brain segmentation network.")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     keep_freed_memory()
-    network = train_brain_network(arguments.steps, arguments.seed)
+    network = train_brain_network(arguments.steps, arguments.seed, start=arguments.start, rate=arguments.rate)
     save_file(network.state_dict(), arguments.output)
 
 

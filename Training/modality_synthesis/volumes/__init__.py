@@ -1,14 +1,44 @@
-"""Temporary minimum until the room is finished."""
-import contextlib, json, os
-from pathlib import Path
-import SimpleITK as sitk
-def read_image(path, **_): return sitk.ReadImage(str(path), sitk.sitkFloat32)
-def write_image(image, path, *, like=None, description=""): sitk.WriteImage(image, str(path), True, 1)
-def write_json(data, path): Path(path).write_text(json.dumps(data, indent=2, sort_keys=True, default=str))
-@contextlib.contextmanager
-def atomic_output(path):
-    path = Path(path); t = path.with_name("." + path.name); yield t; os.replace(t, path)
-def check_writable(p): pass
-def file_sha256(p):
-    import hashlib; return hashlib.sha256(Path(p).read_bytes()).hexdigest()
-def sidecar_path(p): return Path(str(p).replace(".nii.gz", ".json"))
+"""Volumes in and out of files, and where their voxels are.
+
+Everything that reads or writes a volume goes through this room: it refuses what cannot be trusted (truncated
+files, gaps, contradictory headers) and writes so that nothing is ever half there.
+"""
+
+from modality_synthesis.volumes.atomic import atomic_folder, atomic_output, clean_stale
+from modality_synthesis.volumes.dicom_index import SeriesInfo, dicom_series
+from modality_synthesis.volumes.files import file_sha256, write_json
+from modality_synthesis.volumes.geometry import (
+    array,
+    describe_geometry,
+    image_like,
+    resample_like,
+    same_geometry,
+)
+from modality_synthesis.volumes.paths import READABLE, WRITABLE, check_writable, sidecar_path, split_ending
+from modality_synthesis.volumes.reading import read_image
+from modality_synthesis.volumes.sniffing import VolumeInfo, sniff
+from modality_synthesis.volumes.writing import write_image
+
+__all__ = [
+    "READABLE",
+    "WRITABLE",
+    "SeriesInfo",
+    "VolumeInfo",
+    "array",
+    "atomic_folder",
+    "atomic_output",
+    "check_writable",
+    "clean_stale",
+    "describe_geometry",
+    "dicom_series",
+    "file_sha256",
+    "image_like",
+    "read_image",
+    "resample_like",
+    "same_geometry",
+    "sidecar_path",
+    "sniff",
+    "split_ending",
+    "write_image",
+    "write_json",
+]

@@ -1,0 +1,49 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Each makes its own environment when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Pinned: the range that the package accepts may otherwise bring several GB of CUDA libraries to a machine without a GPU.
+TORCH ?= torch==2.13.0
+OUT := demo-output
+
+.PHONY: demo test lint types contracts check benchmark clean
+
+demo: $(VENV)/base
+	@mkdir -p $(OUT)
+	@$(BIN)/modality-synthesis synthesize Resources/SampleData/sub-forrest_T1w.nii.gz --model demo-t1w-fdg \
+		-o $(OUT)/sub-forrest_pet.nii.gz --preview $(OUT)/sub-forrest_pet.png --device cpu
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest -n $(or $(JOBS),2)
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev
+	$(BIN)/mypy
+
+contracts: $(VENV)/dev
+	$(BIN)/lint-imports
+
+check: lint types contracts test
+
+benchmark: $(VENV)/dev
+	$(BIN)/python Testing/benchmarks/pipeline_cost.py
+
+$(VENV)/torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	@touch $@
+
+$(VENV)/base: $(VENV)/torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/base
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist

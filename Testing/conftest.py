@@ -1,0 +1,35 @@
+"""Fixtures shared by all suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def sample_head() -> Path:
+    """The real T1w head that ships with the project."""
+    return REPOSITORY / "Resources" / "SampleData" / "sub-forrest_T1w.nii.gz"
+
+
+@pytest.fixture(scope="session")
+def shared_subjects() -> Path:
+    """Real heads beside the checkout (continuous integration has them, a user has not)."""
+    folder = REPOSITORY.parent / "shared" / "data" / "subjects"
+    if not folder.is_dir():
+        pytest.skip(f"the real test heads are not at {folder}")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """GPU tests skip, with the reason, where there is no GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))

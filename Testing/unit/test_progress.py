@@ -1,0 +1,52 @@
+"""Progress of sub-tasks adds up."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from modality_synthesis.console import JsonReporter
+from modality_synthesis.progress import Reporter, parts
+
+
+class Recorder(Reporter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+
+    def emit_progress(self, fraction: float, stage: str) -> None:
+        self.seen.append(fraction)
+
+
+def test_nested_parts_map_into_the_parent_s_range():
+    recorder = Recorder()
+    first, second = parts(recorder, (1, 3))
+    first.progress(0.5, "a")
+    second.part(0.5, 1.0).progress(0.5, "b")
+    assert recorder.seen == pytest.approx([0.125, 0.25 + 0.75 * 0.75])
+
+
+def test_warnings_of_a_part_reach_the_parent():
+    recorder = Recorder()
+    recorder.part(0, 0.5).warning("look")
+    assert recorder.warnings == ["look"]
+
+
+def test_fractions_outside_the_range_are_held():
+    recorder = Recorder()
+    recorder.progress(1.7, "")
+    recorder.progress(-0.2, "")
+    assert recorder.seen == [1.0, 0.0]
+
+
+def test_json_reporter_speaks_the_worker_protocol(capsys):
+    reporter = JsonReporter()
+    reporter.status("model x")
+    reporter.progress(0.5, "Synthesizing")
+    reporter.warning("thick slices")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["type"] for line in lines] == ["status", "progress", "warning"]
+    assert lines[1]["fraction"] == 0.5
+    assert lines[1]["stage"] == "Synthesizing"
+    assert lines[1]["remaining"] >= 0

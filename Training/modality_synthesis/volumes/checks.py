@@ -1,0 +1,86 @@
+"""What a volume must be before anything is computed from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import SimpleITK as sitk
+
+from modality_synthesis.errors import BadInputError
+
+MIN_VOXELS = 8
+MIN_SPACING_MM = 0.05
+MAX_SPACING_MM = 20.0
+# Cosines in headers are rounded; 0.001 is 0.06 degrees.
+_ORTHONORMAL = 1e-3
+
+
+def check_shape(size: Sequence[int], components: int, name: str) -> None:
+    """Refuse colour, 4-D (unless the extra axes have length one), 2-D and tiny volumes.
+
+    Args:
+        size: voxels per axis, x first.
+        components: numbers per voxel.
+        name: the file's name.
+    """
+    if components != 1:
+        raise BadInputError(
+            f"{name} holds {components} numbers per voxel (colour or vector data); one is needed. "
+            "Save a grey-value volume."
+        )
+    if math.prod(size[3:]) > 1:
+        raise BadInputError(
+            f"{name} is {len(size)}-D ({'×'.join(map(str, size))}); one 3-D volume is needed. "
+            "Extract one time point, or average them."
+        )
+    if len(size) < 3 or min(size[:3]) < MIN_VOXELS:
+        raise BadInputError(
+            f"{name} is {'×'.join(map(str, size[:3]))} voxels; at least {MIN_VOXELS} along each of three "
+            "axes are "
+            "needed. A single slice or a scout cannot be used."
+        )
+
+
+def check_grid(spacing: Sequence[float], direction: Sequence[float], name: str) -> None:
+    """Refuse voxel sizes that no head scan has, and axes that are not at right angles.
+
+    Args:
+        spacing: mm, three values.
+        direction: nine direction cosines, row by row.
+        name: the file's name.
+    """
+    if not all(MIN_SPACING_MM <= step <= MAX_SPACING_MM for step in spacing):  # false for NaN as well
+        raise BadInputError(
+            f"{name} has a voxel size of {'×'.join(f'{step:.4g}' for step in spacing)} mm; {MIN_SPACING_MM} "
+            "to "
+            f"{MAX_SPACING_MM:g} mm is plausible. Its header is wrong, or its unit is not mm."
+        )
+    matrix = np.array(direction, dtype=float).reshape(3, 3)
+    if not np.abs(matrix.T @ matrix - np.eye(3)).max() <= _ORTHONORMAL:
+        raise not_orthonormal(name)
+
+
+def not_orthonormal(name: str) -> BadInputError:
+    """The error for a sheared grid."""
+    return BadInputError(
+        f"{name}: the voxel axes in its header are not at right angles (sheared), which neither ITK nor 3D "
+        "Slicer "
+        "reads as a volume. Resample it to a regular grid first."
+    )
+
+
+def check_values(image: sitk.Image, name: str) -> None:
+    """Refuse NaN, infinity and constant volumes."""
+    voxels = sitk.GetArrayViewFromImage(image)
+    low, high = float(voxels.min()), float(voxels.max())  # NaN anywhere makes both NaN
+    if not (math.isfinite(low) and math.isfinite(high)):
+        count = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
+        raise BadInputError(
+            f"{name} holds {count} voxels that are not finite (NaN or infinity). Replace them, by 0 outside "
+            "the head "
+            "for example."
+        )
+    if low == high:
+        raise BadInputError(f"{name} is empty: all its voxels are {low:g}. Export it again.")

@@ -1,0 +1,76 @@
+"""A DICOM folder in, one volume out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes.checks import check_grid, check_shape
+from modality_synthesis.volumes.dicom_index import choose, dicom_series, read_header
+from modality_synthesis.volumes.dicom_pixels import stack_values
+from modality_synthesis.volumes.dicom_stack import Stack, build_stack, without_tilt
+
+
+def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image:
+    """Read one series of a DICOM folder.
+
+    Gantry tilt with equal slice distances is corrected by shifting the slices within their planes, with a
+    warning.
+
+    Args:
+        path: the folder, or one file of it (then that file's series).
+        series: SeriesInstanceUID, series number or description; needed when the folder holds several volumes.
+        reporter: receives warnings.
+
+    Returns:
+        float32 volume, LPS world in mm.
+
+    Raises:
+        BadInputError: no, or several, series fit; the slices form no regular volume; damaged files.
+    """
+    stack, name = find_stack(path, series, reporter), (path.parent if path.is_file() else path).name
+    columns, rows = stack.slices[0].size
+    check_shape((columns, rows, len(stack.slices)), 1, name)
+    check_grid(stack.spacing, stack.direction.ravel().tolist(), name)
+    voxels = stack_values(stack.slices, name)
+    if any(stack.shear):
+        reporter.warning(
+            f"{name}: the slices are tilted by {stack.tilt_degrees:.1f} degrees (gantry tilt). They were "
+            "shifted "
+            "onto a grid at right angles; the result is on that grid."
+        )
+        stack, voxels = without_tilt(stack, voxels)
+    return _image(stack, voxels)
+
+
+def _image(stack: Stack, voxels: np.ndarray) -> sitk.Image:
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing(stack.spacing)
+    image.SetOrigin(stack.origin)
+    image.SetDirection(stack.direction.ravel().tolist())
+    return image
+
+
+def find_stack(path: Path, series: str | None, reporter: Reporter) -> Stack:
+    """The ordered slices that `read_dicom` reads; headers only. Arguments and errors are the same."""
+    if path.is_file():
+        header = read_header(path)
+        if header is None:
+            raise BadInputError(
+                f"{path.name} is a DICOM file without image data. Give the folder of an image series."
+            )
+        folder, series = path.parent, series or str(header.SeriesInstanceUID)
+    else:
+        folder = path
+    info = choose(dicom_series(folder), series, folder.name)
+    stack = build_stack(info.planes, folder.name)
+    repeated = len(info.planes) - len(stack.slices)
+    if repeated:
+        reporter.warning(
+            f"{folder.name}: {repeated} slices are there twice (the same images); one of each is used."
+        )
+    return stack

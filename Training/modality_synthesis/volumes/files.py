@@ -1,0 +1,80 @@
+"""JSON out, and the hashes that provenance records."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.volumes.atomic import atomic_output
+
+
+def write_json(data: Any, path: str | Path) -> None:
+    """Write JSON that every reader accepts: UTF-8, sorted keys, two spaces, a newline at the end; atomic.
+
+    Paths and dates become strings, NumPy numbers and arrays plain ones, dataclasses objects; NaN and
+    infinity, which JSON does not know, become null.
+    """
+    text = json.dumps(_plain(data), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with atomic_output(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file in hexadecimal; of a DICOM folder, the SHA-256 over its DICOM files' sorted hashes.
+
+    A folder's hash does not depend on the files' names; other files in it do not count.
+
+    Raises:
+        BadInputError: missing or unreadable file, or a folder without DICOM files.
+    """
+    path = Path(path)
+    try:
+        if not path.is_dir():
+            return _hash(path)
+        from modality_synthesis.volumes.dicom_index import dicom_files
+
+        hashes = sorted(_hash(file) for file in dicom_files(path))
+    except OSError as error:
+        raise BadInputError(
+            f"{path.name} cannot be read: {(error.strerror or str(error)).lower()}."
+        ) from None
+    if not hashes:
+        raise BadInputError(f"{path.name} holds no DICOM files.")
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(item) for item in value), key=str)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays, without importing NumPy
+        return _plain(value.tolist())
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON.")

@@ -1,0 +1,62 @@
+"""Thin calls into ITK's file readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.volumes.checks import check_shape, not_orthonormal
+
+
+def read_float(path: Path) -> sitk.Image:
+    """The file's volume in float32 with stored scaling applied, trailing axes of length one removed, no
+    metadata.
+
+    Raises:
+        BadInputError: ITK refuses the file, or it is not one 3-D grey-value volume.
+    """
+    grid = read_grid(path)
+    check_shape(grid.GetSize(), grid.GetNumberOfComponents(), path.name)
+    with _explained(path):
+        image = sitk.ReadImage(str(path), sitk.sitkFloat32)
+    if image.GetDimension() > 3:
+        image = sitk.Extract(image, [*image.GetSize()[:3], *[0] * (image.GetDimension() - 3)])
+    # Header texts may name the patient; nothing downstream needs them.
+    for key in image.GetMetaDataKeys():
+        image.EraseMetaData(key)
+    return image
+
+
+def read_grid(path: Path) -> sitk.ImageFileReader:
+    """A reader that has read the header only: GetSize, GetSpacing, GetOrigin, GetDirection, GetPixelID.
+
+    Raises:
+        BadInputError: ITK refuses the file.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with _explained(path):
+        reader.ReadImageInformation()
+    return reader
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    # ITK prints to stderr what is reported here in words.
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise not_orthonormal(path.name) from None
+        reason = str(error).strip().splitlines()[-1][:200]
+        raise BadInputError(
+            f"{path.name} cannot be read by ITK ({reason}). Export it again, as .nii.gz for example."
+        ) from None
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)

@@ -1,0 +1,189 @@
+"""NRRD: checks that ITK leaves out when reading, and exact headers when writing."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes.checks import check_shape
+from modality_synthesis.volumes.geometry import affine
+from modality_synthesis.volumes.payload import check_payload
+
+_BYTES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), 2),
+    **dict.fromkeys(
+        ("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t"), 4
+    ),
+    **dict.fromkeys(("longlong", "long long", "long long int", "int64", "int64_t"), 8),
+    **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), 8),
+    "float": 4,
+    "double": 8,
+}
+_TYPE_NAMES = {"i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32", "u4": "uint32"}
+_TYPE_NAMES |= {"i8": "int64", "u8": "uint64", "f4": "float", "f8": "double"}
+_GEOMETRY_FIELDS = ("space", "space directions", "space origin")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The fields of a NRRD header, names in lower case, and where its text ends in the file."""
+
+    fields: dict[str, str]
+    end: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples per axis, fastest first."""
+        return [int(count) for count in self.fields["sizes"].split()]
+
+
+def read_header(path: Path) -> Header:
+    """The header of a .nrrd or .nhdr file.
+
+    Raises:
+        BadInputError: not a NRRD file, or essential fields are missing.
+    """
+    fields: dict[str, str] = {}
+    try:
+        with path.open("rb") as stream:
+            if not stream.readline(80).startswith(b"NRRD000"):
+                raise BadInputError(
+                    f"{path.name} is not a NRRD file although it is named like one. Export it again."
+                )
+            while line := stream.readline(1 << 20).decode("utf-8", "replace").rstrip("\r\n"):
+                key, colon, value = line.partition(":")
+                if colon and not line.startswith("#") and not value.startswith("="):
+                    fields[key.strip().lower()] = value.strip()
+            end = stream.tell()
+        header = Header(fields, end)
+        sound = fields["type"].lower() in _BYTES and "encoding" in fields and all(n > 0 for n in header.sizes)
+    except OSError as error:
+        raise BadInputError(
+            f"{path.name} cannot be read: {(error.strerror or str(error)).lower()}."
+        ) from None
+    except (KeyError, ValueError):
+        sound = False
+    if not sound:
+        raise BadInputError(
+            f"{path.name} is damaged: its NRRD header is incomplete. Copy or download it again."
+        )
+    return header
+
+
+def data_file(path: Path, header: Header) -> Path:
+    """Where the voxels are: the file itself, or the one its header names."""
+    named = header.fields.get("data file", header.fields.get("datafile"))
+    if named is None:
+        return path
+    if named.upper().startswith("LIST") or "%" in named:
+        raise BadInputError(f"{path.name} is spread over several data files. Save it as one .nrrd file.")
+    return path.parent / named
+
+
+def verify(path: Path) -> None:
+    """Refuse a NRRD file that ITK would misread: wrong kind of voxels, truncated or damaged data.
+
+    Raises:
+        BadInputError: says which.
+    """
+    header = read_header(path)
+    size, components = _volume_axes(header)
+    check_shape(size, components, path.name)
+    file = data_file(path, header)
+    if not file.is_file():
+        raise BadInputError(
+            f"{path.name}: its data file {file.name} is missing. Keep the two files together."
+        )
+    encoding = header.fields["encoding"].lower()
+    if encoding not in ("raw", "gzip", "gz"):
+        raise BadInputError(f"{path.name} is stored with the encoding '{encoding}'. Save it as raw or gzip.")
+    check_payload(
+        file,
+        name=path.name,
+        offset=header.end if file == path else 0,
+        expected=math.prod(header.sizes) * _BYTES[header.fields["type"].lower()],
+        compression="none" if encoding == "raw" else "gzip",
+        skip=max(int(header.fields.get("byte skip", header.fields.get("byteskip", "0"))), 0),
+    )
+
+
+def warn_about_orientation(path: Path, reporter: Reporter) -> None:
+    """Say so when the file does not tell where its voxels are."""
+    header = read_header(path)
+    space = header.fields.get("space", "")
+    if not space or space.lower().startswith("3d") or "space directions" not in header.fields:
+        reporter.warning(
+            f"{path.name} does not say how it is oriented (no anatomical 'space' or no 'space directions'). "
+            "Its axes "
+            "are taken as Left, Posterior, Superior: check left and right."
+        )
+
+
+def write(image: sitk.Image, path: Path, *, like: Header | None, description: str) -> None:
+    """Write a gzip-compressed .nrrd.
+
+    Args:
+        image: 3-D scalar volume.
+        path: ends in .nrrd.
+        like: its geometry lines are copied as they are; they must describe `image`'s grid.
+        description: goes into the field `content`.
+    """
+    voxels = sitk.GetArrayViewFromImage(image)
+    matrix = affine(image)
+    geometry = {
+        "space": "left-posterior-superior",
+        "space directions": " ".join(_vector(matrix[:3, axis]) for axis in range(3)),
+        "space origin": _vector(matrix[:3, 3]),
+    }
+    if like is not None:
+        geometry = {key: like.fields[key] for key in _GEOMETRY_FIELDS}
+    fields = {
+        "type": _TYPE_NAMES[voxels.dtype.str[1:]],
+        "dimension": "3",
+        "sizes": " ".join(map(str, image.GetSize())),
+        **geometry,
+        "kinds": "domain domain domain",
+        "endian": "little",
+        "encoding": "gzip",
+        **({"content": " ".join(description.split())} if description else {}),
+    }
+    # The format wants type and dimension first, and `space` before the fields that depend on it.
+    text = "NRRD0004\n" + "".join(f"{key}: {value}\n" for key, value in fields.items()) + "\n"
+    with path.open("wb") as file:
+        file.write(text.encode("utf-8"))
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+            for plane in voxels:
+                stream.write(np.ascontiguousarray(plane, dtype=voxels.dtype.newbyteorder("<")).data)
+
+
+def copies_exactly(header: Header) -> bool:
+    """Whether the geometry lines of a header can stand in the header of a 3-D volume."""
+    return len(header.sizes) == 3 and all(key in header.fields for key in _GEOMETRY_FIELDS)
+
+
+def _volume_axes(header: Header) -> tuple[list[int], int]:
+    """Sizes of the spatial axes, and numbers per voxel."""
+    kinds = header.fields.get("kinds", "").lower().split()
+    directions = header.fields.get("space directions", "").replace(", ", ",").split()
+    spatial, components = [], 1
+    for axis, count in enumerate(header.sizes):
+        no_direction = axis < len(directions) and directions[axis] == "none"
+        other_kind = axis < len(kinds) and kinds[axis] not in ("domain", "space", "time", "none", "???")
+        if len(header.sizes) > 3 and (no_direction or other_kind):
+            components *= count
+        else:
+            spatial.append(count)
+    return spatial, components
+
+
+def _vector(values: np.ndarray) -> str:
+    return "(" + ",".join(repr(float(value)) for value in values) + ")"

@@ -1,0 +1,95 @@
+"""File endings, and what is decided from a path alone."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from modality_synthesis.errors import BadInputError
+
+READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+# .nhdr and .mhd keep their voxels in a second file; two files cannot be moved into place in one step.
+WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+_KNOWN_ELSEWHERE = {
+    ".mgz": "a FreeSurfer volume; convert it with 'mri_convert {name} {stem}.nii.gz'",
+    ".mgh": "a FreeSurfer volume; convert it with 'mri_convert {name} {stem}.nii.gz'",
+    ".hdr": "an Analyze or two-file NIfTI volume; save it as .nii.gz, in 3D Slicer for example",
+    ".img": "an Analyze or two-file NIfTI volume; save it as .nii.gz, in 3D Slicer for example",
+    ".mnc": "a MINC volume; convert it with 'mnc2nii {name} {stem}.nii'",
+    ".par": "a Philips volume; convert it with 'dcm2niix'",
+    ".rec": "a Philips volume; convert it with 'dcm2niix'",
+}
+
+
+def volume_ending(path: str | Path) -> str:
+    """The ending of a volume's file name in lower case (".nii.gz"), or "" when it is none of `READABLE`."""
+    name = Path(path).name.lower()
+    return next((ending for ending in READABLE if name.endswith(ending) and name != ending), "")
+
+
+def split_ending(path: str | Path) -> tuple[str, str]:
+    """A file name in two parts: `("sub-1_T1w", ".nii.gz")`; other names are split at their last dot."""
+    name = Path(path).name
+    ending = volume_ending(path)
+    if ending:
+        return name[: -len(ending)], name[-len(ending) :]
+    return Path(name).stem, Path(name).suffix
+
+
+def sidecar_path(volume_path: str | Path) -> Path:
+    """Where a volume's JSON sidecar belongs: `x.nii.gz` → `x.json`; a folder `x` → `x.json` beside it."""
+    path = Path(volume_path)
+    stem = split_ending(path)[0] if volume_ending(path) else path.name
+    return path.with_name(f"{stem}.json")
+
+
+def unsupported_ending(path: Path) -> BadInputError:
+    """The error for a file whose ending is not read here: it says how to convert."""
+    hint = _KNOWN_ELSEWHERE.get(path.suffix.lower())
+    if hint:
+        return BadInputError(f"{path.name} is {hint.format(name=path.name, stem=path.stem)}.")
+    return BadInputError(
+        f"{path.name} is not a volume that can be read: its ending is none of {', '.join(READABLE)}, and it "
+        "is no "
+        "DICOM file. Convert it to .nii.gz, or give a DICOM folder."
+    )
+
+
+def check_writable(path: str | Path, *, endings: Sequence[str] = WRITABLE) -> None:
+    """Find out before hours of computing that an output cannot be written. Creates the parent folders.
+
+    Args:
+        path: the file to be written.
+        endings: the allowed file endings.
+
+    Raises:
+        BadInputError: unsupported ending, the path is a folder, or the folder cannot be created or written
+            to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise BadInputError(
+            f"{path} is a folder. Give the name of a file to write, ending in {', '.join(endings)}."
+        )
+    if not path.name.lower().endswith(tuple(endings)):
+        raise BadInputError(f"{path.name} cannot be written: its ending is none of {', '.join(endings)}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # os.access knows neither access control lists nor read-only network shares; trying does.
+        handle, probe = tempfile.mkstemp(prefix=".ms-probe-", dir=path.parent)
+        os.close(handle)
+        os.unlink(probe)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> BadInputError:
+    """The error for an output that the operating system refuses."""
+    reason = (error.strerror or str(error)).lower()
+    return BadInputError(
+        f"{path.name} cannot be written to {path.parent}: {reason}. Free some space there or choose another "
+        "folder."
+    )

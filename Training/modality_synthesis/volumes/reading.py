@@ -1,0 +1,86 @@
+"""Any volume file or DICOM folder in, one checked float32 volume out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes import metaimage, nifti, nrrd
+from modality_synthesis.volumes.checks import check_grid, check_values
+from modality_synthesis.volumes.itk_io import read_float
+from modality_synthesis.volumes.paths import unsupported_ending, volume_ending
+
+
+def read_image(
+    path: str | Path, *, series: str | None = None, reporter: Reporter | None = None
+) -> sitk.Image:
+    """Read and check one 3-D grey-value volume.
+
+    Geometry is what ITK, and so 3D Slicer, makes of the file. Stored scaling (scl_slope, RescaleSlope) is
+    applied.
+
+    Args:
+        path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a DICOM folder, or one file
+            of it.
+        series: for DICOM: the SeriesInstanceUID, series number or description to take.
+        reporter: receives warnings: conflicting or missing orientation, corrected gantry tilt.
+
+    Returns:
+        float32 volume, LPS world in mm, without metadata.
+
+    Raises:
+        BadInputError: missing, unsupported, damaged or truncated file; not one 3-D grey-value volume; NaN,
+            infinity or constant values; implausible voxel size; sheared axes; DICOM slices that do not form a
+            regular stack.
+    """
+    path, reporter = Path(path), reporter or Reporter()
+    if is_dicom_input(path):
+        from modality_synthesis.volumes.dicom import read_dicom
+
+        image = read_dicom(path, series, reporter)
+    else:
+        if series is not None:
+            raise BadInputError(f"{path.name} is no DICOM data, so that no series can be chosen in it.")
+        image = _read_file(path, reporter)
+    check_values(image, path.name)
+    return image
+
+
+def is_dicom_input(path: Path) -> bool:
+    """Whether a path is to be read as DICOM: a folder, or a DICOM file under any name.
+
+    Raises:
+        BadInputError: missing, empty or unsupported file.
+    """
+    if path.is_dir():
+        return True
+    if not path.exists():
+        raise BadInputError(f"{path} does not exist. Check the path.")
+    if volume_ending(path):
+        if path.stat().st_size == 0:
+            raise BadInputError(f"{path.name} is empty (0 bytes). Copy or download it again.")
+        return False
+    from modality_synthesis.volumes.dicom_index import is_dicom_file
+
+    if not is_dicom_file(path):
+        raise unsupported_ending(path)
+    return True
+
+
+def _read_file(path: Path, reporter: Reporter) -> sitk.Image:
+    ending = volume_ending(path)
+    if ending in (".nii", ".nii.gz"):
+        image = nifti.read(path)
+        nifti.warn_about_orientation(path, image, reporter)
+    elif ending in (".nrrd", ".nhdr"):
+        nrrd.verify(path)
+        image = read_float(path)
+        nrrd.warn_about_orientation(path, reporter)
+    else:
+        metaimage.verify(path)
+        image = read_float(path)
+    check_grid(image.GetSpacing(), image.GetDirection(), path.name)
+    return image
