@@ -43,7 +43,13 @@ def test_ssim_gradient_equals_monai(volumes):
 def test_ssim_map_equals_scikit_image(volumes):
     first, second = (volume[0, 0].double().numpy() for volume in volumes)
     _, expected = structural_similarity(
-        first, second, data_range=2.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+        first,
+        second,
+        data_range=2.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
     )
     ours = ssim_map(volumes[0][:1], volumes[1][:1], data_range=2.0)[0, 0].numpy()
     np.testing.assert_allclose(ours, expected[5:-5, 5:-5, 5:-5], atol=2e-5)
@@ -76,7 +82,7 @@ def test_weighted_sum_scales_each_term(volumes):
 
 
 def test_unknown_loss_and_parameter_are_named():
-    with pytest.raises(BadInputError, match="'mae'.*l1, mse, ssim"):
+    with pytest.raises(BadInputError, match=r"'mae'.*l1, mse, ssim"):
         build_loss("mae")
     with pytest.raises(BadInputError, match="'range'"):
         build_loss("ssim", {"range": 2})

@@ -46,9 +46,14 @@ def test_temporary_name_and_move(tmp_path: Path) -> None:
 def test_nothing_is_left_after_an_exception(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "x.nii.gz"
     path.write_text("old")
-    with pytest.raises(error), atomic_output(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def interrupted() -> None:
+        with atomic_output(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert names(tmp_path) == ["x.nii.gz"]
     assert path.read_text() == "old"
 
@@ -76,10 +81,9 @@ def test_full_disk_is_explained(tmp_path: Path) -> None:
         atomic_output(tmp_path / "x.nii"),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with pytest.raises(BadInputError, match="cannot be written"):
-        (tmp_path / "file").write_text("")
-        with atomic_output(tmp_path / "file" / "x.json"):
-            pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInputError, match="cannot be written"), atomic_output(tmp_path / "file" / "x.json"):
+        pass
     # A file that the block reads is someone else's business.
     with pytest.raises(PermissionError), atomic_output(tmp_path / "x.nii"):
         raise PermissionError(errno.EACCES, "denied", "/elsewhere/y")
@@ -130,9 +134,14 @@ def test_atomic_folder(tmp_path: Path) -> None:
         (temporary / "sub" / "a").write_text("1")
         assert not path.exists()
     assert (path / "sub" / "a").read_text() == "1"
-    with pytest.raises(KeyboardInterrupt), atomic_folder(path) as temporary:
-        (temporary / "b").write_text("2")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with atomic_folder(path) as temporary:
+            (temporary / "b").write_text("2")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert names(path) == ["sub"]
     with atomic_folder(path) as temporary:
         (temporary / "b").write_text("2")

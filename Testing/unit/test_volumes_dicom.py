@@ -80,9 +80,7 @@ def write_series(
     row, column = np.array(orientation).reshape(2, 3)
     if positions is None:
         normal = np.cross(row, column)
-        positions = [
-            (np.array([-40.0, -30.0, 20.0]) + normal * step * index).tolist() for index in range(len(voxels))
-        ]
+        positions = [(np.array([-40.0, -30.0, 20.0]) + normal * step * index).tolist() for index in range(len(voxels))]
     for index, (pixels, position) in enumerate(zip(voxels, positions, strict=True)):
         own = {name: value[index] if isinstance(value, tuple) else value for name, value in values.items()}
         write_slice(
@@ -113,9 +111,7 @@ def values_of(image: sitk.Image) -> np.ndarray:
     return sitk.GetArrayFromImage(image)
 
 
-@pytest.mark.parametrize(
-    ("modality", "slope", "intercept"), [("CT", 1, -1024), ("MR", 1.5, 3), ("PT", 0.125, 0)]
-)
+@pytest.mark.parametrize(("modality", "slope", "intercept"), [("CT", 1, -1024), ("MR", 1.5, 3), ("PT", 0.125, 0)])
 def test_values_and_geometry(tmp_path: Path, modality: str, slope: float, intercept: float) -> None:
     folder = tmp_path / "Patient Müller"
     write_series(folder, Modality=modality, RescaleSlope=slope, RescaleIntercept=intercept)
@@ -126,7 +122,7 @@ def test_values_and_geometry(tmp_path: Path, modality: str, slope: float, interc
     assert image.GetSpacing() == (0.75, 1.25, 2.5)
     assert image.GetOrigin() == (-40, -30, 20)
     assert image.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
-    assert np.array_equal(values_of(image), stored_voxels() * slope + intercept)
+    assert np.array_equal(values_of(image), stored_voxels() * float(slope) + intercept)
     assert reporter.warnings == []
     assert not image.GetMetaDataKeys()
 

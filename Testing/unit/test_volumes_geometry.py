@@ -134,6 +134,16 @@ def test_file_sha256(tmp_path: Path) -> None:
         file_sha256(tmp_path / "gone.nii")
 
 
+@pytest.mark.parametrize("ending", [".nhdr", ".mhd"])
+def test_hash_covers_detached_voxels(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    sitk.WriteImage(image(), str(path))
+    before = file_sha256(path)
+    sitk.WriteImage(image() + 1, str(path))
+    assert file_sha256(path) != before
+
+
 def test_import_stays_light() -> None:
-    code = "import sys, modality_synthesis.volumes as v; print([m for m in ('torch', 'pydicom', 'scipy') if m in sys.modules])"
+    heavy = ("torch", "pydicom", "scipy", "nibabel")
+    code = f"import sys, modality_synthesis.volumes; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

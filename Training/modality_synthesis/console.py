@@ -96,7 +96,12 @@ class BarReporter(Reporter):
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         if self.bar is None or self.task is None:
-            columns = (TextColumn("{task.description:<34}"), BarColumn(None), TaskProgressColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description:<34}"),
+                BarColumn(None),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+            )
             self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self.bar.start()
             self.task = self.bar.add_task("Starting", total=1.0)

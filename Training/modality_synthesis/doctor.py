@@ -29,7 +29,8 @@ def examine() -> dict[str, Any]:
 
 def print_report(report: dict[str, Any]) -> None:
     """The same, for people."""
-    print(f"modality-synthesis {report['version']}, Python {report['python']}, {report['system']}, {report['cores']} cores")
+    print(f"modality-synthesis {report['version']}, Python {report['python']}")
+    print(f"{report['system']}, {report['cores']} cores")
     for name, found in report["packages"].items():
         print(f"  {name:<12} {found or 'not installed'}")
     print("Devices")

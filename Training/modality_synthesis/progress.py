@@ -7,6 +7,7 @@ every function can count from 0 to 1.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -78,4 +79,4 @@ def parts(reporter: Reporter, weights: Iterable[float]) -> list[Reporter]:
     values = list(weights)
     total = sum(values)
     edges = [sum(values[:index]) / total for index in range(len(values) + 1)]
-    return [reporter.part(start, end) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [reporter.part(start, end) for start, end in itertools.pairwise(edges)]

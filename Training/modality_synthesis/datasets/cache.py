@@ -36,8 +36,7 @@ class Pair:
 
         arrays = load_file(self.path)
         return {
-            name: values.astype(np.float32) if values.dtype == np.float16 else values
-            for name, values in arrays.items()
+            name: values.astype(np.float32) if values.dtype == np.float16 else values for name, values in arrays.items()
         }
 
 
@@ -73,15 +72,18 @@ def preprocess_pairs(
 def _key(visit: Visit, source: str, target: str, chain: ChainParameters) -> str:
     # Size and time of change stand for the contents: hashing a cohort's gigabytes at every start would cost minutes.
     stats = [visit.volumes[modality].stat() for modality in (source, target)]
-    facts = [__version__, chain.model_dump_json(), *(str(visit.volumes[name].resolve()) for name in (source, target))]
+    facts = [
+        __version__,
+        chain.model_dump_json(),
+        *(str(visit.volumes[name].resolve()) for name in (source, target)),
+    ]
     facts += [f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats]
     return f"{visit.name}-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:16]}"
 
 
 def _preprocess(pair: Pair, source: str, target: str, chain: ChainParameters) -> None:
-    from safetensors.numpy import save
-
     import torch
+    from safetensors.numpy import save
 
     torch.set_num_threads(1)
     volumes = pair.visit.volumes

@@ -83,5 +83,7 @@ def _tissue_terms(sample: Sample) -> np.ndarray:
     gray = np.clip(1 - np.abs(source - 0.5) / 0.5, 0, 1)
     white = np.clip((source - 0.5) / 0.5, 0, 1)
     fluid = np.clip((0.5 - source) / 0.5, 0, 1)
-    maps = [gaussian_filter((tissue * brain).astype(np.float32), TISSUE_SIGMA_VOXELS) for tissue in (gray, white, fluid)]
+    maps: list[np.ndarray] = [
+        gaussian_filter((tissue * brain).astype(np.float32), TISSUE_SIGMA_VOXELS) for tissue in (gray, white, fluid)
+    ]
     return np.stack([np.ones_like(maps[0]), *maps])

@@ -24,7 +24,7 @@ from modality_synthesis.synthesis.allocator import keep_freed_memory
 from modality_synthesis.synthesis.clinical import clinical_values
 from modality_synthesis.synthesis.devices import choose_device
 from modality_synthesis.synthesis.inference import run_generator
-from modality_synthesis.synthesis.synthesize import load_generator
+from modality_synthesis.synthesis.pipeline import load_generator
 from modality_synthesis.volumes import atomic_output, write_json
 
 MODEL = "model"
@@ -108,14 +108,24 @@ def evaluate(
 
     def preprocess(visits: list, progress: Reporter) -> list[Pair]:
         return preprocess_pairs(
-            visits, card.route.source, card.route.target, card.preprocessing, folder, jobs=jobs, reporter=progress
+            visits,
+            card.route.source,
+            card.route.target,
+            card.preprocessing,
+            folder,
+            jobs=jobs,
+            reporter=progress,
         )
 
     training = table.of_subjects(division.train) if baselines else []
     pairs = preprocess([*wanted, *training], first)
     tests, trains = pairs[: len(wanted)], pairs[len(wanted) :]
     mapping = card.preprocessing.target
-    fitted = fit_baselines(_load(pair, mapping) for pair in second.track(trains, "Fitting the baselines")) if trains else None
+    fitted = (
+        fit_baselines(_load(pair, mapping) for pair in second.track(trains, "Fitting the baselines"))
+        if trains
+        else None
+    )
     predict = _predictor(package, device, seed)
     low, high = card.output.display_window
     result = Evaluation(card.id, split, data_range or high - low, [visit.name for visit in wanted])
@@ -147,7 +157,10 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
         },
         folder / "metrics.json",
     )
-    with atomic_output(folder / "metrics.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        atomic_output(folder / "metrics.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow(["subject", "predictor", *DEFINITIONS])
         for predictor, metrics in evaluation.scores.items():

@@ -31,7 +31,13 @@ class Metrics:
 
     def as_dict(self) -> dict[str, float]:
         """By the names of `DEFINITIONS`."""
-        return {"MAE": self.mae, "RMSE": self.rmse, "PSNR": self.psnr, "SSIM": self.ssim, "r": self.correlation}
+        return {
+            "MAE": self.mae,
+            "RMSE": self.rmse,
+            "PSNR": self.psnr,
+            "SSIM": self.ssim,
+            "r": self.correlation,
+        }
 
 
 def compare_arrays(synthetic: np.ndarray, reference: np.ndarray, mask: np.ndarray, data_range: float) -> Metrics:
@@ -81,7 +87,9 @@ def _ssim(synthetic: np.ndarray, reference: np.ndarray, inside: np.ndarray, data
     return float(values[inside].mean())
 
 
-def bootstrap_interval(values: np.ndarray, *, level: float = 0.95, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
+def bootstrap_interval(
+    values: np.ndarray, *, level: float = 0.95, seed: int = 0, draws: int = 2000
+) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean; `values` holds one figure per patient."""
     values = np.asarray(values, dtype=float)
     rng = np.random.default_rng(seed)

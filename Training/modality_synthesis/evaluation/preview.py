@@ -44,7 +44,11 @@ def save_preview(synthesis: Synthesis, path: str | Path) -> None:
         3, 4, width_ratios=[*widths, 0.07 * sum(widths)], left=0.06, right=0.90, top=0.90, bottom=0.06,
         hspace=0.03, wspace=0.03,
     )  # fmt: skip
-    rows = (f"{card.route.source} MRI" if "w" in card.route.source else card.route.source, "synthetic", "fused")
+    rows = (
+        f"{card.route.source} MRI" if "w" in card.route.source else card.route.source,
+        "synthetic",
+        "fused",
+    )
     for row, title in enumerate(rows):
         for axis, index in enumerate(planes):
             axes = figure.add_subplot(grid[row, axis])
@@ -62,10 +66,29 @@ def save_preview(synthesis: Synthesis, path: str | Path) -> None:
     bar.set_label(_units(synthesis), color=INK, fontsize=10)
     bar.ax.tick_params(colors=INK, labelsize=8)
     kind = "demonstration model" if card.is_demonstration else "research model"
-    figure.text(0.06, 0.955, f"{card.route.target}, synthetic \N{EN DASH} {kind}", color=NOTE, fontsize=15, weight="bold")
+    figure.text(
+        0.06,
+        0.955,
+        f"{card.route.target}, synthetic \N{EN DASH} {kind}",
+        color=NOTE,
+        fontsize=15,
+        weight="bold",
+    )
     trained = ", trained on simulated data" if card.training.simulated else ""
-    figure.text(0.06, 0.925, f"{card.id} {card.version}{trained}. Research use only, not for diagnosis.", color=INK, fontsize=9)
-    figure.text(0.06, 0.025, "Axial and coronal views: the person's right is on the left.", color="#9a9aa2", fontsize=8)
+    figure.text(
+        0.06,
+        0.925,
+        f"{card.id} {card.version}{trained}. Research use only, not for diagnosis.",
+        color=INK,
+        fontsize=9,
+    )
+    figure.text(
+        0.06,
+        0.025,
+        "Axial and coronal views: the person's right is on the left.",
+        color="#9a9aa2",
+        fontsize=8,
+    )
     with atomic_output(path) as temporary:
         figure.savefig(temporary, format="png", facecolor=BACKGROUND)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -57,7 +58,7 @@ class ResidualUNet(Generator):
             for level, after in enumerate(channels)
         )
         self.lateral = nn.ModuleList(
-            nn.Conv3d(deep, skip, kernel_size=1) for skip, deep in zip(channels[:-1], channels[1:], strict=True)
+            nn.Conv3d(deep, skip, kernel_size=1) for skip, deep in itertools.pairwise(channels)
         )
         self.decoder = nn.ModuleList(unit(skip, skip) for skip in channels[:-1])
         if stem_stride == 2:

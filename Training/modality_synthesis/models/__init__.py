@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from modality_synthesis.models.card import Card, card_schema
-from modality_synthesis.models.package import ModelPackage, load_weights, open_package, verify_package, write_package
+from modality_synthesis.models.package import (
+    ModelPackage,
+    load_weights,
+    open_package,
+    verify_package,
+    write_package,
+)
 from modality_synthesis.models.store import choose_model, find_model, list_models, remove_model, verify_model
 from modality_synthesis.models.transfer import export_model, install_model
 

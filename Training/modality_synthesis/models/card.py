@@ -10,7 +10,7 @@ from modality_synthesis.preprocessing.parameters import ChainParameters
 
 Source = Literal["T1w", "T2w", "CT"]
 Target = Literal["FDG-PET", "TAU-PET", "AMYLOID-PET", "T1w", "T2w", "CT"]
-WEIGHTS_FILE = "weights.safetensors"
+WEIGHTS_FILE: Literal["weights.safetensors"] = "weights.safetensors"
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
 Window = tuple[
     Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]
@@ -162,4 +162,8 @@ class Card(CardPart):
 def card_schema() -> dict[str, Any]:
     """The JSON schema of `model.json`."""
     schema = Card.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "ModalitySynthesis model card"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "ModalitySynthesis model card",
+    }

@@ -66,7 +66,8 @@ def load_weights(package: ModelPackage) -> dict[str, torch.Tensor]:
         raise BadInputError(f"The weights of {package.card.id} cannot be read: {error}") from None
     if hashlib.sha256(content).hexdigest() != package.card.weights.sha256:
         raise HashMismatchError(
-            f"{path}: the SHA-256 differs from the model card's; the file is damaged or was changed. Install the model again."
+            f"{path}: the SHA-256 differs from the model card's; the file is damaged or was changed. "
+            "Install the model again."
         )
     try:
         weights = load(content)
@@ -126,7 +127,9 @@ def write_package(
     with atomic_folder(folder) as temporary:
         (temporary / WEIGHTS_FILE).write_bytes(content)
         (temporary / CARD_FILE).write_text(validated.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (temporary / "MODEL_CARD.md").write_text(card_text(validated, has_preview=preview is not None), encoding="utf-8")
+        (temporary / "MODEL_CARD.md").write_text(
+            card_text(validated, has_preview=preview is not None), encoding="utf-8"
+        )
         if preview is not None:
             (temporary / "preview.png").write_bytes(preview)
     return ModelPackage(folder=Path(folder), card=validated)

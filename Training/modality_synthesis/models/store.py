@@ -67,8 +67,8 @@ def choose_model(target: str, source: str | None = None) -> ModelPackage:
     if not matches:
         routes = sorted({f"{found.card.route.source} -> {found.card.route.target}" for found in list_models()})
         raise ModelMissingError(
-            f"No installed model makes {target}. Installed routes: {', '.join(routes) or 'none'}. Install a model with: "
-            "modality-synthesis models install FOLDER_OR_ZIP"
+            f"No installed model makes {target}. Installed routes: {', '.join(routes) or 'none'}. Install "
+            "a model with: modality-synthesis models install FOLDER_OR_ZIP"
         )
     return max(matches, key=lambda found: (not found.card.is_demonstration, _version_key(found.card.version)))
 

@@ -25,7 +25,11 @@ def _limits(card: Card) -> str:
 def _training(card: Card) -> str:
     facts, people = card.training, card.training.subjects
     warning = " **All training images were simulated.**" if facts.simulated else ""
-    minutes = "" if facts.duration_minutes is None else f" Trained for {facts.duration_minutes:.0f} minutes on {facts.hardware}."
+    minutes = (
+        ""
+        if facts.duration_minutes is None
+        else f" Trained for {facts.duration_minutes:.0f} minutes on {facts.hardware}."
+    )
     return (
         f"## Training\n\n{facts.data}.{warning} {people.train} training, {people.validation} validation and "
         f"{people.test} test subjects.{minutes} Data access: {facts.access or 'not stated'}"
@@ -49,7 +53,9 @@ def _metrics(card: Card) -> str:
         interval = "" if metric.low is None or metric.high is None else f" [{metric.low:.3f}, {metric.high:.3f}]"
         cells = [f"{metric.compared_with[name]:.3f}" for name in others]
         unit = f" ({metric.unit})" if metric.unit else ""
-        lines.append(f"| {metric.name}{unit} | **{metric.value:.3f}**{interval} | " + " | ".join(cells) + (" |" if cells else ""))
+        lines.append(
+            f"| {metric.name}{unit} | **{metric.value:.3f}**{interval} | " + " | ".join(cells) + (" |" if cells else "")
+        )
     lines += ["", *(f"- {metric.name}: {metric.definition}." for metric in card.metrics)]
     return "\n".join(lines)
 

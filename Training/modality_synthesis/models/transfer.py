@@ -10,7 +10,13 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
 from modality_synthesis.errors import BadInputError, HashMismatchError
-from modality_synthesis.models.package import ALLOWED_FILES, CARD_FILE, ModelPackage, open_package, verify_package
+from modality_synthesis.models.package import (
+    ALLOWED_FILES,
+    CARD_FILE,
+    ModelPackage,
+    open_package,
+    verify_package,
+)
 from modality_synthesis.models.store import find_model
 from modality_synthesis.progress import Reporter
 from modality_synthesis.resources import user_models_folder
@@ -52,7 +58,8 @@ def install_model(
         if place.exists() and not replace:
             installed = open_package(place).card.version
             raise BadInputError(
-                f"{package.card.id} {installed} is installed already. Use --replace to put {package.card.version} in its place."
+                f"{package.card.id} {installed} is installed already. Use --replace to put "
+                f"{package.card.version} in its place."
             )
         with atomic_folder(place) as temporary:
             shutil.copytree(unpacked, temporary, dirs_exist_ok=True)
@@ -78,10 +85,7 @@ def export_model(model: str | Path, path: str | Path) -> Path:
 
 
 def _fetch(source: str, target: Path, staging: Path, sha256: str | None, reporter: Reporter) -> None:
-    if "://" in source:
-        archive = _download(source, staging / "download.zip", reporter)
-    else:
-        archive = Path(source)
+    archive = _download(source, staging / "download.zip", reporter) if "://" in source else Path(source)
     if archive.is_dir():
         if sha256 is not None:
             raise BadInputError("--sha256 checks a zip file; a folder has none.")

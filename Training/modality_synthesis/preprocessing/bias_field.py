@@ -35,7 +35,7 @@ def correct_bias_field(image: sitk.Image, mask: sitk.Image, parameters: BiasFiel
     statistics.Execute(log_field, shrunk_mask)
     centered = log_field - statistics.GetMean(1)
     everywhere = sitk.Resample(centered, image, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)
-    return image / sitk.Exp(everywhere)
+    return image * sitk.Exp(-1.0 * everywhere)
 
 
 def _bounding_box(mask: sitk.Image) -> tuple[int, ...]:

@@ -7,6 +7,8 @@ generated from label maps, so that the network does not depend on the sequence. 
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -34,9 +36,7 @@ class BrainNetwork(nn.Module):
         self.down = nn.ModuleList(
             _block(before, after) for before, after in zip((8, *CHANNELS[:-1]), CHANNELS, strict=True)
         )
-        self.up = nn.ModuleList(
-            _block(deep + skip, skip) for skip, deep in zip(CHANNELS[:-1], CHANNELS[1:], strict=True)
-        )
+        self.up = nn.ModuleList(_block(deep + skip, skip) for skip, deep in itertools.pairwise(CHANNELS))
         self.head = nn.Conv3d(CHANNELS[0], 8, kernel_size=1)
 
     def forward(self, volume: Tensor) -> Tensor:

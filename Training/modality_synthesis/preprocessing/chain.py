@@ -85,7 +85,8 @@ def _register(state: Prepared, step: p.Register, reporter: Reporter) -> None:
     if found.dice < step.refuse_below:
         raise BadInputError(
             f"{state.name}: registration to the {step.template.upper()} template failed (brain overlap "
-            f"{found.dice:.2f}, at least {step.refuse_below:.2f} needed). Check that the volume shows a whole adult brain."
+            f"{found.dice:.2f}, at least {step.refuse_below:.2f} needed). Check that the volume shows a "
+            "whole adult brain."
         )
     if found.dice < step.warn_below:
         reporter.warning(

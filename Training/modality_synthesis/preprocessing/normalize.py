@@ -60,7 +60,9 @@ def tissue_levels(image: sitk.Image, mask: sitk.Image) -> tuple[float, float]:
     values, inside = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(mask) > 0
     levels = [values[inside & (regions == tissue)] for tissue in (_GRAY, _WHITE)]
     if min(level.size for level in levels) < 100:
-        raise BadInputError("Intensities cannot be normalized: the volume does not reach the atlas' gray and white matter.")
+        raise BadInputError(
+            "Intensities cannot be normalized: the volume does not reach the atlas' gray and white matter."
+        )
     return float(np.median(levels[0])), float(np.median(levels[1]))
 
 

@@ -80,7 +80,8 @@ class Normalize(StepParameters):
 
 
 SourceStep = Annotated[
-    Reorient | BrainMask | BiasField | Register | Resample | RefineMask | Normalize, Field(discriminator="step")
+    Reorient | BrainMask | BiasField | Register | Resample | RefineMask | Normalize,
+    Field(discriminator="step"),
 ]
 
 

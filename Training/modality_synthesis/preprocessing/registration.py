@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,7 +22,6 @@ _STARTS = [
     (0, 0, 0), (20, 0, 0), (-20, 0, 0), (40, 0, 0), (-40, 0, 0), (0, 20, 0), (0, -20, 0), (0, 0, 20), (0, 0, -20),
     (20, 0, 20), (20, 0, -20), (-20, 20, 0), (-20, -20, 0),
 ]  # fmt: skip
-_WORK_UNITS = 4
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,7 @@ def register_to_template(image: sitk.Image, mask: sitk.Image, template: Template
     """Register a brain to the template.
 
     Several starts are compared by mutual information at low resolution, the best two are refined rigidly, the better
-    one affinely (Mattes mutual information, fixed seed and fixed work partition: the result does not depend on the
-    number of cores).
+    one affinely (Mattes mutual information, fixed seed, one thread: the same volume gives the same transform).
 
     Args:
         image: float32 volume.
@@ -75,6 +75,12 @@ def register_to_template(image: sitk.Image, mask: sitk.Image, template: Template
     """
     template = template or mni152()
     moving = _working_template(image, mask)
+    with _one_thread():
+        affine = _search(template, moving)
+    return Registration(transform=affine, dice=mask_dice(template.mask, moving.mask, affine))
+
+
+def _search(template: Template, moving: Template) -> sitk.AffineTransform:
     try:
         starts = sorted(_start_transforms(template, moving), key=lambda start: _value(template, moving, start, 8.0))
         refined = [_optimize(template, moving, start, 8.0, iterations=80) for start in starts[:3]]
@@ -85,14 +91,26 @@ def register_to_template(image: sitk.Image, mask: sitk.Image, template: Template
             affine = _improve(template, moving, affine, level, iterations=iterations)
     except RuntimeError as error:
         raise BadInputError(f"Registration to the template failed: {str(error).splitlines()[-1]}") from error
-    return Registration(transform=affine, dice=mask_dice(template.mask, moving.mask, affine))
+    return affine
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The metric's threads add up in the order they happen to finish: only one thread gives the same sum each time."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def mask_dice(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) -> float:
     """Dice overlap of two masks, the second one moved onto the first one's grid."""
     moved = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkNearestNeighbor, 0)) > 0
-    still = sitk.GetArrayViewFromImage(fixed) > 0
-    return float(2 * np.count_nonzero(moved & still) / max(np.count_nonzero(moved) + np.count_nonzero(still), 1))
+    still = sitk.GetArrayFromImage(fixed) > 0
+    total = np.count_nonzero(moved) + np.count_nonzero(still)
+    return 2 * int(np.count_nonzero(moved & still)) / total if total else 0.0
 
 
 def _working_template(image: sitk.Image, mask: sitk.Image) -> Template:
@@ -138,7 +156,6 @@ def _method(level: float) -> sitk.ImageRegistrationMethod:
         method.SetMetricSamplingStrategy(method.RANDOM)
         method.SetMetricSamplingPercentage(_SAMPLED_SHARE[level], 20)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetNumberOfThreads(_WORK_UNITS)
     return method
 
 
@@ -168,7 +185,13 @@ def _improve(
 
 
 def _optimize(
-    fixed: Template, moving: Template, start: sitk.Transform, level: float, *, iterations: int, rate: float = 1.0
+    fixed: Template,
+    moving: Template,
+    start: sitk.Transform,
+    level: float,
+    *,
+    iterations: int,
+    rate: float = 1.0,
 ) -> tuple[sitk.Transform, float]:
     method = _method(level)
     method.SetOptimizerAsRegularStepGradientDescent(

@@ -29,7 +29,7 @@ def prepare_target(target: sitk.Image, prepared: Prepared, mapping: TargetMappin
     sampled = prepared.from_native_world(target, mapping.background)
     inside = sitk.Cast(target_region(prepared, mapping), sitk.sitkFloat32)
     sampled = sampled * inside + mapping.background * (1.0 - inside)
-    return (sampled - mapping.offset) / mapping.scale
+    return (sampled - mapping.offset) * (1.0 / mapping.scale)
 
 
 def restore_target(output: sitk.Image, prepared: Prepared, mapping: TargetMapping) -> sitk.Image:

@@ -132,9 +132,7 @@ def _grow_ventricles(voxels: np.ndarray, spacing: tuple[float, ...], growth: flo
         voxels[box] = part
 
 
-def _give_up(
-    voxels: np.ndarray, spacing: tuple[float, ...], labels: tuple[int, ...], to: int, fraction: float
-) -> None:
+def _give_up(voxels: np.ndarray, spacing: tuple[float, ...], labels: tuple[int, ...], to: int, fraction: float) -> None:
     box = _box(np.isin(voxels, labels), margin=4)
     if box is None:
         return

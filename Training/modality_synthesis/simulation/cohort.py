@@ -57,7 +57,11 @@ def simulate_cohort(
     folder.mkdir(parents=True, exist_ok=True)
     plans = plan_cohort(count, seed, tuple(modalities))
     files = parallel_map(
-        partial(simulate_subject, folder=folder), plans, jobs=jobs, reporter=reporter, stage="Simulating subjects"
+        partial(simulate_subject, folder=folder),
+        plans,
+        jobs=jobs,
+        reporter=reporter,
+        stage="Simulating subjects",
     )
     rows = [_row(plan, written) for plan, written in zip(plans, files, strict=True)]
     write_json(

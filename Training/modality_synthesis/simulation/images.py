@@ -56,5 +56,12 @@ def regrid(
     first = [(new / old - 1) / 2 for old, new in zip(image.GetSpacing(), spacing, strict=True)]
     origin = image.TransformContinuousIndexToPhysicalPoint(first)
     return sitk.Resample(
-        image, size, transform or sitk.Transform(), sitk.sitkLinear, origin, spacing, image.GetDirection(), 0.0
+        image,
+        size,
+        transform or sitk.Transform(),
+        sitk.sitkLinear,
+        origin,
+        spacing,
+        image.GetDirection(),
+        0.0,
     )

@@ -146,9 +146,7 @@ def _regional_variation(rng: np.random.Generator) -> np.ndarray:
 
 def _misregistration(labels: sitk.Image, rng: np.random.Generator) -> sitk.Transform:
     transform = sitk.Euler3DTransform()
-    transform.SetCenter(
-        labels.TransformContinuousIndexToPhysicalPoint([(size - 1) / 2 for size in labels.GetSize()])
-    )
+    transform.SetCenter(labels.TransformContinuousIndexToPhysicalPoint([(size - 1) / 2 for size in labels.GetSize()]))
     angles = np.deg2rad(np.clip(rng.normal(0, 0.4, 3), -1, 1))
     transform.SetRotation(*angles.tolist())
     transform.SetTranslation(np.clip(rng.normal(0, 0.4, 3), -1, 1).tolist())

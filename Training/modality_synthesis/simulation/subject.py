@@ -42,7 +42,9 @@ class Plan:
 
     def stream(self, purpose: str) -> np.random.Generator:
         """A generator of its own per purpose, so that leaving one modality out changes no other."""
-        return np.random.default_rng([*self.seed, sum(ord(letter) << (8 * (i % 3)) for i, letter in enumerate(purpose))])
+        return np.random.default_rng(
+            [*self.seed, sum(ord(letter) << (8 * (i % 3)) for i, letter in enumerate(purpose))]
+        )
 
 
 def simulate_subject(plan: Plan, folder: Path) -> dict[str, str]:
@@ -86,7 +88,9 @@ def _truth(anatomy: sitk.Image, plan: Plan) -> dict[str, object]:
     voxels = dict(zip(codes.tolist(), counts.tolist(), strict=True))
     voxel_ml = float(np.prod(anatomy.GetSpacing())) / 1000
     uptake = {tracer: regional_uptake(tracer, plan.person.severity) for tracer in ("FDG", "TAU")}
-    volumes = {name: round(voxel_ml * sum(voxels.get(label, 0) for label in group), 4) for name, group in regions.items()}
+    volumes = {
+        name: round(voxel_ml * sum(voxels.get(label, 0) for label in group), 4) for name, group in regions.items()
+    }
     return {
         "simulated": True,
         "subject": plan.subject,

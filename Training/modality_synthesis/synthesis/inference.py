@@ -15,7 +15,11 @@ from modality_synthesis.progress import Reporter
 
 
 def run_generator(
-    generator: Generator, batch: Batch, inference: Inference, device: torch.device, reporter: Reporter | None = None
+    generator: Generator,
+    batch: Batch,
+    inference: Inference,
+    device: torch.device,
+    reporter: Reporter | None = None,
 ) -> Tensor:
     """Synthesize one prepared volume.
 
@@ -53,7 +57,9 @@ def run_generator(
             if number + 1 < len(attempts):
                 following = attempts[number + 1]
                 how = "one window at a time" if following[0] == where else f"on the {following[0].type.upper()}"
-                reporter.warning(f"Not enough memory on {where}; trying again {how}. The result is the same, only later.")
+                reporter.warning(
+                    f"Not enough memory on {where}; trying again {how}. The result is the same, only later."
+                )
     raise OutOfMemoryError(
         "Not enough memory for this model, on the CPU either. Close other programs, or use a smaller model."
     )
@@ -69,7 +75,12 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 @torch.inference_mode()
 def _run_on(
-    generator: Generator, batch: Batch, inference: Inference, device: torch.device, windows: int, reporter: Reporter
+    generator: Generator,
+    batch: Batch,
+    inference: Inference,
+    device: torch.device,
+    windows: int,
+    reporter: Reporter,
 ) -> Tensor:
     generator = generator.to(device).eval()
     moved = replace(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modality_synthesis.training.recipe import Recipe, read_recipe
-    from modality_synthesis.training.train import TrainingResult, train
+    from modality_synthesis.training.run import TrainingResult, train
 
-_LAZY = {"Recipe": "recipe", "read_recipe": "recipe", "TrainingResult": "train", "train": "train"}
+_LAZY = {"Recipe": "recipe", "read_recipe": "recipe", "TrainingResult": "run", "train": "run"}
 
 __all__ = ["Recipe", "TrainingResult", "read_recipe", "train"]
 

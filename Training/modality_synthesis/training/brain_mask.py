@@ -1,6 +1,6 @@
 """Train the brain segmentation network on images of random contrast made from the training heads' label maps.
 
-    python -m modality_synthesis.training.brain_mask --steps 2500 -o Resources/Networks/brain-mask.safetensors
+python -m modality_synthesis.training.brain_mask --steps 2500 -o Resources/Networks/brain-mask.safetensors
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _hide_some(image: Tensor, brain: Tensor, rng: np.random.Generator) -> Tensor
         image = image * functional.max_pool3d(brain[None, None], margin, 1, margin // 2)[0, 0].gt(0.5)
     elif draw < 0.40:
         grown = functional.max_pool3d(brain[None, None], 5, 1, 2)[0, 0] > 0.3
-        z, y, x = torch.meshgrid(*[torch.linspace(-1, 1, size) for size in SIZE], indexing="ij")
+        z, y, _x = torch.meshgrid(*[torch.linspace(-1, 1, size) for size in SIZE], indexing="ij")
         face = (-y * rng.uniform(0.5, 1.2) - z + rng.uniform(-0.6, 0.0)) > 0
         image = torch.where(face & ~grown, torch.zeros(()), image)
     if rng.random() < 0.5:

@@ -57,7 +57,8 @@ class GeneratorModule(lightning.LightningModule):
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         optimizers = [self._optimizer(phase) for phase in self.generator.phases()]
         schedules = [
-            {"scheduler": _schedule(optimizer, self.settings, self.steps), "interval": "step"} for optimizer in optimizers
+            {"scheduler": _schedule(optimizer, self.settings, self.steps), "interval": "step"}
+            for optimizer in optimizers
         ]
         return optimizers, schedules
 
@@ -72,7 +73,10 @@ class GeneratorModule(lightning.LightningModule):
         example = Batch(source=batch["source"], target=batch["target"], mask=batch["mask"])
         boundary = (index + 1) % self.settings.accumulate == 0 or index + 1 == self.trainer.num_training_batches
         for phase, optimizer, schedule in zip(
-            self.generator.phases(), self._as_list(self.optimizers()), self._as_list(self.lr_schedulers()), strict=True
+            self.generator.phases(),
+            self._as_list(self.optimizers()),
+            self._as_list(self.lr_schedulers()),
+            strict=True,
         ):
             self.toggle_optimizer(optimizer)
             report = self.generator.training_step(phase, example, self.losses)
@@ -133,7 +137,9 @@ class GeneratorModule(lightning.LightningModule):
         return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _schedule(optimizer: torch.optim.Optimizer, settings: Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+def _schedule(
+    optimizer: torch.optim.Optimizer, settings: Optimizer, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
     warmup = max(round(settings.warmup * steps), 1)
 
     def factor(step: int) -> float:

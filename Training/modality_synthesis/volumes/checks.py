@@ -38,8 +38,7 @@ def check_shape(size: Sequence[int], components: int, name: str) -> None:
     if len(size) < 3 or min(size[:3]) < MIN_VOXELS:
         raise BadInputError(
             f"{name} is {'×'.join(map(str, size[:3]))} voxels; at least {MIN_VOXELS} along each of three "
-            "axes are "
-            "needed. A single slice or a scout cannot be used."
+            "axes are needed. A single slice or a scout cannot be used."
         )
 
 
@@ -54,8 +53,7 @@ def check_grid(spacing: Sequence[float], direction: Sequence[float], name: str) 
     if not all(MIN_SPACING_MM <= step <= MAX_SPACING_MM for step in spacing):  # false for NaN as well
         raise BadInputError(
             f"{name} has a voxel size of {'×'.join(f'{step:.4g}' for step in spacing)} mm; {MIN_SPACING_MM} "
-            "to "
-            f"{MAX_SPACING_MM:g} mm is plausible. Its header is wrong, or its unit is not mm."
+            f"to {MAX_SPACING_MM:g} mm is plausible. Its header is wrong, or its unit is not mm."
         )
     matrix = np.array(direction, dtype=float).reshape(3, 3)
     if not np.abs(matrix.T @ matrix - np.eye(3)).max() <= _ORTHONORMAL:
@@ -66,8 +64,7 @@ def not_orthonormal(name: str) -> BadInputError:
     """The error for a sheared grid."""
     return BadInputError(
         f"{name}: the voxel axes in its header are not at right angles (sheared), which neither ITK nor 3D "
-        "Slicer "
-        "reads as a volume. Resample it to a regular grid first."
+        "Slicer reads as a volume. Resample it to a regular grid first."
     )
 
 
@@ -79,8 +76,7 @@ def check_values(image: sitk.Image, name: str) -> None:
         count = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
         raise BadInputError(
             f"{name} holds {count} voxels that are not finite (NaN or infinity). Replace them, by 0 outside "
-            "the head "
-            "for example."
+            "the head for example."
         )
     if low == high:
         raise BadInputError(f"{name} is empty: all its voxels are {low:g}. Export it again.")

@@ -40,8 +40,7 @@ def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image
     if any(stack.shear):
         reporter.warning(
             f"{name}: the slices are tilted by {stack.tilt_degrees:.1f} degrees (gantry tilt). They were "
-            "shifted "
-            "onto a grid at right angles; the result is on that grid."
+            "shifted onto a grid at right angles; the result is on that grid."
         )
         stack, voxels = without_tilt(stack, voxels)
     return _image(stack, voxels)
@@ -60,9 +59,7 @@ def find_stack(path: Path, series: str | None, reporter: Reporter) -> Stack:
     if path.is_file():
         header = read_header(path)
         if header is None:
-            raise BadInputError(
-                f"{path.name} is a DICOM file without image data. Give the folder of an image series."
-            )
+            raise BadInputError(f"{path.name} is a DICOM file without image data. Give the folder of an image series.")
         folder, series = path.parent, series or str(header.SeriesInstanceUID)
     else:
         folder = path
@@ -70,7 +67,5 @@ def find_stack(path: Path, series: str | None, reporter: Reporter) -> Stack:
     stack = build_stack(info.planes, folder.name)
     repeated = len(info.planes) - len(stack.slices)
     if repeated:
-        reporter.warning(
-            f"{folder.name}: {repeated} slices are there twice (the same images); one of each is used."
-        )
+        reporter.warning(f"{folder.name}: {repeated} slices are there twice (the same images); one of each is used.")
     return stack

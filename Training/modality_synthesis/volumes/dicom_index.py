@@ -14,6 +14,7 @@ import numpy as np
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.checks import MIN_VOXELS
+from modality_synthesis.volumes.paths import cannot_read
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -130,9 +131,7 @@ def dicom_series(folder: str | Path) -> list[SeriesInfo]:
         if header is not None:
             series.setdefault(str(header.SeriesInstanceUID), []).append((header, _planes(header, file)))
     if not series:
-        raise BadInputError(
-            f"{folder.name} holds no DICOM images. Give the folder that holds one scan's DICOM files."
-        )
+        raise BadInputError(f"{folder.name} holds no DICOM images. Give the folder that holds one scan's DICOM files.")
     return sorted((_describe(uid, files) for uid, files in series.items()), key=_order)
 
 
@@ -149,9 +148,7 @@ def is_dicom_file(path: Path) -> bool:
         with path.open("rb") as stream:
             start = stream.read(132)
     except OSError as error:
-        raise BadInputError(
-            f"{path.name} cannot be read: {(error.strerror or str(error)).lower()}."
-        ) from None
+        raise cannot_read(path, error) from None
     return start[128:] == b"DICM" or (path.suffix.lower() in _ENDINGS and len(start) > 0)
 
 
@@ -217,9 +214,7 @@ def choose(series: Sequence[SeriesInfo], wanted: str | None, name: str) -> Serie
         if not fitting:
             raise BadInputError(f"{name} holds no series that is a 3-D volume. It holds: {listing}.")
         if len(fitting) > 1:
-            raise BadInputError(
-                f"{name} holds several series; choose one by its number. It holds: {listing}."
-            )
+            raise BadInputError(f"{name} holds several series; choose one by its number. It holds: {listing}.")
     if fitting[0].problem:
         raise BadInputError(f"{name}: series {fitting[0]}.")
     return fitting[0]

@@ -38,8 +38,7 @@ def stack_values(slices: tuple[Slice, ...], name: str) -> np.ndarray:
 def _frames(path: Path) -> np.ndarray:
     """All frames of a file, rescaled, float32 (frames, rows, columns)."""
     import pydicom
-    from pydicom.pixels import get_decoder
-    from pydicom.uid import ImplicitVRLittleEndian
+    from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
     try:
         with quiet_pydicom():
@@ -48,7 +47,8 @@ def _frames(path: Path) -> np.ndarray:
         if syntax is None:
             # Files from before DICOM's file format carry no preamble and this syntax.
             syntax = dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-        needs_gdcm = syntax.is_encapsulated and not get_decoder(syntax).is_available
+        # With optional packages pydicom decodes more, but a file must give the same values everywhere.
+        needs_gdcm = syntax.is_encapsulated and syntax != RLELossless
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise damaged(path, error) from None
     if needs_gdcm:
@@ -86,9 +86,7 @@ def _decoded_by_gdcm(path: Path, dataset: Dataset) -> np.ndarray:
     frames = int(dataset.get("NumberOfFrames") or 1)
     scaling = set(_scaling(dataset, frames))
     if len(scaling) > 1:
-        raise BadInputError(
-            f"{path.name} is compressed and scales each frame differently. Export it uncompressed."
-        )
+        raise BadInputError(f"{path.name} is compressed and scales each frame differently. Export it uncompressed.")
     try:
         values = sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat32))
     except RuntimeError as error:

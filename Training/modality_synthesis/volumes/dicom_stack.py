@@ -12,7 +12,7 @@ from modality_synthesis.volumes.dicom_index import Slice
 
 # Positions are often rounded to 0.1 mm; a missing slice moves its neighbours apart by far more.
 _POSITION_MM = 0.1
-_POSITION_STEPS = 0.1
+_POSITION_STEPS = 0.2
 _ALIKE = 1e-3
 
 
@@ -90,8 +90,7 @@ def _check_alike(planes: Sequence[Slice], name: str) -> None:
         if len(counts) > 1:
             raise BadInputError(
                 f"{name} mixes slices of {len(counts)} {what} ({', '.join(map(str, counts))} slices), which "
-                "is no "
-                "single volume. Give a folder with one of them only."
+                "is no single volume. Give a folder with one of them only."
             )
 
 
@@ -109,9 +108,7 @@ def _direction(plane: Slice, name: str) -> np.ndarray:
     row, column = np.array(plane.orientation).reshape(2, 3)
     lengths = np.array([row @ row, column @ column])
     if np.abs(lengths - 1).max() > 10 * _ALIKE or abs(row @ column) > _ALIKE:
-        raise BadInputError(
-            f"{name}: its slices' rows and columns are not at right angles. Export the series again."
-        )
+        raise BadInputError(f"{name}: its slices' rows and columns are not at right angles. Export the series again.")
     row = row / np.linalg.norm(row)
     normal = np.cross(row, column)
     normal /= np.linalg.norm(normal)
@@ -124,8 +121,7 @@ def _check_distances(planes: Sequence[Slice], along: np.ndarray, name: str) -> N
     if repeated:
         raise BadInputError(
             f"{name}: {repeated} of {len(planes)} slices lie where another one lies (several echoes, time "
-            "points or "
-            "reconstructions). Give a folder with one volume only."
+            "points or reconstructions). Give a folder with one volume only."
         )
     usual = float(np.median(steps))
     index = np.arange(len(along))
@@ -140,14 +136,12 @@ def _check_distances(planes: Sequence[Slice], along: np.ndarray, name: str) -> N
     if missing >= 1 and whole:
         raise BadInputError(
             f"{name}: {missing} slice{'s are' if missing > 1 else ' is'} missing {between}: the distance "
-            "there is "
-            f"{steps[gap]:.2f} mm instead of {usual:.2f} mm. Export the series completely."
+            f"there is {steps[gap]:.2f} mm instead of {usual:.2f} mm. Export the series completely."
         )
     raise BadInputError(
         f"{name}: the distance between slices varies from {steps.min():.2f} to {steps.max():.2f} mm (usually "
         f"{usual:.2f} mm, {steps[gap]:.2f} mm {between}). A volume needs equal distances: use an evenly "
-        "spaced "
-        "reconstruction."
+        "spaced reconstruction."
     )
 
 
@@ -158,8 +152,7 @@ def _shear(offsets: np.ndarray, step: float, name: str) -> tuple[float, float]:
     if np.abs(offsets - regular).max() > 2 * _POSITION_MM:
         raise BadInputError(
             f"{name}: its slices are shifted against each other irregularly (up to "
-            f"{np.abs(offsets).max():.1f} mm), "
-            "which is no regular volume. Export the series again."
+            f"{np.abs(offsets).max():.1f} mm), which is no regular volume. Export the series again."
         )
     # Below the positions' own rounding it is no tilt; sampling would only blur.
     if np.abs(offsets).max() <= 2 * _POSITION_MM:

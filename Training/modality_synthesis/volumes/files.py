@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.volumes import metaimage, nrrd
 from modality_synthesis.volumes.atomic import atomic_output
+from modality_synthesis.volumes.dicom_index import dicom_files
+from modality_synthesis.volumes.paths import cannot_read
 
 
 def write_json(data: Any, path: str | Path) -> None:
@@ -29,22 +32,23 @@ def write_json(data: Any, path: str | Path) -> None:
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file in hexadecimal; of a DICOM folder, the SHA-256 over its DICOM files' sorted hashes.
 
-    A folder's hash does not depend on the files' names; other files in it do not count.
+    A header with detached voxels (.nhdr, .mhd) is hashed together with its data file in the same way. A
+    folder's hash does not depend on the files' names; other files in it do not count.
 
     Raises:
         BadInputError: missing or unreadable file, or a folder without DICOM files.
     """
     path = Path(path)
     try:
-        if not path.is_dir():
+        if path.is_dir():
+            hashes = sorted(_hash(file) for file in dicom_files(path))
+        elif path.suffix.lower() in (".nhdr", ".mhd"):
+            room = nrrd if path.suffix.lower() == ".nhdr" else metaimage
+            hashes = sorted({_hash(path), _hash(room.data_file(path, room.read_header(path)))})
+        else:
             return _hash(path)
-        from modality_synthesis.volumes.dicom_index import dicom_files
-
-        hashes = sorted(_hash(file) for file in dicom_files(path))
     except OSError as error:
-        raise BadInputError(
-            f"{path.name} cannot be read: {(error.strerror or str(error)).lower()}."
-        ) from None
+        raise cannot_read(path, error) from None
     if not hashes:
         raise BadInputError(f"{path.name} holds no DICOM files.")
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()

@@ -34,9 +34,7 @@ def largest_displacement(a: np.ndarray, b: np.ndarray, size: tuple[int, ...]) ->
 
 def same_geometry(a: sitk.Image, b: sitk.Image, tolerance_mm: float = 1e-3) -> bool:
     """Whether two volumes have the same size and no voxel's position differs by more than `tolerance_mm`."""
-    return (
-        a.GetSize() == b.GetSize() and largest_displacement(affine(a), affine(b), a.GetSize()) <= tolerance_mm
-    )
+    return a.GetSize() == b.GetSize() and largest_displacement(affine(a), affine(b), a.GetSize()) <= tolerance_mm
 
 
 def describe_geometry(image: sitk.Image) -> str:
@@ -100,9 +98,7 @@ def image_like(array: np.ndarray, reference: sitk.Image) -> sitk.Image:
     """
     expected = reference.GetSize()[::-1]
     if array.shape != expected:
-        raise ValueError(
-            f"An array of shape {array.shape} does not fit a grid of shape {expected} (z, y, x)."
-        )
+        raise ValueError(f"An array of shape {array.shape} does not fit a grid of shape {expected} (z, y, x).")
     if array.dtype == bool:
         array = array.astype(np.uint8)
     elif array.dtype.kind == "f":

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.checks import check_shape
+from modality_synthesis.volumes.paths import cannot_read
 from modality_synthesis.volumes.payload import check_payload
 
 _BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4}
@@ -47,13 +48,9 @@ def read_header(path: Path) -> Header:
                 if key.strip().lower() == "elementdatafile":
                     break
             header = Header(fields, stream.tell())
-        sound = (
-            "elementdatafile" in fields and all(count > 0 for count in header.sizes) and _element(header) > 0
-        )
+        sound = "elementdatafile" in fields and all(count > 0 for count in header.sizes) and _element(header) > 0
     except OSError as error:
-        raise BadInputError(
-            f"{path.name} cannot be read: {(error.strerror or str(error)).lower()}."
-        ) from None
+        raise cannot_read(path, error) from None
     except (KeyError, ValueError):
         sound = False
     if not sound:
@@ -85,9 +82,7 @@ def verify(path: Path) -> None:
     check_shape(header.sizes, components, path.name)
     file = data_file(path, header)
     if not file.is_file():
-        raise BadInputError(
-            f"{path.name}: its data file {file.name} is missing. Keep the two files together."
-        )
+        raise BadInputError(f"{path.name}: its data file {file.name} is missing. Keep the two files together.")
     if header.fields.get("binarydata", "True").lower() == "false":
         raise BadInputError(f"{path.name} stores its voxels as text. Save it as a binary .mha file.")
     skip = int(header.fields.get("headersize", "0"))

@@ -20,6 +20,7 @@ from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.checks import check_shape
 from modality_synthesis.volumes.geometry import affine, largest_displacement
 from modality_synthesis.volumes.itk_io import read_grid
+from modality_synthesis.volumes.paths import cannot_read
 from modality_synthesis.volumes.payload import load_payload
 
 if TYPE_CHECKING:
@@ -54,13 +55,9 @@ def read_header(path: Path) -> Nifti1Header:
     block = _first_bytes(path)
     size = {int.from_bytes(block[:4], order) for order in ("little", "big")}
     if 540 in size:
-        raise BadInputError(
-            f"{path.name} is a NIfTI-2 file, which is not read here. Save it as NIfTI-1 (.nii.gz)."
-        )
+        raise BadInputError(f"{path.name} is a NIfTI-2 file, which is not read here. Save it as NIfTI-1 (.nii.gz).")
     if _HEADER_BYTES not in size or block[344:347] != b"n+1":
-        raise BadInputError(
-            f"{path.name} is not a NIfTI file although it is named like one. Export it again."
-        )
+        raise BadInputError(f"{path.name} is not a NIfTI file although it is named like one. Export it again.")
     try:
         header = Nifti1Header(block, check=False)
         header.get_data_dtype()
@@ -70,9 +67,7 @@ def read_header(path: Path) -> Nifti1Header:
     except (HeaderDataError, ValueError, KeyError):
         sound = False
     if not sound:
-        raise BadInputError(
-            f"{path.name} is damaged: its NIfTI header makes no sense. Copy or download it again."
-        )
+        raise BadInputError(f"{path.name} is damaged: its NIfTI header makes no sense. Copy or download it again.")
     return header
 
 
@@ -90,9 +85,7 @@ def read(path: Path) -> sitk.Image:
     shape = dims[1 : dims[0] + 1]
     check_shape(shape, _COLOUR_OR_COMPLEX.get(int(header["datatype"]), 1), path.name)
     if not all(math.isfinite(step) and step != 0 for step in header["pixdim"][1:4].tolist()):
-        raise BadInputError(
-            f"{path.name} has no voxel size in its header (pixdim is zero or not finite). Correct it."
-        )
+        raise BadInputError(f"{path.name} has no voxel size in its header (pixdim is zero or not finite). Correct it.")
     image = sitk.GetImageFromArray(_voxels(path, header, shape[:3]))
     grid = read_grid(path)
     image.SetSpacing(grid.GetSpacing())
@@ -114,8 +107,7 @@ def warn_about_orientation(path: Path, image: sitk.Image, reporter: Reporter) ->
     if not coded:
         reporter.warning(
             f"{path.name} does not say how it is oriented (no qform or sform code). Its axes are taken as "
-            "Left, "
-            "Posterior, Superior, as ITK and 3D Slicer do: check left and right."
+            "Left, Posterior, Superior, as ITK and 3D Slicer do: check left and right."
         )
         return
     used = _LPS @ affine(image)
@@ -196,9 +188,7 @@ def _is_gzip(path: Path) -> bool:
         with path.open("rb") as stream:
             return stream.read(2) == _GZIP_MAGIC
     except OSError as error:
-        raise BadInputError(
-            f"{path.name} cannot be read: {(error.strerror or str(error)).lower()}."
-        ) from None
+        raise cannot_read(path, error) from None
 
 
 def _coded_affines(header: Nifti1Header) -> dict[str, np.ndarray]:

@@ -14,15 +14,14 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.checks import check_shape
 from modality_synthesis.volumes.geometry import affine
+from modality_synthesis.volumes.paths import cannot_read
 from modality_synthesis.volumes.payload import check_payload
 
 _BYTES = {
     **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
     **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
     **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), 2),
-    **dict.fromkeys(
-        ("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t"), 4
-    ),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t"), 4),
     **dict.fromkeys(("longlong", "long long", "long long int", "int64", "int64_t"), 8),
     **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), 8),
     "float": 4,
@@ -56,9 +55,7 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as stream:
             if not stream.readline(80).startswith(b"NRRD000"):
-                raise BadInputError(
-                    f"{path.name} is not a NRRD file although it is named like one. Export it again."
-                )
+                raise BadInputError(f"{path.name} is not a NRRD file although it is named like one. Export it again.")
             while line := stream.readline(1 << 20).decode("utf-8", "replace").rstrip("\r\n"):
                 key, colon, value = line.partition(":")
                 if colon and not line.startswith("#") and not value.startswith("="):
@@ -67,15 +64,11 @@ def read_header(path: Path) -> Header:
         header = Header(fields, end)
         sound = fields["type"].lower() in _BYTES and "encoding" in fields and all(n > 0 for n in header.sizes)
     except OSError as error:
-        raise BadInputError(
-            f"{path.name} cannot be read: {(error.strerror or str(error)).lower()}."
-        ) from None
+        raise cannot_read(path, error) from None
     except (KeyError, ValueError):
         sound = False
     if not sound:
-        raise BadInputError(
-            f"{path.name} is damaged: its NRRD header is incomplete. Copy or download it again."
-        )
+        raise BadInputError(f"{path.name} is damaged: its NRRD header is incomplete. Copy or download it again.")
     return header
 
 
@@ -100,9 +93,7 @@ def verify(path: Path) -> None:
     check_shape(size, components, path.name)
     file = data_file(path, header)
     if not file.is_file():
-        raise BadInputError(
-            f"{path.name}: its data file {file.name} is missing. Keep the two files together."
-        )
+        raise BadInputError(f"{path.name}: its data file {file.name} is missing. Keep the two files together.")
     encoding = header.fields["encoding"].lower()
     if encoding not in ("raw", "gzip", "gz"):
         raise BadInputError(f"{path.name} is stored with the encoding '{encoding}'. Save it as raw or gzip.")
@@ -123,8 +114,7 @@ def warn_about_orientation(path: Path, reporter: Reporter) -> None:
     if not space or space.lower().startswith("3d") or "space directions" not in header.fields:
         reporter.warning(
             f"{path.name} does not say how it is oriented (no anatomical 'space' or no 'space directions'). "
-            "Its axes "
-            "are taken as Left, Posterior, Superior: check left and right."
+            "Its axes are taken as Left, Posterior, Superior: check left and right."
         )
 
 

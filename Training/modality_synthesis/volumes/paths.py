@@ -53,8 +53,7 @@ def unsupported_ending(path: Path) -> BadInputError:
         return BadInputError(f"{path.name} is {hint.format(name=path.name, stem=path.stem)}.")
     return BadInputError(
         f"{path.name} is not a volume that can be read: its ending is none of {', '.join(READABLE)}, and it "
-        "is no "
-        "DICOM file. Convert it to .nii.gz, or give a DICOM folder."
+        "is no DICOM file. Convert it to .nii.gz, or give a DICOM folder."
     )
 
 
@@ -71,9 +70,7 @@ def check_writable(path: str | Path, *, endings: Sequence[str] = WRITABLE) -> No
     """
     path = Path(path)
     if path.is_dir():
-        raise BadInputError(
-            f"{path} is a folder. Give the name of a file to write, ending in {', '.join(endings)}."
-        )
+        raise BadInputError(f"{path} is a folder. Give the name of a file to write, ending in {', '.join(endings)}.")
     if not path.name.lower().endswith(tuple(endings)):
         raise BadInputError(f"{path.name} cannot be written: its ending is none of {', '.join(endings)}.")
     try:
@@ -86,10 +83,14 @@ def check_writable(path: str | Path, *, endings: Sequence[str] = WRITABLE) -> No
         raise cannot_write(path, error) from None
 
 
+def cannot_read(path: Path, error: OSError) -> BadInputError:
+    """The error for an input that the operating system refuses."""
+    return BadInputError(f"{path.name} cannot be read: {(error.strerror or str(error)).lower()}.")
+
+
 def cannot_write(path: Path, error: OSError) -> BadInputError:
     """The error for an output that the operating system refuses."""
     reason = (error.strerror or str(error)).lower()
     return BadInputError(
-        f"{path.name} cannot be written to {path.parent}: {reason}. Free some space there or choose another "
-        "folder."
+        f"{path.name} cannot be written to {path.parent}: {reason}. Free some space there or choose another folder."
     )

@@ -14,9 +14,7 @@ from modality_synthesis.volumes.itk_io import read_float
 from modality_synthesis.volumes.paths import unsupported_ending, volume_ending
 
 
-def read_image(
-    path: str | Path, *, series: str | None = None, reporter: Reporter | None = None
-) -> sitk.Image:
+def read_image(path: str | Path, *, series: str | None = None, reporter: Reporter | None = None) -> sitk.Image:
     """Read and check one 3-D grey-value volume.
 
     Geometry is what ITK, and so 3D Slicer, makes of the file. Stored scaling (scl_slope, RescaleSlope) is

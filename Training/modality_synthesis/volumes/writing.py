@@ -25,9 +25,7 @@ _INTEGERS = {
 }
 
 
-def write_image(
-    image: sitk.Image, path: str | Path, *, like: str | Path | None = None, description: str = ""
-) -> None:
+def write_image(image: sitk.Image, path: str | Path, *, like: str | Path | None = None, description: str = "") -> None:
     """Write a volume; integers stay integers, everything else becomes float32. Atomic, lightly compressed.
 
     When `like` is a file of the same format (NIfTI or NRRD) on the same grid, its geometry fields are copied

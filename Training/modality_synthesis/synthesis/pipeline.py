@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
+from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.models import ModelPackage, choose_model, find_model
 from modality_synthesis.preprocessing import Prepared, prepare, restore_target
 from modality_synthesis.progress import Reporter
@@ -27,7 +28,7 @@ from modality_synthesis.volumes import (
 if TYPE_CHECKING:
     from modality_synthesis.generators.base import Generator
 
-Space = Literal["native", "template"]
+SPACES = ("native", "template")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def synthesize(
     clinical: Mapping[str, object] | None = None,
     device: str = "auto",
     seed: int = 0,
-    space: Space = "native",
+    space: str = "native",
     reporter: Reporter | None = None,
 ) -> Synthesis:
     """Synthesize a target modality from a source volume.
@@ -80,6 +81,8 @@ def synthesize(
     """
     reporter = reporter or Reporter()
     source = Path(source)
+    if space not in SPACES:
+        raise UsageError(f"Unknown space {space!r}. Use {' or '.join(SPACES)}.")
     if output is not None:
         check_writable(output)
     package = _package(to, model)
@@ -128,7 +131,6 @@ def load_generator(package: ModelPackage) -> Generator:
         BadInputError: unknown generator, or weights that do not fit it.
         HashMismatchError: the weights are not those the card declares.
     """
-    from modality_synthesis.errors import BadInputError
     from modality_synthesis.generators import build_generator
     from modality_synthesis.models import load_weights
 
@@ -147,8 +149,6 @@ def load_generator(package: ModelPackage) -> Generator:
 
 
 def _package(to: str | None, model: str | Path | ModelPackage | None) -> ModelPackage:
-    from modality_synthesis.errors import UsageError
-
     if model is None and to is None:
         raise UsageError("Say what to make: a target modality (--to FDG-PET) or a model (--model demo-t1w-fdg).")
     if isinstance(model, ModelPackage):

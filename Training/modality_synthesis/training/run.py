@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
@@ -29,7 +29,7 @@ from modality_synthesis.synthesis.allocator import keep_freed_memory
 from modality_synthesis.training.export import package_model
 from modality_synthesis.training.module import GeneratorModule
 from modality_synthesis.training.recipe import Recipe, read_recipe
-from modality_synthesis.volumes import write_json
+from modality_synthesis.volumes import atomic_output, write_json
 
 LAST_CHECKPOINT = "last.ckpt"
 
@@ -107,7 +107,14 @@ def train(
     validation_pairs = [pair for pair in pairs if pair.visit.subject in split.validation]
     started = time.monotonic()
     module = _fit(
-        settings, training_pairs, validation_pairs, folder, checkpoint if resume else None, accelerator, devices, fitting
+        settings,
+        training_pairs,
+        validation_pairs,
+        folder,
+        checkpoint if resume else None,
+        accelerator,
+        devices,
+        fitting,
     )
     package = package_model(
         settings,
@@ -163,7 +170,7 @@ def _fit(
         seed=schedule.seed,
     )
     callbacks: list[Callback] = [
-        ModelCheckpoint(folder / "checkpoints", save_last=True, save_top_k=0, save_on_train_epoch_end=True),
+        _SaveLast(folder / "checkpoints" / LAST_CHECKPOINT),
         _ReportProgress(reporter, schedule.epochs),
     ]
     if schedule.patience:
@@ -179,12 +186,21 @@ def _fit(
             check_val_every_n_epoch=schedule.validate_every,
             num_sanity_val_steps=0,
             callbacks=callbacks,
-            logger=[CSVLogger(folder / "logs", name="", version=""), TensorBoardLogger(folder / "logs", name="", version="")],
+            logger=[
+                CSVLogger(folder / "logs", name="", version=""),
+                TensorBoardLogger(folder / "logs", name="", version=""),
+            ],
             log_every_n_steps=1,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, loader, validation, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=True)
+        trainer.fit(
+            module,
+            loader,
+            validation,
+            ckpt_path=None if checkpoint is None else str(checkpoint),
+            weights_only=True,
+        )
     return module
 
 
@@ -196,6 +212,18 @@ def _precision(wanted: str, accelerator: str) -> Any:
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
+class _SaveLast(Checkpoint):
+    """Keeps one checkpoint, of the last finished epoch; it is replaced in one step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_output(self.path) as temporary:
+            trainer.save_checkpoint(temporary)
+
+
 class _ReportProgress(Callback):
     """Hands Lightning's progress to the reporter."""
 
@@ -203,13 +231,22 @@ class _ReportProgress(Callback):
         self.reporter, self.epochs = reporter, epochs
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, index: int
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        index: int,
     ) -> None:
         done = trainer.current_epoch + (index + 1) / trainer.num_training_batches
         self.reporter.progress(done / self.epochs, f"Training, epoch {trainer.current_epoch + 1} of {self.epochs}")
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        figures = {name.split("/")[1]: float(value) for name, value in trainer.callback_metrics.items() if "validation/" in name}
+        figures = {
+            name.split("/")[1]: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if "validation/" in name
+        }
         if figures:
             text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
             self.reporter.status(f"Epoch {trainer.current_epoch + 1}: validation {text}")

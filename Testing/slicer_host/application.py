@@ -1,0 +1,183 @@
+"""`slicer.app` with Qt, the module manager, and loading and opening of scripted modules."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+import types
+from pathlib import Path
+from typing import Any
+
+import slicer
+import slicer.util
+
+from slicer_host import mrml, pythonqt
+
+qt = pythonqt.install()
+
+from PySide6 import QtCore, QtWidgets  # noqa: E402 - after the patches
+
+from slicer_host import widgets  # noqa: E402
+
+widgets.install(qt)
+
+
+class _ModuleManager(QtCore.QObject):
+    moduleAboutToBeUnloaded = QtCore.Signal(str)
+    startupCompleted = QtCore.Signal()
+    cpp_signals = ("moduleAboutToBeUnloaded(QString)", "startupCompleted()")
+
+
+class _Module:
+    """What a scripted module gets as `parent`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = str(path), path.stem
+        self.title, self.helpText, self.acknowledgementText = "", "", ""
+        self.categories, self.dependencies, self.contributors = [], [], []
+        self.icon, self.hidden = None, False
+
+    def widgetRepresentation(self) -> Any:
+        widget = getattr(slicer.modules, self.name + "Widget")
+        return types.SimpleNamespace(self=lambda: widget)
+
+
+class Application(mrml.MRMLHost):
+    """`slicer.app`. `errors` collects the tracebacks of exceptions raised in slots: tests assert that it is empty."""
+
+    applicationName, applicationVersion = "SlicerHost", "5.13.0-host"
+    majorVersion, minorVersion = 5, 13
+    documentationBaseUrl = "https://slicer.readthedocs.io/"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._qt = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer-host"])
+        self._qt.setApplicationName("SlicerHost")
+        self._manager, self.loaded, self.errors, self._layout = _ModuleManager(), {}, [], None
+        sys.excepthook = self._on_exception
+
+    def _on_exception(self, *details: Any) -> None:
+        self.errors.append("".join(traceback.format_exception(*details)))
+        sys.stderr.write(self.errors[-1])
+
+    def moduleManager(self) -> _ModuleManager:
+        return self._manager
+
+    def layoutManager(self) -> Any:
+        return self._layout
+
+    def set_layout_manager(self, manager: Any) -> None:
+        """Slice views are made only by the tests that look at them."""
+        self._layout = manager
+
+    def connect(self, signal: str, slot: Any) -> bool:
+        return self._manager.connect(signal, slot)
+
+    def disconnect(self, signal: str, slot: Any) -> bool:
+        return self._manager.disconnect(signal, slot)
+
+    def processEvents(self, *arguments: Any) -> None:
+        self._qt.processEvents()
+
+    def settings(self) -> Any:
+        return qt.QSettings()
+
+    userSettings = settings
+
+    def startupEnvironment(self) -> Any:
+        return qt.QProcessEnvironment.systemEnvironment()
+
+    def moduleDocumentationUrl(self, name: str) -> str:
+        return self.documentationBaseUrl + name
+
+    def testingEnabled(self) -> bool:
+        return True
+
+    def palette(self) -> Any:
+        return self._qt.palette()
+
+    def translate(self, context: str, text: str) -> str:
+        return text
+
+    def pauseRender(self) -> None:
+        pass
+
+    def resumeRender(self) -> None:
+        pass
+
+    def setOverrideCursor(self, *arguments: Any) -> None:
+        pass
+
+    def restoreOverrideCursor(self) -> None:
+        pass
+
+
+def start() -> Application:
+    """Make `slicer.app` and the modules that Slicer adds to the package `slicer`. Once per process."""
+    if isinstance(getattr(slicer, "app", None), Application):
+        return slicer.app
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+    app = slicer.app = Application()
+    QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, app.temporaryPath)
+    for name in ("modules", "moduleNames"):
+        module = types.ModuleType("slicer." + name)
+        setattr(slicer, name, module)
+        sys.modules["slicer." + name] = module
+    slicer.modules.colors = types.SimpleNamespace(logic=lambda: app.color_logic)
+    from slicer_host import parameter_node, scripted_module
+
+    stand_ins = {
+        "ScriptedLoadableModule": scripted_module,
+        "i18n": scripted_module,
+        "parameterNodeWrapper": parameter_node,
+    }
+    for name, module in stand_ins.items():
+        sys.modules["slicer." + name] = module
+        setattr(slicer, name, module)
+    return app
+
+
+def load_module(path: str | Path) -> types.ModuleType:
+    """What the module factory does with a module file."""
+    path = Path(path).resolve()
+    described = _Module(path)
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    code = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = code
+    spec.loader.exec_module(code)
+    instance = getattr(code, path.stem)(described)
+    setattr(slicer.modules, path.stem.lower(), described)
+    setattr(slicer.modules, path.stem + "Instance", instance)
+    setattr(slicer.moduleNames, path.stem, path.stem)
+    slicer.app.loaded[path.stem] = described
+    return code
+
+
+def open_module(name: str) -> Any:
+    """Build a loaded module's panel and enter it, as when a user picks the module."""
+    parent = slicer.qSlicerWidget()
+    parent.setLayout(qt.QVBoxLayout())
+    parent.setMRMLScene(slicer.mrmlScene)
+    widget = getattr(sys.modules[name], name + "Widget")(parent)
+    widget.setup()
+    parent.isEntered = True
+    setattr(slicer.modules, name + "Widget", widget)
+    widget.enter()
+    return widget
+
+
+def close_module(widget: Any) -> None:
+    """Leave and unload a panel."""
+    if widget.parent.isEntered:
+        widget.exit()
+        widget.parent.isEntered = False
+    slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(widget.moduleName)
+    widget.parent.deleteLater()
+    slicer.app.processEvents()

@@ -1,0 +1,222 @@
+"""`slicer.parameterNodeWrapper`: typed access to a parameter node, and its binding to widgets.
+
+Supports what the panels use: str, int, float, bool, Path, Enum and MRML node (or None) parameters, with WithinRange and
+Choice. Values are stored as the same strings as Slicer stores. Where Slicer refuses a pairing of type and widget, this
+does too.
+"""
+
+from __future__ import annotations
+
+import enum
+import pathlib
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+import vtk
+
+PROPERTY = "SlicerParameterName"
+
+
+class WithinRange:
+    def __init__(self, minimum: float, maximum: float) -> None:
+        self.minimum, self.maximum = minimum, maximum
+
+    def validate(self, value: float) -> None:
+        if not self.minimum <= value <= self.maximum:
+            raise ValueError(f"Value must be within {self.minimum} to {self.maximum}, is {value}")
+
+
+class Choice:
+    def __init__(self, choices: list[Any]) -> None:
+        self.choices = choices
+
+    def validate(self, value: Any) -> None:
+        if value not in self.choices:
+            raise ValueError(f"Value must be one of {self.choices}, is {value!r}")
+
+
+class _Parameter:
+    """One parameter: reading it from and writing it to a vtkMRMLScriptedModuleNode."""
+
+    def __init__(self, owner: type, name: str, hint: Any) -> None:
+        self.name = name
+        annotated = typing.get_origin(hint) is typing.Annotated
+        kind, self.notes = (typing.get_args(hint)[0], typing.get_args(hint)[1:]) if annotated else (hint, ())
+        if not isinstance(kind, type):  # Optional[node]
+            kind = next(part for part in typing.get_args(kind) if part is not type(None))
+        self.kind, self.is_node = kind, issubclass(kind, slicer.vtkMRMLNode)
+        missing = object()
+        default = getattr(owner, name, missing)
+        if default is not missing:
+            self.default = default
+        elif self.is_node:
+            self.default = None
+        elif self.note(Choice):
+            self.default = self.note(Choice).choices[0]
+        else:
+            self.default = next(iter(kind)) if issubclass(kind, enum.Enum) else kind()
+
+    def note(self, cls: type) -> Any:
+        return next((note for note in self.notes if isinstance(note, cls)), None)
+
+    def is_in(self, node: Any) -> bool:
+        return node.HasNodeReferenceRole(self.name) if self.is_node else bool(node.HasParameter(self.name))
+
+    def write(self, node: Any, value: Any) -> None:
+        if self.is_node:
+            if value is not None and not isinstance(value, self.kind):
+                raise TypeError(f"{self.name}: {type(value).__name__} is no {self.kind.__name__}")
+            node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
+            return
+        if self.kind is float and isinstance(value, int):
+            value = float(value)
+        if not isinstance(value, self.kind):
+            raise TypeError(f"{self.name}: {value!r} is no {self.kind.__name__}")
+        for note in self.notes:
+            note.validate(value)
+        node.SetParameter(self.name, value.name if isinstance(value, enum.Enum) else str(value))
+
+    def read(self, node: Any) -> Any:
+        if self.is_node:
+            return node.GetNodeReference(self.name)
+        if not node.HasParameter(self.name):
+            self.write(node, self.default)
+        text = node.GetParameter(self.name)
+        if self.kind is bool:
+            return text == "True"
+        return self.kind[text] if issubclass(self.kind, enum.Enum) else self.kind(text)
+
+
+class _Binding(typing.NamedTuple):
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+    signal: str
+
+
+def _bind(parameter: _Parameter, widget: Any) -> _Binding:
+    """How a widget shows a parameter. The widget's exact class counts, as in Slicer."""
+    import ctk
+    import qt
+
+    cls, kind = type(widget), parameter.kind
+
+    def attribute(name: str, signal: str) -> _Binding:
+        return _Binding(lambda: getattr(widget, name), lambda value: setattr(widget, name, value), signal)
+
+    if parameter.is_node and cls is slicer.qMRMLNodeComboBox:
+        return _Binding(widget.currentNode, widget.setCurrentNode, "currentNodeChanged(vtkMRMLNode*)")
+    if kind is bool and cls is qt.QCheckBox:
+        return attribute("checked", "stateChanged(int)")
+    if kind is int and cls is qt.QSpinBox:
+        _set_range(parameter, widget)
+        return attribute("value", "valueChanged(int)")
+    if kind is float and cls in (qt.QDoubleSpinBox, ctk.ctkSliderWidget):
+        _set_range(parameter, widget)
+        return attribute("value", "valueChanged(double)")
+    if kind is str and cls is qt.QLineEdit:
+        return attribute("text", "textChanged(QString)")
+    if issubclass(kind, pathlib.PurePath) and cls is ctk.ctkPathLineEdit:
+        return _Binding(
+            lambda: kind(widget.currentPath),
+            lambda value: setattr(widget, "currentPath", "" if str(value) == "." else str(value)),
+            "currentPathChanged(QString)",
+        )
+    if cls is qt.QComboBox and (parameter.note(Choice) or issubclass(kind, enum.Enum)):
+        values = list(kind) if issubclass(kind, enum.Enum) else list(parameter.note(Choice).choices)
+        label = getattr(kind, "label", lambda item: item.name) if issubclass(kind, enum.Enum) else str
+        widget.clear()
+        widget.addItems([label(value) for value in values])
+        return _Binding(
+            lambda: values[widget.currentIndex],
+            lambda value: setattr(widget, "currentIndex", values.index(value)),
+            "currentIndexChanged(int)",
+        )
+    raise RuntimeError(f"{parameter.name}: no connector between {kind.__name__} and {cls.__name__}")
+
+
+def _set_range(parameter: _Parameter, widget: Any) -> None:
+    limits = parameter.note(WithinRange)
+    if limits is None:
+        raise RuntimeError(f"{parameter.name}: give WithinRange for {type(widget).__name__}")
+    widget.minimum, widget.maximum = limits.minimum, limits.maximum
+
+
+def parameterNodeWrapper(cls: type) -> type:
+    """Class decorator: the annotations (of base classes too) become parameters."""
+    parameters = {
+        name: _Parameter(cls, name, hint) for name, hint in typing.get_type_hints(cls, include_extras=True).items()
+    }
+
+    def initialize(self: Any, parameterNode: Any, prefix: str | None = None) -> None:
+        self.parameterNode, self._bindings, self._updating = parameterNode, {}, False
+        for parameter in parameters.values():
+            if not parameter.is_in(parameterNode):
+                parameter.write(parameterNode, parameter.default)
+
+    def connectGui(self: Any, gui: Any) -> int:
+        import qt
+
+        widgets = gui.findChildren(qt.QWidget) if hasattr(gui, "isWidgetType") else list(gui.__dict__.values())
+        bound = []
+        for widget in widgets:
+            name = widget.property(PROPERTY)
+            if not name:
+                continue
+            if name not in parameters:
+                raise ValueError(f"There is no parameter {name!r}")
+            binding = _bind(parameters[name], widget)
+            binding.write(getattr(self, name))
+
+            def changed(name: str = name, binding: _Binding = binding) -> None:
+                if not self._updating:
+                    setattr(self, name, binding.read())
+
+            slot = _without_arguments(changed)
+            widget.connect(binding.signal, slot)
+            bound.append((name, binding, widget, slot))
+
+        def refresh(caller: Any, event: str) -> None:
+            if self._updating:
+                return
+            self._updating = True
+            try:
+                for name, binding, _widget, _slot in bound:
+                    binding.write(getattr(self, name))
+            finally:
+                self._updating = False
+
+        tag = len(self._bindings) + 1
+        self._bindings[tag] = (bound, self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, refresh))
+        return tag
+
+    def disconnectGui(self: Any, tag: int) -> None:
+        bound, observer = self._bindings.pop(tag, ((), None))
+        for _name, binding, widget, slot in bound:
+            widget.disconnect(binding.signal, slot)
+        if observer is not None:
+            self.parameterNode.RemoveObserver(observer)
+
+    cls.__init__, cls.connectGui, cls.disconnectGui = initialize, connectGui, disconnectGui
+    for name, parameter in parameters.items():
+        getter = lambda self, parameter=parameter: parameter.read(self.parameterNode)  # noqa: E731
+        setter = lambda self, value, parameter=parameter: parameter.write(self.parameterNode, value)  # noqa: E731
+        setattr(cls, name, property(getter, setter))
+    for method in ("StartModify", "EndModify", "AddObserver", "RemoveObserver", "Modified"):
+        setattr(cls, method, lambda self, *a, method=method: getattr(self.parameterNode, method)(*a))
+    cls.allParameters, cls._is_parameter_node_wrapper = parameters, True
+    cls.getValue = lambda self, name: getattr(self, name)
+    cls.setValue = lambda self, name, value: setattr(self, name, value)
+    return cls
+
+
+def _without_arguments(function: Callable[[], None]) -> Callable[[], None]:
+    def slot() -> None:
+        function()
+
+    return slot
+
+
+def isParameterNodeWrapper(value: Any) -> bool:
+    return getattr(value, "_is_parameter_node_wrapper", False)

@@ -1,0 +1,187 @@
+"""Slice views rendered off-screen, and the layout manager that keeps them."""
+
+from __future__ import annotations
+
+import types
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+_DISPLAYABLE_MANAGERS = (
+    "vtkMRMLVolumeGlyphSliceDisplayableManager",
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLCrosshairDisplayableManager",
+    "vtkMRMLRulerDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLColorLegendDisplayableManager",
+)
+_CONVENTIONAL = """<layout type="horizontal" split="true">
+<item><view class="vtkMRMLSliceNode" singletontag="Red"><property name="orientation">Axial</property></view></item>
+<item><view class="vtkMRMLSliceNode" singletontag="Yellow"><property name="orientation">Sagittal</property></view></item>
+<item><view class="vtkMRMLSliceNode" singletontag="Green"><property name="orientation">Coronal</property></view></item>
+</layout>"""
+
+
+class SliceWidget:
+    """One slice view: logic, node, renderer. Offers what modules use of `qMRMLSliceWidget`."""
+
+    def __init__(self, name: str, orientation: str, size: tuple[int, int]) -> None:
+        application_logic, scene = slicer.app.applicationLogic(), slicer.mrmlScene
+        self.name, self.size = name, size
+        self.renderer = vtk.vtkRenderer()
+        self.renderer.GetActiveCamera().ParallelProjectionOn()
+        self.window = vtk.vtkRenderWindow()
+        self.window.SetOffScreenRendering(1)
+        self.window.ShowWindowOff()
+        self.window.SetMultiSamples(0)
+        self.window.SetSize(*size)
+        self.window.SetNumberOfLayers(2)
+        self.window.SetAlphaBitPlanes(1)
+        self.window.AddRenderer(self.renderer)
+        self.overlay = vtk.vtkRenderer()  # legends and markups are drawn into the second layer
+        self.overlay.SetLayer(1)
+        self.overlay.GetActiveCamera().ParallelProjectionOn()
+        self.window.AddRenderer(self.overlay)
+        self.interactor = vtk.vtkGenericRenderWindowInteractor()
+        self.interactor.SetRenderWindow(self.window)
+        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+        factory.SetMRMLApplicationLogic(application_logic)
+        for manager in _DISPLAYABLE_MANAGERS:
+            if not factory.IsDisplayableManagerRegistered(manager):
+                factory.RegisterDisplayableManager(manager)
+        self.managers = slicer.vtkMRMLDisplayableManagerGroup()
+        self.managers.SetRenderer(self.renderer)
+        self.managers.Initialize(factory, self.renderer)
+        self.logic = slicer.vtkMRMLSliceLogic()
+        self.logic.SetMRMLApplicationLogic(application_logic)
+        application_logic.GetSliceLogics().AddItem(self.logic)
+        self.logic.SetMRMLScene(scene)
+        self.node = self.logic.AddSliceNode(name)
+        self.node.SetOrientation(orientation)
+        self.node.SetMappedInLayout(1)
+        self.managers.SetMRMLDisplayableNode(self.node)
+        self.mapper = vtk.vtkImageMapper()
+        self.mapper.SetColorWindow(255)
+        self.mapper.SetColorLevel(127.5)
+        self.actor = vtk.vtkActor2D()
+        self.actor.SetMapper(self.mapper)
+        self.actor.GetProperty().SetDisplayLocationToBackground()
+        self.renderer.AddViewProp(self.actor)
+        self.logic.ResizeSliceNode(*size)
+
+    def sliceLogic(self) -> Any:
+        return self.logic
+
+    def mrmlSliceNode(self) -> Any:
+        return self.node
+
+    def sliceView(self) -> Any:
+        return types.SimpleNamespace(
+            renderWindow=lambda: self.window,
+            scheduleRender=lambda: None,
+            forceRender=lambda: self.window.Render(),
+        )
+
+    def picture(self) -> np.ndarray:
+        """What the view shows: RGB, uint8, rows from the top."""
+        connection = self.logic.GetImageDataConnection()
+        if connection:
+            self.mapper.SetInputConnection(connection)
+        self.actor.SetVisibility(bool(connection))
+        self.window.Render()
+        grabber = vtk.vtkWindowToImageFilter()
+        grabber.SetInput(self.window)
+        grabber.ReadFrontBufferOff()
+        grabber.Update()
+        image = grabber.GetOutput()
+        width, height, _ = image.GetDimensions()
+        return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1, :, :3].copy()
+
+    def remove(self) -> None:
+        """Take the view off the application's lists."""
+        slicer.app.applicationLogic().GetSliceLogics().RemoveItem(self.logic)
+        self.managers.SetMRMLDisplayableNode(None)
+        self.logic.SetMRMLScene(None)
+        self.window.Finalize()
+
+
+class LayoutManager:
+    """Makes the slice views of the current layout. `view_size` is that of each view, in pixels."""
+
+    def __init__(self, view_size: tuple[int, int] = (300, 300)) -> None:
+        self.view_size = view_size
+        self.threeDViewCount = 0
+        self._widgets: dict[str, SliceWidget] = {}
+        self._node = slicer.vtkMRMLLayoutNode()
+        slicer.mrmlScene.AddNode(self._node)
+        self._description = _CONVENTIONAL
+
+    @property
+    def layout(self) -> int:
+        return self._node.GetViewArrangement()
+
+    def layoutLogic(self) -> Any:
+        return types.SimpleNamespace(GetLayoutNode=lambda: self._node)
+
+    def setLayout(self, identifier: int) -> None:
+        description = self._node.GetLayoutDescription(identifier) if self._node.IsLayoutDescription(identifier) else ""
+        self._node.SetViewArrangement(identifier)
+        self._description = description or _CONVENTIONAL
+        self._make_views()
+
+    def _make_views(self) -> None:
+        wanted = {}
+        for view in ElementTree.fromstring(self._description).iter("view"):
+            if view.get("class") == "vtkMRMLSliceNode":
+                wanted[view.get("singletontag")] = view.findtext("property[@name='orientation']") or "Axial"
+        for name, orientation in wanted.items():
+            if name not in self._widgets:
+                self._widgets[name] = SliceWidget(name, orientation, self.view_size)
+        for name, widget in self._widgets.items():
+            widget.node.SetMappedInLayout(int(name in wanted))
+        self._wanted = tuple(wanted)
+
+    def sliceViewNames(self) -> tuple[str, ...]:
+        return getattr(self, "_wanted", ())
+
+    def sliceWidget(self, name: str) -> SliceWidget | None:
+        return self._widgets.get(name)
+
+    def mrmlSliceLogics(self) -> Any:
+        return slicer.app.applicationLogic().GetSliceLogics()
+
+    def resetSliceViews(self) -> None:
+        for name in self.sliceViewNames():
+            self._widgets[name].logic.FitSliceToBackground()
+
+    def forget_views(self) -> None:
+        """Remove all views: the scene was closed and took their nodes."""
+        for widget in self._widgets.values():
+            widget.remove()
+        self._widgets.clear()
+        self._wanted = ()
+
+    def picture(self) -> np.ndarray:
+        """The whole layout, views put together as its description says."""
+        return self._compose(ElementTree.fromstring(self._description))
+
+    def _compose(self, element: ElementTree.Element) -> np.ndarray:
+        if element.tag == "view":
+            widget = self._widgets.get(element.get("singletontag", ""))
+            if widget is None:
+                return np.full((self.view_size[1], self.view_size[0], 3), 255, np.uint8)
+            return widget.picture()
+        parts = [self._compose(child) for item in element.findall("item") for child in item]
+        rows = element.get("type") == "vertical"
+        axis = 0 if rows else 1
+        gap_shape = (4, parts[0].shape[1], 3) if rows else (parts[0].shape[0], 4, 3)
+        gap = np.full(gap_shape, 40, np.uint8)
+        joined = [parts[0]]
+        for part in parts[1:]:
+            joined += [gap, part]
+        return np.concatenate(joined, axis)
