@@ -102,6 +102,9 @@ class MRMLHost:
         scene = slicer.vtkMRMLScene()
         slicer.mrmlScene = self._scene = scene
         self._logic = slicer.vtkSlicerApplicationLogic()
+        self._logic.SetHomeDirectory(self.temporaryPath)  # where Slicer has its color files; here there are none
+        self._logic.SetShareDirectory("share")
+        os.makedirs(os.path.join(self.temporaryPath, "share", "ColorFiles"))
         crosshair = slicer.vtkMRMLCrosshairNode()
         crosshair.SetCrosshairName("default")
         scene.AddNode(crosshair)

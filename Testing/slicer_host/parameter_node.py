@@ -62,7 +62,7 @@ class _Parameter:
         return next((note for note in self.notes if isinstance(note, cls)), None)
 
     def is_in(self, node: Any) -> bool:
-        return node.HasNodeReferenceRole(self.name) if self.is_node else bool(node.HasParameter(self.name))
+        return self.is_node or bool(node.HasParameter(self.name))
 
     def write(self, node: Any, value: Any) -> None:
         if self.is_node:

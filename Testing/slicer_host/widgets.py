@@ -315,10 +315,11 @@ def install(qt: types.ModuleType) -> None:
 
     class UiLoader(qt.QUiLoader):
         def createWidget(self, class_name: str, parent: Any = None, name: str = "") -> Any:
-            cls = CLASSES.get(class_name)
-            if cls is None and class_name.startswith(("ctk", "qMRML", "qSlicer")):
+            # Made from Python, so that Python keeps knowing its class.
+            cls = CLASSES.get(class_name) or getattr(qt, class_name, None)
+            if cls is None:
                 raise RuntimeError(f"{class_name} is not among the host's widgets")
-            widget = cls(parent) if cls else super().createWidget(class_name, parent, name)
+            widget = cls(parent)
             widget.setObjectName(name)
             return widget
 

@@ -14,7 +14,9 @@ from modality_synthesis._version import __version__
 _PUBLIC = {
     "synthesize": "modality_synthesis.synthesis",
     "load_model": "modality_synthesis.models",
+    "compare": "modality_synthesis.evaluation",
     "evaluate": "modality_synthesis.evaluation",
+    "suvr": "modality_synthesis.evaluation",
     "train": "modality_synthesis.training",
     "simulate_cohort": "modality_synthesis.simulation",
 }

@@ -72,6 +72,59 @@ def synthesize(
         _result(reporter, files, model=result.package.card.id, quality=result.prepared.quality)
 
 
+@app.command(epilog="Example: modality-synthesis compare synthetic_pet.nii.gz real_pet.nii.gz -o comparison")
+def compare(
+    synthetic: Annotated[Path, typer.Argument(help="Synthetic volume.")],
+    reference: Annotated[Path, typer.Argument(help="Real volume, in the same units.")],
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Folder for figures and maps.")] = None,
+    difference: Annotated[Optional[Path], typer.Option("--difference", help="File for the signed difference.")] = None,
+    mask: Annotated[Optional[Path], typer.Option("--mask", help="Compare inside this mask.")] = None,
+    data_range: Annotated[Optional[float], typer.Option("--data-range", help="For PSNR and SSIM, in units.")] = None,
+    progress: ProgressOption = "auto",
+) -> None:
+    """Compare a synthetic volume with the real one: figures and difference maps."""
+    with _command(progress) as reporter:
+        from modality_synthesis.evaluation import compare as run
+
+        result = run(
+            synthetic, reference, output, mask=mask, difference=difference, data_range=data_range, reporter=reporter
+        )
+        finish(reporter)
+        if not isinstance(reporter, JsonReporter):
+            print(f"Inside the mask ({result.mask_source}), data range {result.data_range:g}:")
+            for name, value in result.metrics.as_dict().items():
+                print(f"  {name:<5} {value:.4f}")
+        files = {} if output is None else {"metrics": output / "metrics.json", "maps": output}
+        _result(reporter, files if difference is None else {**files, "difference": difference}, **result.as_dict())
+
+
+@app.command(epilog="Example: modality-synthesis suvr pet.nii.gz --mri t1.nii.gz -o regions.csv --image suvr.nii.gz")
+def suvr(
+    pet: Annotated[Path, typer.Argument(help="PET volume, real or synthetic.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Table of regions (CSV).")],
+    mri: Annotated[Optional[Path], typer.Option("--mri", help="The person's T1w MRI, aligned with the PET.")] = None,
+    template_space: Annotated[bool, typer.Option("--template-space", help="The PET is in MNI152 space.")] = False,
+    reference_region: Annotated[
+        str, typer.Option("--reference-region", help="cerebellar-gray, whole-cerebellum or pons.")
+    ] = "cerebellar-gray",
+    image: Annotated[Optional[Path], typer.Option("--image", help="Also write the SUVR volume.")] = None,
+    progress: ProgressOption = "auto",
+) -> None:
+    """SUVR and its table of regions and meta-regions."""
+    with _command(progress) as reporter:
+        from modality_synthesis.evaluation import suvr as run
+
+        result = run(
+            pet, output, mri=mri, template_space=template_space, reference_region=reference_region, image=image,
+            reporter=reporter,
+        )  # fmt: skip
+        files = {"table": output} if image is None else {"table": output, "image": image}
+        meta = {row.region: round(row.mean, 4) for row in result.rows if row.kind == "meta-region"}
+        _result(
+            reporter, files, reference_region=result.reference_region, reference_mean=result.reference_mean, meta=meta
+        )
+
+
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")
 def simulate(
     count: Annotated[int, typer.Option("-n", "--count", min=3, help="Number of subjects.")],
@@ -257,7 +310,7 @@ def _command(progress: str) -> Iterator[Reporter]:
     """Give a command its reporter; turn errors and signals into messages and exit codes."""
     kind: ProgressKind = progress if progress in ("auto", "bar", "json", "none") else "auto"  # type: ignore[assignment]
     reporter = make_reporter(kind)
-    _on_signals(_cancel)
+    before = _on_signals(_cancel)
     try:
         yield reporter
     except ModalitySynthesisError as error:
@@ -276,11 +329,13 @@ def _command(progress: str) -> Iterator[Reporter]:
         _fail(reporter, "INTERNAL", f"Unexpected error ({type(error).__name__}): {error}", 1)
     finally:
         finish(reporter)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _on_signals(handler: Callable[[int, Any], None]) -> None:
-    for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), handler)
+def _on_signals(handler: Callable[[int, Any], None]) -> dict[signal.Signals, Any]:
+    """Set the handler for Ctrl-C and termination; returns the ones that were set."""
+    return {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
 def _cancel(number: int, frame: Any) -> None:

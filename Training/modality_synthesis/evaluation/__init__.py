@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modality_synthesis.evaluation.cohort import Evaluation, evaluate
+    from modality_synthesis.evaluation.comparison import Comparison, compare
     from modality_synthesis.evaluation.preview import save_preview
+    from modality_synthesis.evaluation.tables import SUVR, suvr
 
-_LAZY = {"Evaluation": "cohort", "evaluate": "cohort", "save_preview": "preview"}
+_LAZY = {
+    "SUVR": "tables",
+    "Comparison": "comparison",
+    "Evaluation": "cohort",
+    "compare": "comparison",
+    "evaluate": "cohort",
+    "save_preview": "preview",
+    "suvr": "tables",
+}
 
-__all__ = ["Evaluation", "evaluate", "save_preview"]
+__all__ = ["SUVR", "Comparison", "Evaluation", "compare", "evaluate", "save_preview", "suvr"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modality_synthesis.models.card import Card, card_schema
+from modality_synthesis.models.card import Card, card_schema, write_schema
 from modality_synthesis.models.package import (
     ModelPackage,
     load_weights,
@@ -31,4 +31,5 @@ __all__ = [
     "verify_model",
     "verify_package",
     "write_package",
+    "write_schema",
 ]

@@ -2,25 +2,74 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from modality_synthesis.preprocessing.parameters import ChainParameters
 
 Source = Literal["T1w", "T2w", "CT"]
 Target = Literal["FDG-PET", "TAU-PET", "AMYLOID-PET", "T1w", "T2w", "CT"]
 WEIGHTS_FILE: Literal["weights.safetensors"] = "weights.safetensors"
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
+SCHEMA_FILE = "model.schema.json"
+_DEEPEST = 32
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+
+
+def _not_reserved(name: str) -> str:
+    # Windows opens a device under these names, with any ending, and a model's id becomes its folder's name.
+    if name.split(".")[0] in _DEVICES:
+        raise ValueError(f"{name!r} is a reserved name on Windows")
+    return name
+
+
+def _json_object(value: dict[str, Any]) -> dict[str, Any]:
+    """What the file will hold: tuples become lists; what JSON does not know is refused, not turned into null."""
+    try:
+        if _depth(value) > _DEEPEST:  # pydantic reads deeper cards than it can write
+            raise ValueError("nested too deeply")
+        return json.loads(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
+    except RecursionError:
+        raise ValueError("no JSON value: nested too deeply") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"no JSON value: {error}") from None
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return 1 + max(map(_depth, inner), default=0)
+
+
+_PRERELEASE = r"(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?"
+_BUILD = r"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?"
+_LICENCE = r"[A-Za-z0-9][A-Za-z0-9.+:-]*"
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"), AfterValidator(_not_reserved)]
+Version = Annotated[str, Field(pattern=rf"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){{2}}{_PRERELEASE}{_BUILD}$")]
+Licence = Annotated[
+    str,
+    Field(
+        pattern=rf"^\(*{_LICENCE}\)*( (AND|OR|WITH) \(*{_LICENCE}\)*)*$",
+        description="SPDX expression: Apache-2.0, CC-BY-NC-4.0, LicenseRef-ADNI ...",
+    ),
+]
+# Shown in lists and terminals, where control characters could forge what is read.
+Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_json_object)]
 Window = tuple[
     Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]
 ]  # fmt: skip
 
 
 class CardPart(BaseModel):
-    """Base of the card's parts: unknown keys are refused, values do not change."""
+    """Base of the card's parts: unknown keys are refused, values do not change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    NaN and infinity are refused too: JSON has no such numbers, so that a card with one could not be read back.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Route(CardPart):
@@ -34,7 +83,7 @@ class GeneratorSpec(CardPart):
     """A generator of the registry and its constructor's arguments."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: JsonObject = {}
 
 
 class Inference(CardPart):
@@ -44,7 +93,8 @@ class Inference(CardPart):
     window: Window | None = Field(None, description="Voxels along z, y, x; sliding-window only.")
     overlap: float = Field(0.25, ge=0, lt=1, description="Share of a window that its neighbor covers too.")
     blend: Literal["gaussian", "constant"] = "gaussian"
-    batch_size: int = Field(2, ge=1, description="Windows computed at a time; does not change the result.")
+    # With one window at a time PyTorch takes a slow CPU path for small 3-D convolutions (up to 1.4 times the time).
+    batch_size: int = Field(2, ge=2, description="Windows computed at a time; does not change the result.")
 
     @model_validator(mode="after")
     def _window_fits_mode(self) -> Inference:
@@ -57,17 +107,23 @@ class Output(CardPart):
     """What the voxels of a synthetic volume mean and how they are shown."""
 
     quantity: Literal["SUVR", "HU", "signal"]
-    units: str
+    units: Line
     reference_region: str | None = Field(None, description="Of SUVR: the region whose mean is 1.")
     display_window: tuple[float, float] = Field(description="Lower and upper end of the colors, in units.")
     colormap: str | None = Field(None, description="A color table's name, PET-Heat for example; None is gray.")
+
+    @model_validator(mode="after")
+    def _window_is_ordered(self) -> Output:
+        if self.display_window[0] >= self.display_window[1]:
+            raise ValueError("the lower end of display_window is not below its upper end")
+        return self
 
 
 class ClinicalVariable(CardPart):
     """A variable the generator takes beside the image."""
 
     name: Slug
-    label: str
+    label: Line
     kind: Literal["number", "choice"]
     unit: str | None = None
     minimum: float | None = None
@@ -81,6 +137,14 @@ class ClinicalVariable(CardPart):
     def _choices_fit_kind(self) -> ClinicalVariable:
         if (self.kind == "choice") != bool(self.choices):
             raise ValueError("choices go with the kind 'choice', and only with it")
+        return self
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> ClinicalVariable:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError("minimum is above maximum")
+        if self.choices and len(set(self.choices)) != len(self.choices):
+            raise ValueError("a choice is given twice")
         return self
 
 
@@ -100,7 +164,7 @@ class TrainingFacts(CardPart):
     subjects: Subjects
     access: str = Field("", description="Who may use the training data.")
     seed: int = 0
-    recipe: dict[str, Any] = {}
+    recipe: JsonObject = {}
     package_version: str = ""
     date: str = ""
     duration_minutes: float | None = None
@@ -118,8 +182,20 @@ class Metric(CardPart):
     definition: str
     region: str
     dataset: str
-    subjects: int
+    subjects: int = Field(ge=0)
     compared_with: dict[str, float] = Field({}, description="The same figure of simple predictors.")
+
+    @field_validator("low", "high", mode="before")
+    @classmethod
+    def _unknown_is_none(cls, value: Any) -> Any:
+        # One test subject gives no interval; the figure itself is still worth keeping.
+        return None if isinstance(value, float) and value != value else value
+
+    @model_validator(mode="after")
+    def _interval_is_ordered(self) -> Metric:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("the interval's low end is above its high end")
+        return self
 
 
 class Weights(CardPart):
@@ -135,8 +211,8 @@ class Card(CardPart):
 
     schema_version: Literal[1] = 1
     id: Slug
-    version: str = Field(pattern=r"^\d+\.\d+\.\d+([.-][0-9A-Za-z.-]+)?$")
-    name: str
+    version: Version
+    name: Line
     badge: Literal["demonstration", "research"]
     route: Route
     generator: GeneratorSpec
@@ -146,7 +222,7 @@ class Card(CardPart):
     clinical_variables: tuple[ClinicalVariable, ...] = ()
     training: TrainingFacts
     metrics: tuple[Metric, ...] = ()
-    licence: str
+    licence: Licence
     intended_use: str
     limits: tuple[str, ...]
     citation: str
@@ -158,6 +234,22 @@ class Card(CardPart):
         """True when the model only shows what the software does."""
         return self.badge == "demonstration"
 
+    def route_matches(self, source: str | None = None, target: str | None = None) -> bool:
+        """Whether the model goes from `source` to `target`; None stands for any modality."""
+        return source in (None, self.route.source) and target in (None, self.route.target)
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Card:
+        if self.route.source == self.route.target:
+            raise ValueError(f"the route leads from {self.route.source} to itself")
+        names = [variable.name for variable in self.clinical_variables]
+        if len(set(names)) != len(names):
+            raise ValueError("a clinical variable is declared twice")
+        reversed_range = next((name for name, (low, high) in self.input_ranges.items() if low > high), None)
+        if reversed_range is not None:
+            raise ValueError(f"input_ranges: the low end of {reversed_range!r} is above its high end")
+        return self
+
 
 def card_schema() -> dict[str, Any]:
     """The JSON schema of `model.json`."""
@@ -167,3 +259,19 @@ def card_schema() -> dict[str, Any]:
         **schema,
         "title": "ModalitySynthesis model card",
     }
+
+
+def schema_text() -> str:
+    """The published schema file's exact text."""
+    return json.dumps(card_schema(), indent=2) + "\n"
+
+
+def write_schema(path: str | Path | None = None) -> Path:
+    """Write the JSON schema; by default to where it ships, `Resources/Models/model.schema.json`."""
+    from modality_synthesis.resources import resources_folder
+    from modality_synthesis.volumes import atomic_output
+
+    path = resources_folder() / "Models" / SCHEMA_FILE if path is None else Path(path)
+    with atomic_output(path) as temporary:
+        temporary.write_text(schema_text(), encoding="utf-8", newline="\n")
+    return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from modality_synthesis.errors import BadInputError, HashMismatchError
 from modality_synthesis.models.card import WEIGHTS_FILE, Card
+from modality_synthesis.models.contents import CARD_FILE, CARD_TEXT_FILE, PREVIEW_FILE, PackageFiles, package_files
+from modality_synthesis.models.reading import parse_card, read_card
 from modality_synthesis.models.text import card_text
 from modality_synthesis.validation import validate
-from modality_synthesis.volumes import atomic_folder
 
 if TYPE_CHECKING:
     import torch
 
-CARD_FILE = "model.json"
-ALLOWED_FILES = frozenset({CARD_FILE, WEIGHTS_FILE, "MODEL_CARD.md", "README.md", "LICENSE", "NOTICE", "preview.png"})
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class ModelPackage:
     folder: Path
     card: Card
 
+    @property
+    def weights_path(self) -> Path:
+        """The file of weights."""
+        return self.folder / self.card.weights.file
+
 
 def open_package(folder: str | Path) -> ModelPackage:
     """Read a package's card.
@@ -37,16 +42,7 @@ def open_package(folder: str | Path) -> ModelPackage:
         BadInputError: no package, or a card that does not fit the schema.
     """
     folder = Path(folder)
-    path = folder / CARD_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInputError(f"{folder} is not a model package: it has no {CARD_FILE}.") from None
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path} cannot be read: {error}") from None
-    if not isinstance(data, dict):
-        raise BadInputError(f"{path} is not a JSON object.")
-    return ModelPackage(folder=folder, card=validate(Card, data, f"{folder.name}/{CARD_FILE}"))
+    return ModelPackage(folder=folder, card=read_card(folder))
 
 
 def load_weights(package: ModelPackage) -> dict[str, torch.Tensor]:
@@ -59,37 +55,42 @@ def load_weights(package: ModelPackage) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    path = package.folder / package.card.weights.file
+    path = _existing_weights(package)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BadInputError(f"The weights of {package.card.id} cannot be read: {error}") from None
-    if hashlib.sha256(content).hexdigest() != package.card.weights.sha256:
-        raise HashMismatchError(
-            f"{path}: the SHA-256 differs from the model card's; the file is damaged or was changed. "
-            "Install the model again."
-        )
+        raise BadInputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    _check_hash(package, hashlib.sha256(content).hexdigest())
     try:
         weights = load(content)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, KeyError) as error:
         raise BadInputError(f"{path} is not a safetensors file: {error}") from None
-    count = sum(value.numel() for value in weights.values())
-    if count != package.card.weights.parameters:
-        raise BadInputError(f"{path} holds {count} numbers, but its card says {package.card.weights.parameters}.")
+    _check_count(package, sum(value.numel() for value in weights.values()))
     return weights
 
 
 def verify_package(folder: str | Path) -> ModelPackage:
     """Check that a folder holds a package and nothing else, that the card is valid and the weights are intact.
 
+    The weights are hashed piece by piece and only their header is read, so that this needs neither torch nor memory.
+
     Raises:
         BadInputError, HashMismatchError: what is wrong.
     """
+    from safetensors import SafetensorError, safe_open
+
+    from modality_synthesis.volumes import file_sha256
+
     package = open_package(folder)
-    for path in sorted(package.folder.iterdir()):
-        if path.is_symlink() or not path.is_file() or path.name not in ALLOWED_FILES:
-            raise BadInputError(f"{package.folder.name}: {path.name!r} does not belong into a model package.")
-    load_weights(package)
+    package_files(package.folder)
+    path = _existing_weights(package)
+    _check_hash(package, file_sha256(path))
+    try:
+        with safe_open(path, framework="np") as header:
+            count = sum(math.prod(header.get_slice(name).get_shape()) for name in header.keys())  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise BadInputError(f"{path} is not a safetensors file: {error}") from None
+    _check_count(package, count)
     return package
 
 
@@ -97,6 +98,7 @@ def write_package(
     folder: str | Path,
     card: Mapping[str, Any],
     weights: Mapping[str, torch.Tensor],
+    extra_files: Mapping[str, bytes] | None = None,
     *,
     preview: bytes | None = None,
 ) -> ModelPackage:
@@ -106,13 +108,19 @@ def write_package(
         folder: the package's folder.
         card: the card's fields without `weights`, which is filled in.
         weights: tensors by name.
-        preview: a PNG.
+        extra_files: LICENSE, NOTICE, README.md, preview.png or further `*.json`, by name.
+        preview: a PNG; the same as `preview.png` among the extra files.
 
     Raises:
-        BadInputError: the card does not fit the schema.
+        BadInputError: the card does not fit the schema, an extra file does not belong into a package, or the folder
+            holds something else; nothing is written then.
     """
     from safetensors.torch import save
 
+    from modality_synthesis.volumes import atomic_folder
+
+    folder = Path(folder)
+    _refuse_other_folder(folder)
     # A clone per tensor: safetensors refuses shared or strided memory.
     content = save({name: value.detach().cpu().clone().contiguous() for name, value in weights.items()})
     facts = {
@@ -123,13 +131,54 @@ def write_package(
             "parameters": sum(value.numel() for value in weights.values()),
         },
     }
-    validated = validate(Card, facts, CARD_FILE)
+    card_bytes = (validate(Card, facts, CARD_FILE).model_dump_json(indent=2) + "\n").encode()
+    # What counts is what a reader will find, so the card is read back before anything is written.
+    validated = parse_card(card_bytes, CARD_FILE)
+    extra = {**(extra_files or {}), **({} if preview is None else {PREVIEW_FILE: preview})}
+    text = card_text(validated, has_preview=PREVIEW_FILE in extra)
+    files = {**_checked(extra), CARD_FILE: card_bytes, WEIGHTS_FILE: content, CARD_TEXT_FILE: text.encode()}
+    sizes = PackageFiles(folder.name)
+    for name, data in files.items():
+        sizes.add(name, len(data))
     with atomic_folder(folder) as temporary:
-        (temporary / WEIGHTS_FILE).write_bytes(content)
-        (temporary / CARD_FILE).write_text(validated.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (temporary / "MODEL_CARD.md").write_text(
-            card_text(validated, has_preview=preview is not None), encoding="utf-8"
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+    return ModelPackage(folder=folder, card=validated)
+
+
+def _existing_weights(package: ModelPackage) -> Path:
+    path = package.weights_path
+    if not path.is_file():
+        raise BadInputError(f"{package.folder} has no {path.name}. Install the model again.")
+    return path
+
+
+def _check_hash(package: ModelPackage, found: str) -> None:
+    if found != package.card.weights.sha256:
+        raise HashMismatchError(
+            f"{package.weights_path}: the SHA-256 differs from the model card's; the file is damaged or was changed. "
+            "Install the model again."
         )
-        if preview is not None:
-            (temporary / "preview.png").write_bytes(preview)
-    return ModelPackage(folder=Path(folder), card=validated)
+
+
+def _check_count(package: ModelPackage, found: int) -> None:
+    declared = package.card.weights.parameters
+    if found != declared:
+        raise BadInputError(f"{package.weights_path} holds {found} numbers, but its card says {declared}.")
+
+
+def _checked(extra: Mapping[str, bytes]) -> dict[str, bytes]:
+    made_here = {CARD_FILE, WEIGHTS_FILE, CARD_TEXT_FILE} & set(extra)
+    if made_here:
+        raise BadInputError(f"{min(made_here)!r} is written from the card and the weights; do not give it.")
+    if not extra.get(PREVIEW_FILE, _PNG).startswith(_PNG):
+        raise BadInputError(f"{PREVIEW_FILE} is not a PNG.")
+    return dict(extra)
+
+
+def _refuse_other_folder(folder: Path) -> None:
+    """A package replaces the whole folder, so that only a package or nothing may be in its place."""
+    if folder.is_file():
+        raise BadInputError(f"{folder} is a file; a model package is a folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD_FILE).is_file():
+        raise BadInputError(f"{folder} holds something other than a model package; it is not replaced.")

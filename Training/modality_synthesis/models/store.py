@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import difflib
-import re
+import logging
+import os
 import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 from modality_synthesis.errors import BadInputError, ModelMissingError
-from modality_synthesis.models.package import CARD_FILE, ModelPackage, open_package, verify_package
+from modality_synthesis.models.card import WEIGHTS_FILE, Target
+from modality_synthesis.models.contents import CARD_FILE
+from modality_synthesis.models.package import ModelPackage, open_package, verify_package
 from modality_synthesis.progress import Reporter
 from modality_synthesis.resources import resources_folder, user_models_folder
+
+STAGING_PREFIX = ".install-"
+_STAGING_AGE_S = 24 * 3600
+_log = logging.getLogger(__name__)
 
 
 def list_models(
@@ -18,23 +29,15 @@ def list_models(
 ) -> list[ModelPackage]:
     """The installed packages, by id; a user's package hides a shipped one of the same id.
 
-    A broken package is reported as a warning and left out.
+    A broken package is reported as a warning (to the log, when there is no reporter) and left out.
     """
-    found: dict[str, ModelPackage] = {}
-    for folder in _folders():
-        try:
-            package = open_package(folder)
-        except BadInputError as error:
-            (reporter or Reporter()).warning(str(error))
-            continue
-        found.setdefault(package.card.id, package)
-    routes = ((package, package.card.route) for package in found.values())
-    chosen = [
-        package
-        for package, route in routes
-        if (source is None or route.source == source) and (target is None or route.target == target)
-    ]
-    return sorted(chosen, key=lambda package: package.card.id)
+    packages, broken = _scan(_roots())
+    for error in broken.values():
+        if reporter is None:
+            _log.warning("%s", error)
+        else:
+            reporter.warning(str(error))
+    return [package for package in packages if package.card.route_matches(source, target)]
 
 
 def find_model(model: str | Path) -> ModelPackage:
@@ -42,17 +45,21 @@ def find_model(model: str | Path) -> ModelPackage:
 
     Raises:
         ModelMissingError: not installed; the message names the nearest id.
-        BadInputError: the folder holds no valid package.
+        BadInputError: the package is broken, or the folder holds none.
     """
     text = str(model)
-    installed = list_models()
-    for package in installed:
+    packages, broken = _scan(_roots())
+    for package in packages:
         if package.card.id == text:
             return package
-    if Path(text).is_dir() or "/" in text or "\\" in text:
+    # A broken model is not a missing one, and a folder of the same name elsewhere is not meant.
+    for folder, error in broken.items():
+        if folder.name == text:
+            raise error
+    if Path(text).exists() or "/" in text or "\\" in text:
         return open_package(text)
-    names = [package.card.id for package in installed]
-    nearest = difflib.get_close_matches(text, names, n=1)
+    names = [package.card.id for package in packages]
+    nearest = difflib.get_close_matches(text.lower(), names, n=1)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else f" Installed: {', '.join(names) or 'none'}."
     raise ModelMissingError(f"No model {text!r} is installed.{hint}")
 
@@ -61,16 +68,18 @@ def choose_model(target: str, source: str | None = None) -> ModelPackage:
     """The best installed model for a route: research before demonstration, then the newest version.
 
     Raises:
-        ModelMissingError: none; the message lists the routes there are.
+        ModelMissingError: none; the message lists the routes there are and what to do.
     """
-    matches = list_models(source, target)
-    if not matches:
-        routes = sorted({f"{found.card.route.source} -> {found.card.route.target}" for found in list_models()})
-        raise ModelMissingError(
-            f"No installed model makes {target}. Installed routes: {', '.join(routes) or 'none'}. Install "
-            "a model with: modality-synthesis models install FOLDER_OR_ZIP"
-        )
-    return max(matches, key=lambda found: (not found.card.is_demonstration, _version_key(found.card.version)))
+    packages, _ = _scan(_roots())
+    matches = [package for package in packages if package.card.route_matches(source, target)]
+    if matches:
+        return max(matches, key=lambda found: (not found.card.is_demonstration, version_key(found.card.version)))
+    routes = sorted({f"{found.card.route.source} -> {found.card.route.target}" for found in packages})
+    wanted = target if source is None else f"{target} from {source}"
+    raise ModelMissingError(
+        f"No installed model makes {wanted}.{_nearest_target(target)} Installed routes: {', '.join(routes) or 'none'}. "
+        "Install a model with: modality-synthesis models install FOLDER_OR_ZIP"
+    )
 
 
 def verify_model(model: str | Path) -> ModelPackage:
@@ -83,23 +92,91 @@ def verify_model(model: str | Path) -> ModelPackage:
 
 
 def remove_model(model: str) -> Path:
-    """Delete a package that the user installed; returns the folder that is gone.
+    """Delete a package that the user installed, a broken one too; returns the folder that is gone.
 
     Raises:
         ModelMissingError: not installed.
-        BadInputError: it was shipped with the program.
+        BadInputError: it was shipped with the program, or lies outside the folder of installed models.
     """
-    package = find_model(model)
-    if package.folder.resolve().parent != user_models_folder().resolve():
-        raise BadInputError(f"{package.card.id} came with the program and cannot be removed ({package.folder}).")
-    shutil.rmtree(package.folder)
-    return package.folder
+    store = user_models_folder()
+    packages, broken = _scan([store])
+    folders = [package.folder for package in packages if package.card.id == model]
+    folders += [folder for folder in broken if folder.name == model]
+    if not folders:
+        folders = [find_model(model).folder]
+        parent = folders[0].absolute().parent.resolve()
+        if parent == (resources_folder() / "Models").resolve():
+            raise BadInputError(f"{model} came with the program and cannot be removed ({folders[0]}).")
+        if parent != store.resolve():
+            raise BadInputError(f"{folders[0]} is not among the installed models ({store}); delete it yourself.")
+    _delete(folders[0], store)
+    return folders[0]
 
 
-def _folders() -> list[Path]:
-    roots = [user_models_folder(), resources_folder() / "Models"]
-    return [path for root in roots if root.is_dir() for path in sorted(root.iterdir()) if (path / CARD_FILE).is_file()]
+def clean_staging(store: Path) -> None:
+    """Remove what killed installs and removals left; a day is longer than any of them takes."""
+    for leftover in store.glob(f"{STAGING_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > _STAGING_AGE_S:
+                shutil.rmtree(leftover)
 
 
-def _version_key(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+def version_key(version: str) -> tuple[object, ...]:
+    """Orders semantic versions: 1.9.0 < 1.10.0-rc.1 < 1.10.0; what follows a plus does not count."""
+    release, _, prerelease = version.partition("+")[0].partition("-")
+    numbers = tuple(int(part) for part in release.split("."))
+    parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in prerelease.split("."))
+    return (*numbers, not prerelease, parts)
+
+
+def _roots() -> list[Path]:
+    return [user_models_folder(), resources_folder() / "Models"]
+
+
+def _scan(roots: Iterable[Path]) -> tuple[list[ModelPackage], dict[Path, BadInputError]]:
+    """The valid packages, by id, and what is wrong with the others."""
+    found: dict[str, ModelPackage] = {}
+    broken: dict[Path, BadInputError] = {}
+    for root in roots:
+        for folder in _package_folders(root, broken):
+            try:
+                package = open_package(folder)
+            except BadInputError as error:
+                broken[folder] = error
+                continue
+            found.setdefault(package.card.id, package)
+    return sorted(found.values(), key=lambda package: package.card.id), broken
+
+
+def _package_folders(root: Path, broken: dict[Path, BadInputError]) -> list[Path]:
+    try:
+        # Hidden folders are packages on their way in or out.
+        return sorted(
+            path
+            for path in (root.iterdir() if root.is_dir() else ())
+            if not path.name.startswith(".") and any((path / name).is_file() for name in (CARD_FILE, WEIGHTS_FILE))
+        )
+    except OSError as error:
+        broken[root] = BadInputError(f"The models in {root} cannot be listed: {error.strerror or error}.")
+        return []
+
+
+def _nearest_target(target: str) -> str:
+    known = {name.lower(): name for name in get_args(Target)}
+    if target in known.values():
+        return ""
+    nearest = difflib.get_close_matches(target.lower(), known, n=1)
+    return f" Did you mean {known[nearest[0]]!r}?" if nearest else f" Targets: {', '.join(known.values())}."
+
+
+def _delete(folder: Path, store: Path) -> None:
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+            return
+        # Out of sight in one step: an interrupted deletion leaves no half package behind.
+        hidden = store / f"{STAGING_PREFIX}removed-{folder.name}-{os.getpid()}"
+        os.replace(folder, hidden)
+        shutil.rmtree(hidden)
+    except OSError as error:
+        raise BadInputError(f"{folder} cannot be removed: {error.strerror or error}.") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modality_synthesis.models.card import Card
+from modality_synthesis.models.card import Card, ClinicalVariable, Metric
 
 
 def card_text(card: Card, *, has_preview: bool = False) -> str:
@@ -14,7 +14,7 @@ def card_text(card: Card, *, has_preview: bool = False) -> str:
     ]
     if has_preview:
         parts.append(f"![Example: {card.route.source} and synthetic {card.route.target}](preview.png)")
-    parts += [_limits(card), _training(card), _metrics(card), _facts(card)]
+    parts += [_limits(card), _inputs(card), _training(card), _metrics(card), _facts(card)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -36,28 +36,48 @@ def _training(card: Card) -> str:
     )
 
 
+def _inputs(card: Card) -> str:
+    lines = []
+    for variable in card.clinical_variables:
+        need = "required" if variable.required else "optional"
+        lines.append(f"- {variable.label} (`{variable.name}`): {_domain(variable)}, {need}")
+    lines += [f"- Seen in training, {name}: {low:g} to {high:g}" for name, (low, high) in card.input_ranges.items()]
+    return "## Inputs\n\n" + "\n".join(lines) if lines else ""
+
+
+def _domain(variable: ClinicalVariable) -> str:
+    if variable.choices:
+        return " or ".join(variable.choices)
+    low, high = ("" if value is None else f"{value:g}" for value in (variable.minimum, variable.maximum))
+    limits = f"{low} to {high}".strip() if low and high else (f"from {low}" if low else f"up to {high}" if high else "")
+    return f"{limits} {variable.unit or ''}".strip() or "a number"
+
+
 def _metrics(card: Card) -> str:
     if not card.metrics:
         return ""
-    others = list(card.metrics[0].compared_with)
-    first = card.metrics[0]
-    lines = [
-        "## Measured",
-        "",
-        f"{first.subjects} subjects: {first.dataset}; {first.region}. Mean over subjects [95 % interval].",
-        "",
-        "| metric | this model | " + " | ".join(others) + (" |" if others else ""),
-        "|---|---|" + "---|" * len(others),
-    ]
-    for metric in card.metrics:
+    others = list(dict.fromkeys(name for metric in card.metrics for name in metric.compared_with))
+    tables = []
+    # Figures of different data stand in different tables: side by side they would be read as comparable.
+    for about in dict.fromkeys(map(_about, card.metrics)):
+        tables.append(about + "\n\n" + _table([m for m in card.metrics if _about(m) == about], others))
+    definitions = "\n".join(f"- {metric.name}: {metric.definition}." for metric in card.metrics)
+    return "\n\n".join(["## Measured", *tables, definitions])
+
+
+def _about(metric: Metric) -> str:
+    return f"{metric.subjects} subjects: {metric.dataset}; {metric.region}. Mean over subjects [95 % interval]."
+
+
+def _table(metrics: list[Metric], others: list[str]) -> str:
+    rows = [["metric", "this model", *others], ["---"] * (2 + len(others))]
+    for metric in metrics:
         interval = "" if metric.low is None or metric.high is None else f" [{metric.low:.3f}, {metric.high:.3f}]"
-        cells = [f"{metric.compared_with[name]:.3f}" for name in others]
         unit = f" ({metric.unit})" if metric.unit else ""
-        lines.append(
-            f"| {metric.name}{unit} | **{metric.value:.3f}**{interval} | " + " | ".join(cells) + (" |" if cells else "")
-        )
-    lines += ["", *(f"- {metric.name}: {metric.definition}." for metric in card.metrics)]
-    return "\n".join(lines)
+        # A baseline need not be scored by every metric.
+        cells = [f"{metric.compared_with[name]:.3f}" if name in metric.compared_with else "–" for name in others]
+        rows.append([f"{metric.name}{unit}", f"**{metric.value:.3f}**{interval}", *cells])
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
 def _facts(card: Card) -> str:

@@ -110,7 +110,7 @@ def mask_dice(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) 
     moved = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkNearestNeighbor, 0)) > 0
     still = sitk.GetArrayFromImage(fixed) > 0
     total = np.count_nonzero(moved) + np.count_nonzero(still)
-    return 2 * int(np.count_nonzero(moved & still)) / total if total else 0.0
+    return float(2 * np.count_nonzero(moved & still) / total) if total else 0.0
 
 
 def _working_template(image: sitk.Image, mask: sitk.Image) -> Template:

@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     import torch
 
 
+def check_device_name(wanted: str) -> None:
+    """Refuse a device that cannot exist, without loading torch.
+
+    Raises:
+        UsageError: not one of the names `choose_device` takes.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", wanted):
+        raise UsageError(f"Unknown device {wanted!r}. Use auto, cpu, cuda, cuda:0 or mps.")
+
+
 def choose_device(wanted: str = "auto") -> torch.device:
     """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`. `auto` prefers CUDA, then MPS, then the CPU.
 
@@ -19,12 +29,11 @@ def choose_device(wanted: str = "auto") -> torch.device:
     """
     import torch
 
+    check_device_name(wanted)
     if wanted == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", wanted):
-        raise UsageError(f"Unknown device {wanted!r}. Use auto, cpu, cuda, cuda:0 or mps.")
     device = torch.device(wanted)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"The device {wanted} is not there: {torch.cuda.device_count()} CUDA device(s) found.")

@@ -15,6 +15,7 @@ from modality_synthesis.preprocessing import Prepared, prepare, restore_target
 from modality_synthesis.progress import Reporter
 from modality_synthesis.synthesis.checks import check_before, check_contrast
 from modality_synthesis.synthesis.clinical import clinical_values
+from modality_synthesis.synthesis.devices import check_device_name, choose_device
 from modality_synthesis.synthesis.provenance import Run, description, sidecar
 from modality_synthesis.volumes import (
     check_writable,
@@ -26,6 +27,8 @@ from modality_synthesis.volumes import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from modality_synthesis.generators.base import Generator
 
 SPACES = ("native", "template")
@@ -83,6 +86,7 @@ def synthesize(
     source = Path(source)
     if space not in SPACES:
         raise UsageError(f"Unknown space {space!r}. Use {' or '.join(SPACES)}.")
+    check_device_name(device)
     if output is not None:
         check_writable(output)
     package = _package(to, model)
@@ -92,11 +96,12 @@ def synthesize(
     reporter.progress(0.0, "Reading")
     image = read_image(source, reporter=reporter)
     check_before(image, card.route.source, source.name, reporter)
+    where = choose_device(device)
     prepared = prepare(image, card.preprocessing, name=source.name, reporter=reporter.part(0.03, 0.65))
     check_contrast(prepared, card.route.source, reporter)
 
     reporter.progress(0.65, "Loading the model")
-    network_output, used_device = _generate(package, prepared, values, device, seed, reporter.part(0.75, 0.92))
+    network_output = _generate(package, prepared, values, where, seed, reporter.part(0.75, 0.92))
     reporter.progress(0.92, "Returning to the input's grid")
     mapping = card.preprocessing.target
     result = restore_target(network_output, prepared, mapping)
@@ -107,7 +112,7 @@ def synthesize(
         Run(
             source_name=source.name,
             source_sha256=file_sha256(source),
-            device=used_device,
+            device=str(where),
             seed=seed,
             space=space,
             quality=prepared.quality,
@@ -163,27 +168,26 @@ def _generate(
     package: ModelPackage,
     prepared: Prepared,
     clinical: list[float] | None,
-    device: str,
+    device: torch.device,
     seed: int,
     reporter: Reporter,
-) -> tuple[sitk.Image, str]:
+) -> sitk.Image:
     import torch
 
     from modality_synthesis.generators.base import Batch
     from modality_synthesis.synthesis.allocator import keep_freed_memory
-    from modality_synthesis.synthesis.devices import choose_device, describe_device
+    from modality_synthesis.synthesis.devices import describe_device
     from modality_synthesis.synthesis.inference import run_generator
 
     keep_freed_memory()
-    chosen = choose_device(device)
     generator = load_generator(package)
-    reporter.status(f"Model {package.card.id} {package.card.version} on {describe_device(chosen)}")
+    reporter.status(f"Model {package.card.id} {package.card.version} on {describe_device(device)}")
     batch = Batch(
         source=torch.from_numpy(sitk.GetArrayFromImage(prepared.image))[None, None],
         clinical=None if clinical is None else torch.tensor([clinical]),
         seed=seed,
     )
-    output = run_generator(generator, batch, package.card.inference, chosen, reporter)
+    output = run_generator(generator, batch, package.card.inference, device, reporter)
     volume = sitk.GetImageFromArray(output[0, 0].numpy())
     volume.CopyInformation(prepared.image)
-    return volume, str(chosen)
+    return volume

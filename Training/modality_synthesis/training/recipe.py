@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.models.card import ClinicalVariable, Inference, Output, Route
+from modality_synthesis.models.card import ClinicalVariable, Inference, Licence, Line, Output, Route, Slug, Version
 from modality_synthesis.preprocessing import ChainParameters
 from modality_synthesis.validation import validate
 
@@ -66,11 +66,11 @@ class Schedule(_Part):
 class PackageFacts(_Part):
     """What the model card says that the program cannot know."""
 
-    id: str
-    version: str = "1.0.0"
-    name: str
+    id: Slug
+    version: Version = "1.0.0"
+    name: Line
     badge: Literal["demonstration", "research"] = "research"
-    licence: str
+    licence: Licence
     intended_use: str
     limits: list[str]
     citation: str

@@ -1,0 +1,86 @@
+"""MRI to PET Synthesis: T1w MRI to FDG, tau or amyloid PET, in 3D Slicer. The work is done in `modality_synthesis`."""
+
+import os
+import sys
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
+
+_SOURCE_TREE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "Training")
+if os.path.isdir(os.path.join(_SOURCE_TREE, "modality_synthesis")) and _SOURCE_TREE not in sys.path:
+    sys.path.insert(0, _SOURCE_TREE)
+
+from modality_synthesis.slicer import sample_data, sections, self_test  # noqa: E402
+from modality_synthesis.slicer.logic import SynthesisLogic  # noqa: E402
+from modality_synthesis.slicer.panel import SynthesisPanelWidget  # noqa: E402
+from modality_synthesis.slicer.parameters import SuvrParameters, SynthesisParameters  # noqa: E402
+
+
+class MRItoPETSynthesis(ScriptedLoadableModule):
+    """The module as Slicer lists it."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("MRI to PET Synthesis")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Image Synthesis")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["ModalitySynthesis contributors"]
+        self.parent.helpText = (
+            _("""Makes a synthetic FDG, tau or amyloid PET (SUVR) from a T1-weighted MRI, on this computer, and measures how
+far it can be trusted: difference maps against a measured PET, SUVR of atlas regions, uncertainty.
+<b>Research use only, not for diagnosis.</b>""")
+            + self.getDefaultModuleDocumentationLink()
+        )
+        self.parent.acknowledgementText = _("""The generators follow three lines of published work: PASTA, pathology-aware MRI to PET
+translation with diffusion models (MICCAI 2024, doi 10.1007/978-3-031-72104-5_51); the cyclic 2.5D perceptual loss for T1w MRI
+to tau PET (arXiv 2406.12632); DRUNet, CT to MR synthesis (Li et al., QIMS 2022, doi 10.21037/qims-21-846). Each model's card
+names its own paper and data. Atlases and label maps keep their licenses, listed in Resources/Licenses.""")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Offer a real T1w head in the module Sample Data."""
+    icons = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Resources", "Icons")
+    sample_data.registerSampleData(
+        "T1w MRI (studyforrest)", "sub-forrest_T1w.nii.gz", "T1w head", os.path.join(icons, "SampleT1w.png")
+    )
+
+
+@parameterNodeWrapper
+class MRItoPETSynthesisParameterNode(SynthesisParameters, SuvrParameters):
+    """What the panel remembers: see the base classes."""
+
+
+class MRItoPETSynthesisLogic(SynthesisLogic):
+    """MRI in, PET out."""
+
+    parameterNodeClass = MRItoPETSynthesisParameterNode
+    sources = ("T1w", "T2w")
+    targets = ("FDG-PET", "TAU-PET", "AMYLOID-PET")
+
+
+class MRItoPETSynthesisWidget(SynthesisPanelWidget):
+    """The panel."""
+
+    logicClass = MRItoPETSynthesisLogic
+    sectionClasses = (
+        sections.InputsSection,
+        sections.GeneratorSection,
+        sections.SynthesizeSection,
+        sections.CompareSection,
+        sections.SuvrSection,
+        sections.BatchSection,
+        sections.ExportSection,
+        sections.AdvancedSection,
+    )
+    synthesizeText = _("Synthesize PET")
+    overlaysResult = True
+
+
+class MRItoPETSynthesisTest(self_test.SynthesisSelfTest, ScriptedLoadableModuleTest):
+    """Runs in Slicer's Reload and Test, and in the project's own test run."""
+
+    logicClass = MRItoPETSynthesisLogic

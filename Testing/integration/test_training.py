@@ -1,0 +1,142 @@
+"""The training engine: recipe and cohort in, model package out; resume continues bit for bit."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from modality_synthesis.cli import app
+from modality_synthesis.datasets import read_cohort
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation import evaluate
+from modality_synthesis.models import load_weights, verify_package
+from modality_synthesis.training import read_recipe, train
+from modality_synthesis.volumes import read_image
+
+
+@pytest.fixture(scope="module")
+def trained(mini_cohort, mini_recipe, tmp_path_factory):
+    """A finished run of three epochs."""
+    return train(mini_recipe, tmp_path_factory.mktemp("run") / "whole", cohort=mini_cohort, accelerator="cpu")
+
+
+def test_a_run_leaves_what_is_needed_to_use_and_to_check_it(trained, mini_cohort):
+    package = verify_package(trained.package.folder)
+    assert package.card.training.simulated
+    assert package.card.training.subjects.model_dump() == {"train": 4, "validation": 1, "test": 1}
+    assert {metric.name for metric in package.card.metrics} == {"MAE", "RMSE", "PSNR", "SSIM", "r"}
+    assert set(package.card.metrics[0].compared_with) == {"mean PET", "voxelwise linear on T1w", "mean PET x tissue"}
+    splits = json.loads((trained.folder / "splits.json").read_text())
+    assert splits["test"] == ["sub-5"]
+    with (trained.folder / "logs" / "metrics.csv").open() as stream:
+        losses = [float(row["train/generator/loss"]) for row in csv.DictReader(stream) if row["train/generator/loss"]]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+    assert list((trained.folder / "logs").glob("events.out.tfevents*"))
+
+
+def test_resume_continues_bit_for_bit(trained, mini_cohort, mini_recipe, tmp_path, monkeypatch):
+    from modality_synthesis.training import run
+
+    class Stop(Exception):
+        pass
+
+    original = run._SaveLast.on_train_epoch_end
+
+    def stop_after_the_second_epoch(self, trainer, module):
+        original(self, trainer, module)
+        if trainer.current_epoch == 1:
+            raise Stop
+
+    monkeypatch.setattr(run._SaveLast, "on_train_epoch_end", stop_after_the_second_epoch)
+    with pytest.raises(Stop):
+        train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu")
+    monkeypatch.undo()
+    resumed = train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu", resume=True)
+    for name, value in load_weights(trained.package).items():
+        assert torch.equal(load_weights(resumed.package)[name], value), name
+
+
+def test_an_existing_run_is_not_overwritten_and_nothing_is_not_resumed(trained, mini_cohort, mini_recipe, tmp_path):
+    with pytest.raises(BadInputError, match="--resume"):
+        train(mini_recipe, trained.folder, cohort=mini_cohort)
+    with pytest.raises(BadInputError, match="Nothing to resume"):
+        train(mini_recipe, tmp_path / "new", cohort=mini_cohort, resume=True)
+
+
+def test_the_package_synthesizes_through_the_command_line(trained, mini_cohort, tmp_path):
+    source = read_cohort(mini_cohort).visits[5].volumes["T1w"]
+    output = tmp_path / "out" / "synthetic.nii.gz"
+    result = CliRunner().invoke(
+        app,
+        ["synthesize", str(source), "--model", str(trained.package.folder), "-o", str(output), "--progress", "json"],
+    )
+    assert result.exit_code == 0, result.output
+    messages = [json.loads(line) for line in result.stdout.splitlines()]
+    assert messages[-1]["type"] == "result"
+    assert messages[-1]["files"]["volume"] == str(output)
+    fractions = [message["fraction"] for message in messages if message["type"] == "progress"]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    given, made = read_image(source), read_image(output)
+    assert made.GetSize() == given.GetSize()
+    assert made.GetOrigin() == given.GetOrigin()
+    assert made.GetSpacing() == given.GetSpacing()
+    assert made.GetDirection() == given.GetDirection()
+    record = json.loads((tmp_path / "out" / "synthetic.json").read_text())
+    assert record["SyntheticData"] is True
+    assert record["Model"]["weights_sha256"] == trained.package.card.weights.sha256
+    assert str(source.parent) not in json.dumps(record)
+
+
+def test_evaluation_writes_one_row_per_subject_and_predictor(trained, mini_cohort, tmp_path):
+    result = evaluate(mini_cohort, trained.package, tmp_path, split="all")
+    with (tmp_path / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 6 * 4
+    summary = json.loads((tmp_path / "metrics.json").read_text())
+    by_hand = [float(row["PSNR"]) for row in rows if row["predictor"] == "model"]
+    assert summary["summary"]["model"]["PSNR"]["mean"] == pytest.approx(sum(by_hand) / 6, rel=1e-4)
+    assert result.data_range == summary["data_range"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=3", r"'training\.epoch'.*Did you mean 'epochs'"),
+        ("lossess=[]", "Did you mean 'losses'"),
+        ("generator.name=unet3000", "Unknown generator"),
+        ("training.epochs=0", "epochs"),
+        ("epochs", "KEY=VALUE"),
+    ],
+)
+def test_a_recipe_s_mistakes_are_named(mini_recipe, mini_cohort, tmp_path, override, message):
+    with pytest.raises(BadInputError, match=message):
+        train(mini_recipe, tmp_path / "run", overrides=[override], cohort=mini_cohort)
+
+
+def test_recipes_build_on_others(mini_recipe):
+    child = mini_recipe.parent / "child.yaml"
+    child.write_text("extends: mini.yaml\ntraining: {epochs: 9}\nlosses: [{name: l1}]\n")
+    recipe = read_recipe(child, ["training.seed=11"])
+    assert recipe.training.epochs == 9
+    assert recipe.training.seed == 11
+    assert recipe.training.batch_size == 1
+    assert [term.name for term in recipe.losses] == ["l1"]
+    loop = mini_recipe.parent / "loop.yaml"
+    loop.write_text("extends: loop.yaml\n")
+    with pytest.raises(BadInputError, match="circle"):
+        read_recipe(loop)
+
+
+def test_shipped_recipes_are_valid():
+    from pathlib import Path
+
+    recipes = sorted((Path(__file__).parents[2] / "Training" / "recipes").glob("*.yaml"))
+    assert recipes
+    for path in recipes:
+        assert read_recipe(path).name == path.stem

@@ -1,0 +1,94 @@
+"""Fixtures of the panel tests. They need slicer-core and PySide6 and are skipped, with the reason, without them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NEEDED = ("slicer_core", "PySide6", "SimpleITK")
+MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+MODULES = ("MRItoPETSynthesis", "CTtoMRSynthesis")
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.pop("DISPLAY", None)
+sys.path.insert(0, str(REPOSITORY / "Testing"))
+
+if MISSING:
+    collect_ignore_glob = ["test_*.py"]
+
+
+def pytest_report_header() -> str:
+    """Say why nothing is collected."""
+    return f"panel tests: skipped, not installed: {', '.join(MISSING)}" if MISSING else "panel tests: slicer-core, PySide6"
+
+
+@pytest.fixture(scope="session")
+def app() -> Any:
+    """The host application with both modules loaded."""
+    from slicer_host import application
+
+    started = application.start()
+    for name in MODULES:
+        application.load_module(REPOSITORY / name / f"{name}.py")
+    started.moduleManager().startupCompleted.emit()
+    return started
+
+
+@pytest.fixture
+def scene(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """An empty scene, no models but those a test makes, no missing packages. Fails when a slot raised."""
+    import slicer
+
+    monkeypatch.setenv("MODALITY_SYNTHESIS_MODELS", str(tmp_path / "models"))
+    from modality_synthesis.slicer import dependencies
+
+    monkeypatch.setattr(dependencies, "missing", list)
+    slicer.mrmlScene.Clear(False)
+    app.errors.clear()
+    yield slicer.mrmlScene
+    slicer.mrmlScene.Clear(False)
+    app.processEvents()
+    assert app.errors == []
+
+
+@pytest.fixture
+def open_panel(scene: Any) -> Iterator[Callable[[str], Any]]:
+    """Opens a module's panel with the fake worker, and closes it after the test."""
+    from fakes import fake_command
+    from slicer_host import application, pythonqt
+
+    opened = []
+
+    def open_(name: str = "MRItoPETSynthesis") -> Any:
+        widget = application.open_module(name)
+        widget.logic.workerCommand = fake_command()
+        opened.append(widget)
+        return widget
+
+    yield open_
+    for widget in opened:
+        stray = pythonqt.stray_attributes(widget.parent)
+        application.close_module(widget)
+        assert stray == []
+
+
+@pytest.fixture
+def wait(app: Any) -> Callable[..., None]:
+    """Runs the event loop until a condition holds."""
+    import time
+
+    def wait_(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            app.processEvents()
+            time.sleep(0.005)
+            assert time.monotonic() < end, "waited too long"
+
+    return wait_

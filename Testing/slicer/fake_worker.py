@@ -1,0 +1,192 @@
+"""Speaks the worker protocol like `modality_synthesis.cli` and computes next to nothing.
+
+`FAKE_WORKER_MODE` makes it misbehave: slow, deaf (ignores cancel, with a child process), fail, memory, shift, resize,
+silent, garbage, partly.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+MODE = os.environ.get("FAKE_WORKER_MODE", "")
+PID_FILE = os.environ.get("FAKE_WORKER_PIDS", "")
+
+
+def say(**message: object) -> None:
+    """One protocol message."""
+    print(json.dumps(message), flush=True)
+
+
+def progress(fraction: float, stage: str) -> None:
+    """A progress message."""
+    say(type="progress", fraction=fraction, stage=stage, remaining=3.2 if fraction < 1 else 0.0)
+
+
+def watch_input() -> None:
+    """Stop when the panel closes standard input."""
+    sys.stdin.buffer.read()
+    if MODE != "deaf":
+        say(type="error", code="CANCELLED", message="Cancelled. Nothing was left half-written.")
+        os._exit(130)
+
+
+def option(name: str, default: str = "") -> str:
+    """The value after an option."""
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
+
+
+def write_like(image: sitk.Image, array: np.ndarray, path: str) -> str:
+    """Write voxels on an image's grid."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    result = sitk.GetImageFromArray(array)
+    result.CopyInformation(image)
+    sitk.WriteImage(result, path)
+    return path
+
+
+def synthesize() -> dict:
+    """Twice the input over its maximum."""
+    image = sitk.ReadImage(sys.argv[2])
+    output = option("-o")
+    array = sitk.GetArrayFromImage(image).astype(np.float32)
+    array = 1.8 * (array - array.min()) / (array.max() - array.min())
+    if MODE == "shift":
+        image.SetOrigin([value + 5.0 for value in image.GetOrigin()])
+    if MODE == "resize":
+        array = array[:-2]
+        image = image[:, :, :-2]
+    files = {"volume": write_like(image, array, output)}
+    sidecar = Path(output).with_suffix(".json")
+    sidecar.write_text(json.dumps({"SyntheticData": True, "Arguments": sys.argv[1:]}), encoding="utf-8")
+    files["sidecar"] = str(sidecar)
+    if "uncertain" in option("--model"):
+        files["uncertainty"] = write_like(image, 0.1 * array, str(Path(output).with_name("uncertainty.nrrd")))
+    return {"files": files, "model": option("--model")}
+
+
+def compare() -> dict:
+    """Differences and some figures."""
+    synthetic, reference = sitk.ReadImage(sys.argv[2]), sitk.ReadImage(sys.argv[3])
+    folder = Path(option("-o"))
+    resampled = sitk.Resample(sitk.Cast(reference, sitk.sitkFloat32), synthetic, sitk.Transform(), sitk.sitkLinear, 0.0)
+    measured = sitk.GetArrayFromImage(resampled)
+    difference = sitk.GetArrayFromImage(synthetic) - measured
+    relative = np.divide(difference, measured, out=np.zeros_like(difference), where=np.abs(measured) > 1e-3)
+    files = {
+        "difference": write_like(synthetic, difference, str(folder / "difference.nrrd")),
+        "absolute": write_like(synthetic, np.abs(difference), str(folder / "absolute.nrrd")),
+        "relative": write_like(synthetic, relative, str(folder / "relative.nrrd")),
+        "mask": write_like(synthetic, (measured > 0.1).astype(np.uint8), str(folder / "mask.nrrd")),
+    }
+    if "--register" in sys.argv:
+        files["reference"] = write_like(synthetic, measured, str(folder / "reference.nrrd"))
+    metrics = {
+        "metrics": [
+            {"name": "MAE", "value": float(np.abs(difference).mean()), "unit": "SUVR", "definition": "Mean absolute error"},
+            {"name": "SSIM", "value": 0.91, "unit": "", "definition": "Structural similarity"},
+        ]
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    files["metrics"] = str(folder / "metrics.json")
+    return {"files": files}
+
+
+def suvr() -> dict:
+    """Three regions."""
+    image = sitk.ReadImage(sys.argv[2])
+    write_like(image, sitk.GetArrayFromImage(image) / 1.1, option("--image"))
+    with open(option("-o"), "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["region", "suvr", "voxels"])
+        writer.writerows([["Cerebellar gray", 1.0, 900], ["Meta-temporal", 1.31, 1200], ["Precuneus", 1.22, 410]])
+    return {"files": {"table": option("-o"), "image": option("--image")}}
+
+
+def batch() -> dict:
+    """A file for every row."""
+    with open(sys.argv[2], newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    folder = Path(option("-o"))
+    for index, row in enumerate(rows):
+        say(type="status", row=index, state="running", message="")
+        failed = MODE == "partly" and index == 1
+        if not failed:
+            (folder / f"{row['subject']}.txt").write_text("done", encoding="utf-8")
+        say(type="status", row=index, state="failed" if failed else "done", message="no such file" if failed else "")
+        progress((index + 1) / len(rows), row["subject"])
+    return {"files": {"summary": str(folder)}, "done": len(rows)}
+
+
+def export() -> dict:
+    """Leaves a note."""
+    (Path(option("-o")) / "series.txt").write_text(option("--format"), encoding="utf-8")
+    return {"files": {"folder": option("-o")}}
+
+
+def models() -> dict:
+    """Install copies a folder; verify and remove print a line."""
+    import shutil
+
+    action, what = sys.argv[2], sys.argv[3]
+    store = Path(os.environ["MODALITY_SYNTHESIS_MODELS"])
+    if action == "install":
+        shutil.copytree(what, store / Path(what).name)
+        return {"files": {"package": str(store / Path(what).name)}}
+    if action == "remove":
+        shutil.rmtree(store / what)
+    print(f"{what}: {action}")
+    raise SystemExit(0)
+
+
+def main() -> None:
+    """Run the command."""
+    say(type="status", message="Starting", pid=os.getpid())
+    if hasattr(os, "setsid"):
+        os.setsid()
+    threading.Thread(target=watch_input, daemon=True).start()
+    command = sys.argv[1]
+    print("a library prints this to stdout", flush=True)
+    if command == "doctor":
+        print(json.dumps({"version": "0", "devices": {"cpu": "2 threads"}}))
+        return
+    if MODE == "garbage":
+        sys.stdout.buffer.write(b'\xff\xfe{"type": "progress"\n{"type": 12}\n[1]\n')
+        sys.stdout.flush()
+    if MODE == "deaf":
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        Path(PID_FILE).write_text(f"{os.getpid()} {child.pid}")
+    progress(0.1, "Reading")
+    if MODE in ("slow", "deaf"):
+        for step in range(600):
+            progress(0.1 + step / 1000, "Waiting")
+            time.sleep(0.05)
+    if MODE == "fail":
+        say(type="error", code="BAD_INPUT", message="sub-01.nrrd: this is no head <at all>. Choose another volume.")
+        raise SystemExit(1)
+    if MODE == "memory":
+        say(type="error", code="OUT_OF_MEMORY", message="Not enough GPU memory.")
+        raise SystemExit(1)
+    if MODE == "crash":
+        print("Traceback: something broke", file=sys.stderr, flush=True)
+        os._exit(1)
+    say(type="warning", message="Slices 6.0 mm apart")
+    result = {f.__name__: f for f in (synthesize, compare, suvr, batch, export, models)}[command]()
+    progress(1.0, "Done")
+    if MODE != "silent":
+        say(type="result", **result)
+    if MODE == "partly":
+        raise SystemExit(3)
+
+
+if __name__ == "__main__":
+    main()

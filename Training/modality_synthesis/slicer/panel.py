@@ -1,0 +1,169 @@
+"""The panel that both modules share: it loads the sections, ties them to the parameter node, and follows the scene."""
+
+from __future__ import annotations
+
+import os
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from modality_synthesis.slicer import dependencies, display
+
+# A section may change the parameter node while it updates (the first model of a list); the others must see it.
+MOST_ROUNDS = 4
+UI_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Resources", "UI")
+
+
+class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Base of both modules' widgets. Subclasses name their logic, and their sections in the order shown.
+
+    Attributes:
+        ui: every named widget of the module's own `.ui` file and of the sections'.
+        logic: the module's logic.
+        parameters: the module's typed parameter node; None while there is no scene.
+        sections: the section objects, by class name.
+    """
+
+    logicClass = None
+    sectionClasses = ()
+    synthesizeText = ""
+    overlaysResult = False  # True draws the result over its source, False alone
+
+    def __init__(self, parent: object = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.parameters = None
+        self.ui = None
+        self.sections = {}
+        self.marks = display.SyntheticMarks()
+        self._guiTag = None
+        self._updating = False
+        self._changedMeanwhile = False
+        self._uiWidget = None
+
+    def setup(self) -> None:
+        """Build the panel. Nothing is installed, loaded from the network, or started."""
+        ScriptedLoadableModuleWidget.setup(self)
+        self._uiWidget = slicer.util.loadUI(self.resourcePath(f"UI/{self.moduleName}.ui"))
+        self.layout.addWidget(self._uiWidget)
+        sectionWidgets = []
+        for sectionClass in self.sectionClasses:
+            if sectionClass.uiName:
+                widget = slicer.util.loadUI(os.path.join(UI_FOLDER, sectionClass.uiName))
+                self._uiWidget.layout().addWidget(widget)
+                sectionWidgets.append(widget)
+        self._uiWidget.layout().addStretch(1)
+        self.ui = slicer.util.childWidgetVariables(self._uiWidget)
+        for widget in (self._uiWidget, *sectionWidgets):
+            widget.setMRMLScene(slicer.mrmlScene)
+
+        self.logic = self.logicClass()
+        self.sections = {cls.__name__: cls(self) for cls in self.sectionClasses}
+        for section in self.sections.values():
+            section.setup()
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """The module is unloaded: end what runs, let everything go."""
+        self.logic.abandon()
+        self.setParameterNode(None)
+        self.removeObservers()
+        self.marks.detach()
+
+    def enter(self) -> None:
+        """The user opens the module."""
+        self.initializeParameterNode()
+        self.marks.attach()
+
+    def exit(self) -> None:
+        """The user leaves the module. What runs goes on; the bindings of the widgets rest."""
+        if self.parameters is not None and self._guiTag is not None:
+            self.parameters.disconnectGui(self._guiTag)
+            self._guiTag = None
+            self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+
+    def onSceneStartClose(self, caller: object, event: str) -> None:
+        """The scene goes away: a running job would have nowhere to put its result."""
+        self.logic.abandon()
+        for section in self.sections.values():
+            section.onSceneClose()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller: object, event: str) -> None:
+        """The scene is empty again."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, caller: object, event: str) -> None:
+        """A scene was loaded: take over its parameter node."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Make sure that the parameter node exists, and that an input is chosen when there is one."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if self.parameters.inputVolume is None:
+            firstVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if firstVolume is not None:
+                self.parameters.inputVolume = firstVolume
+
+    def setParameterNode(self, parameters: object) -> None:
+        """Bind the widgets to a parameter node, and release the one before."""
+        if self.parameters is not None and self._guiTag is not None:
+            self.parameters.disconnectGui(self._guiTag)
+            self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        self._guiTag = None
+        self.parameters = parameters
+        if parameters is not None:
+            self._guiTag = parameters.connectGui(self.ui)
+            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+            self.update()
+
+    def update(self) -> None:
+        """Bring every section in line with the parameter node."""
+        if self._updating:
+            self._changedMeanwhile = True
+            return
+        self._updating = True
+        try:
+            for _round in range(MOST_ROUNDS):
+                self._changedMeanwhile = False
+                for section in self.sections.values():
+                    if self.parameters is not None:
+                        section.update()
+                if not self._changedMeanwhile:
+                    break
+        finally:
+            self._updating = False
+
+    def card(self) -> object:
+        """The chosen model's card, or None."""
+        return self.logic.model(self.parameters.model) if self.parameters is not None else None
+
+    def ready(self) -> bool:
+        """True when the worker's packages are there; otherwise asks to install them."""
+        missing = dependencies.missing()
+        if not missing:
+            return True
+        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
+            return dependencies.install(missing)
+
+    def log(self, text: str) -> None:
+        """Add a line to the log under Advanced."""
+        if hasattr(self.ui, "logTextEdit"):
+            self.ui.logTextEdit.appendPlainText(text)
+
+    def later(self, function: object) -> None:
+        """Call a function once the event loop is idle."""
+        qt.QTimer.singleShot(0, function)
+
+    def _onParametersModified(self, caller: object = None, event: str | None = None) -> None:
+        self.update()

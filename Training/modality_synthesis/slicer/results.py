@@ -1,0 +1,146 @@
+"""Result nodes: what they are called, what they say about themselves, where they hang in the subject hierarchy."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import slicer
+
+from modality_synthesis.slicer import display, exchange
+from modality_synthesis.slicer.cards import Card
+
+SYNTHETIC = "SyntheticData"
+SOURCE_ROLE = "ModalitySynthesis.Source"
+SIDECAR = "ModalitySynthesis.Sidecar"
+_PREFIX = "ModalitySynthesis."
+# Quantity and unit as coded entries: value, scheme, meaning. SUVR has no standard code (see DICOM CID 7466).
+_CODES = {
+    "SUVR": (("SUVR", "99MODSYN", "Standardized Uptake Value Ratio"), ("{ratio}", "UCUM", "ratio")),
+    "HU": (("112031", "DCM", "Attenuation Coefficient"), ("[hnsf'U]", "UCUM", "Hounsfield unit")),
+    "signal": (("110852", "DCM", "MR signal intensity"), ("1", "UCUM", "no units")),
+}
+
+
+def isSynthetic(node: slicer.vtkMRMLNode | None) -> bool:
+    """True for volumes that this extension (or another that marks them) made."""
+    return node is not None and node.GetAttribute(SYNTHETIC) == "YES"
+
+
+def sourceOf(node: slicer.vtkMRMLNode | None) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The volume a synthetic one was made from, when it is still in the scene."""
+    return node.GetNodeReference(SOURCE_ROLE) if node is not None else None
+
+
+def sidecarOf(node: slicer.vtkMRMLNode) -> dict:
+    """The provenance record of a synthetic volume."""
+    text = node.GetAttribute(SIDECAR)
+    return json.loads(text) if text else {}
+
+
+def cardTarget(node: slicer.vtkMRMLNode) -> str:
+    """The modality a synthetic volume is of."""
+    return node.GetAttribute(_PREFIX + "Target") or ""
+
+
+def displayWindow(node: slicer.vtkMRMLNode) -> tuple[float, float]:
+    """The color range that goes with a synthetic volume."""
+    text = node.GetAttribute(_PREFIX + "DisplayWindow")
+    low, high = json.loads(text) if text else (0.0, 1.0)
+    return float(low), float(high)
+
+
+def makeResult(
+    array: np.ndarray,
+    source: slicer.vtkMRMLScalarVolumeNode,
+    card: Card,
+    sidecar: dict,
+    node: slicer.vtkMRMLScalarVolumeNode | None = None,
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Put a synthesis into the scene.
+
+    :param array: voxels on the source's grid.
+    :param source: the input volume.
+    :param card: the model's.
+    :param sidecar: the worker's provenance record.
+    :param node: an earlier synthetic volume to overwrite; None makes a new node.
+    """
+    name = f"{source.GetName()} {card.target} (synthetic)"
+    if node is None:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
+    exchange.setVolume(node, array, source)
+    markSynthetic(node, source, card, sidecar)
+    display.showQuantity(node, card.colormap, card.display_window)
+    display.addLegend(node, legendTitle(card))
+    putBeside(node, source)
+    return node
+
+
+def makeUncertainty(
+    array: np.ndarray, synthetic: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLScalarVolumeNode | None = None
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Put a synthesis' uncertainty (a standard deviation in its units) into the scene."""
+    if node is None:
+        name = f"{synthetic.GetName()} uncertainty"
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
+    exchange.setVolume(node, array, synthetic)
+    node.SetAttribute(SYNTHETIC, "YES")
+    low, high = displayWindow(synthetic)
+    display.showQuantity(node, "Inferno", (0.0, 0.25 * (high - low)))
+    display.addLegend(node, "Uncertainty (standard deviation)")
+    putBeside(node, synthetic)
+    return node
+
+
+def markSynthetic(
+    node: slicer.vtkMRMLScalarVolumeNode, source: slicer.vtkMRMLScalarVolumeNode, card: Card, sidecar: dict
+) -> None:
+    """Write onto a node that it is synthetic, of what, and by which model."""
+    facts = {
+        "ModelId": card.id,
+        "ModelVersion": card.version,
+        "ModelBadge": card.facts["badge"],
+        "WeightsSHA256": card.weights_sha256,
+        "Source": card.source,
+        "Target": card.target,
+        "SourceNode": source.GetName(),
+        "ReferenceRegion": card.reference_region,
+        "DisplayWindow": json.dumps(list(card.display_window)),
+        "Sidecar": json.dumps(sidecar),
+        "IntendedUse": "Research use only, not for diagnosis.",
+    }
+    for name, value in facts.items():
+        node.SetAttribute(_PREFIX + name, str(value))
+    node.SetAttribute(SYNTHETIC, "YES")
+    node.SetNodeReferenceID(SOURCE_ROLE, source.GetID())
+    node.SetDescription(f"Synthetic {card.target}, model {card.id} {card.version}. Research use only.")
+    setQuantity(node, card.quantity)
+
+
+def setQuantity(node: slicer.vtkMRMLScalarVolumeNode, quantity: str) -> None:
+    """Give a volume the codes of its quantity and unit."""
+    codes = _CODES.get(quantity)
+    if codes is None:
+        return
+    entries = []
+    for value, scheme, meaning in codes:
+        entry = slicer.vtkCodedEntry()
+        entry.SetValueSchemeMeaning(value, scheme, meaning)
+        entries.append(entry)
+    node.SetVoxelValueQuantity(entries[0])
+    node.SetVoxelValueUnits(entries[1])
+
+
+def legendTitle(card: Card) -> str:
+    """The color legend's title: what, in which unit, with which reference region, and that it is synthetic."""
+    reference = f"\nref. {card.reference_region}" if card.reference_region else ""
+    units = card.units if card.units != card.quantity else card.quantity
+    return f"Synthetic\n{card.target}\n{units}{reference}"
+
+
+def putBeside(node: slicer.vtkMRMLNode, neighbor: slicer.vtkMRMLNode) -> None:
+    """Put a node under the same study of the subject hierarchy as another."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item, parent = hierarchy.GetItemByDataNode(node), hierarchy.GetItemParent(hierarchy.GetItemByDataNode(neighbor))
+    if item and parent:
+        hierarchy.SetItemParent(item, parent)

@@ -1,0 +1,193 @@
+"""What the sections of the panel have in common."""
+
+from __future__ import annotations
+
+import html
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from modality_synthesis.slicer.protocol import CANCELLED, PARTLY, Outcome
+
+REMEDIES = {
+    "OUT_OF_MEMORY": _("Close other programs, or choose the device cpu under Advanced."),
+    "MODEL_MISSING": _("Install the model with Manage models…"),
+    "HASH_MISMATCH": _("The model's file is damaged. Remove the model and install it again."),
+    "DEPENDENCIES_MISSING": _("Press Install requirements… under Advanced."),
+}
+_SECONDS_PER_MINUTE = 60
+
+
+class Section:
+    """One collapsible part of the panel. `uiName` is its `.ui` file; empty when the module's own file holds it."""
+
+    uiName = ""
+
+    def __init__(self, panel: object) -> None:
+        self.panel = panel
+
+    @property
+    def ui(self) -> object:
+        return self.panel.ui
+
+    @property
+    def logic(self) -> object:
+        return self.panel.logic
+
+    @property
+    def parameters(self) -> object:
+        return self.panel.parameters
+
+    def setup(self) -> None:
+        """Connect the widgets' signals. The parameter node is not there yet."""
+
+    def update(self) -> None:
+        """The parameter node, or whether a job runs, has changed."""
+
+    def onSceneClose(self) -> None:
+        """The scene is about to be closed."""
+
+
+class JobSection(Section):
+    """A section with a button that starts a job of the worker, Cancel, a progress bar and a line of status.
+
+    `prefix` begins the names of these widgets. Subclasses give `startJob`, `obstacle` and `onJobDone`.
+    """
+
+    prefix = ""
+
+    def setup(self) -> None:
+        self._active = False
+        self._startTip = self.startButton.toolTip
+        self.startButton.connect("clicked(bool)", self.onStart)
+        self.cancelButton.connect("clicked(bool)", self.onCancel)
+
+    def _widget(self, name: str) -> object:
+        return getattr(self.ui, self.prefix + name)
+
+    @property
+    def startButton(self) -> object:
+        return self._widget("Button")
+
+    @property
+    def cancelButton(self) -> object:
+        return self._widget("CancelButton")
+
+    @property
+    def progressBar(self) -> object:
+        return self._widget("ProgressBar")
+
+    @property
+    def statusLabel(self) -> object:
+        return self._widget("StatusLabel")
+
+    def obstacle(self) -> str:
+        """Why the job cannot start now; empty when it can."""
+        return ""
+
+    def startJob(self) -> bool:
+        """Start the job with `onMessage` and `onFinished`; False when it did not start."""
+        raise NotImplementedError
+
+    def onJobDone(self, outcome: Outcome, made: dict) -> str:
+        """The job succeeded: show its result. Returns the line of status."""
+        return _("Done.")
+
+    def onRecord(self, message: dict) -> None:
+        """A protocol message that is no progress."""
+
+    def update(self) -> None:
+        obstacle = _("Another job is running.") if self.logic.running else self.obstacle()
+        self.startButton.enabled = not obstacle
+        self.startButton.toolTip = obstacle or self._startTip
+        self.cancelButton.enabled = self._active and self.logic.running
+
+    def onStart(self) -> None:
+        """The start button. A second click while a job runs does nothing."""
+        if self.logic.running or self.obstacle() or not self.panel.ready():
+            return
+        self._show(_("Starting…"))
+        self.progressBar.value = 0
+        self.progressBar.visible = True
+        with slicer.util.tryWithErrorDisplay(_("The job could not be started.")):
+            try:
+                self._active = self.startJob()
+            except Exception as error:
+                self.progressBar.visible = False
+                self._show(html.escape(str(error)))
+                raise
+        self.panel.update()
+
+    def onCancel(self) -> None:
+        """The cancel button."""
+        if self._active:
+            self._show(_("Stopping…"))
+            self.cancelButton.enabled = False
+            self.logic.cancel()
+
+    def onMessage(self, message: dict) -> None:
+        """A protocol message from the worker."""
+        if message["type"] == "progress":
+            self.progressBar.value = round(100 * float(message.get("fraction", 0)))
+            self._show(html.escape(progressText(message)))
+        else:
+            if message.get("message") and message["type"] != "error":
+                self.panel.log(f"{message['type']}: {message['message']}")
+            self.onRecord(message)
+
+    def onFinished(self, outcome: Outcome, made: dict) -> None:
+        """The worker has ended, one way or another."""
+        self._active = False
+        self.progressBar.visible = False
+        for line in outcome.log:
+            self.panel.log(line)
+        if outcome.ok:
+            text = self.onJobDone(outcome, made)
+            if outcome.code == PARTLY:
+                text = _("Partly done.") + " " + text
+            self._show(text + warningsHtml(outcome.warnings))
+        elif outcome.code == CANCELLED:
+            self._show(_("Cancelled. Nothing was changed."))
+        else:
+            remedy = REMEDIES.get(outcome.code, "")
+            self._show(f"<b>{_('Failed')}</b> ({outcome.code}): {html.escape(outcome.message)} {remedy}")
+            self.panel.log(f"error {outcome.code}: {outcome.message}")
+        self.panel.update()
+
+    def onSceneClose(self) -> None:
+        self._active = False
+        self.progressBar.visible = False
+        self._show("")
+
+    def _show(self, text: str) -> None:
+        self.statusLabel.text = text
+
+
+def progressText(message: dict) -> str:
+    """The stage and the time left."""
+    stage = str(message.get("stage", ""))
+    remaining = message.get("remaining")
+    if remaining is None:
+        return stage
+    minutes, seconds = divmod(round(float(remaining)), _SECONDS_PER_MINUTE)
+    left = _("{minutes} min {seconds} s left") if minutes else _("{seconds} s left")
+    return f"{stage}, {left.format(minutes=minutes, seconds=seconds)}"
+
+
+def warningsHtml(warnings: list) -> str:
+    """Warnings as lines below a status."""
+    return "".join(f"<br>⚠ {html.escape(warning)}" for warning in warnings)
+
+
+def fillTable(widget: object, header: list, rows: list) -> None:
+    """Show rows of text in a QTableWidget."""
+    widget.clear()
+    widget.setRowCount(len(rows))
+    widget.setColumnCount(len(header))
+    widget.setHorizontalHeaderLabels([str(title) for title in header])
+    for rowIndex, row in enumerate(rows):
+        for columnIndex, cell in enumerate(row):
+            widget.setItem(rowIndex, columnIndex, qt.QTableWidgetItem(str(cell)))
+    widget.resizeColumnsToContents()
+    widget.visible = bool(rows)

@@ -1,0 +1,52 @@
+"""Inputs: the volume, and what speaks for or against it. Its widgets are in the module's own `.ui` file."""
+
+from __future__ import annotations
+
+import html
+
+import slicer
+from slicer.i18n import tr as _
+
+from modality_synthesis.slicer import preflight
+from modality_synthesis.slicer.sections.base import Section
+
+_SIGNS = {preflight.INFO: "", preflight.WARN: "⚠ ", preflight.REFUSE: "✖ "}
+
+
+class InputsSection(Section):
+    """Picks the input and checks it against the chosen model."""
+
+    def setup(self) -> None:
+        self._checked = None
+        self.findings = []
+        self.ui.loadVolumeButton.connect("clicked(bool)", self.onLoad)
+
+    def update(self) -> None:
+        volume, card = self.parameters.inputVolume, self.panel.card()
+        state = (volume.GetID(), volume.GetMTime(), volume.GetImageDataMTime()) if volume is not None else None
+        key = (state, card.id if card is not None else None)
+        if key != self._checked:
+            self._checked = key
+            self.findings = self.logic.preflight(volume, card)
+            self.ui.preflightLabel.text = self._text(volume)
+
+    def refusal(self) -> str:
+        """Why the input cannot be used; empty when it can."""
+        if self.parameters.inputVolume is None:
+            return _("Select an input volume.")
+        if self.parameters.inputVolume.GetImageData() is None:
+            return _("The input volume is empty.")
+        return preflight.refusal(self.findings)
+
+    def onLoad(self) -> None:
+        """Slicer's own dialog for adding volumes."""
+        slicer.util.openAddVolumeDialog()
+
+    def onSceneClose(self) -> None:
+        self._checked = None
+
+    def _text(self, volume: slicer.vtkMRMLScalarVolumeNode | None) -> str:
+        if volume is None:
+            return _("Load or drop a volume into Slicer, or take one from the module Sample Data.")
+        lines = [_SIGNS[finding.level] + html.escape(finding.text) for finding in self.findings]
+        return "<br>".join(f"<b>{line}</b>" if line.startswith("✖") else line for line in lines)

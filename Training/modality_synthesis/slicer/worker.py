@@ -1,0 +1,65 @@
+"""The worker process: runs one command of `modality_synthesis.cli` for the panel.
+
+A script, not imported: it needs no installed package, so it works from a source tree too. It says its process id first,
+is the leader of its own process group (so that the whole tree can be ended), and stops like after Ctrl-C when its
+standard input closes: that is how the panel cancels, and what happens when Slicer ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+
+OLDEST_PYTHON = (3, 10)
+
+
+def say(message: dict) -> None:
+    """One line of the worker protocol."""
+    print(json.dumps(message), flush=True)
+
+
+def stop_when_input_closes() -> None:
+    """Interrupt the command once nobody holds the other end of standard input."""
+    while sys.stdin.buffer.read(1):
+        pass
+    if os.name == "nt":
+        import _thread
+
+        _thread.interrupt_main()
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    """Run the command line that was given."""
+    # This script's own folder must not be a place to import from: its modules have common names.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if hasattr(os, "setsid"):
+        try:
+            os.setsid()
+        except OSError:
+            pass  # leads a group already
+    say({"type": "status", "message": "Starting", "pid": os.getpid()})
+    if sys.version_info < OLDEST_PYTHON:
+        needed = ".".join(str(number) for number in OLDEST_PYTHON)
+        message = (
+            f"The generators need Python {needed} or newer, this is {sys.version.split()[0]}. Use Slicer 5.10 or newer, or "
+            "choose another Python under Advanced."
+        )
+        say({"type": "error", "code": "BAD_PYTHON", "message": message})
+        raise SystemExit(1)
+    threading.Thread(target=stop_when_input_closes, daemon=True).start()
+    try:
+        from modality_synthesis import cli
+    except ImportError as error:
+        message = f"{error.name or error} is not installed in {sys.executable}. Install the requirements and try again."
+        say({"type": "error", "code": "DEPENDENCIES_MISSING", "message": message})
+        raise SystemExit(1) from None
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
