@@ -2,8 +2,8 @@
 
     python Testing/benchmarks/brain_mask.py FOLDER_WITH_REAL_HEADS
 
-Truth: the native FreeSurfer parcellation of sub-ecog (closed and filled), and the share of Colin27's AAL regions inside the
-mask. The heads are described in Resources; those that are not shipped are named on the command line.
+Truth: the native FreeSurfer parcellation of one head (sub-ecog, closed and filled), and for Colin27 the share of its
+AAL regions inside the mask. Neither head ships with the project.
 """
 
 from __future__ import annotations

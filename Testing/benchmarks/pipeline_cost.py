@@ -2,8 +2,8 @@
 
     python Testing/benchmarks/pipeline_cost.py [VOLUME] [--repeats N]
 
-Each run is a process of its own, imports included. The figures are CPU seconds (user + system), which other programs on the
-machine disturb less than wall time.
+Each run is a process of its own, imports included. The figures are CPU seconds (user + system), which other programs
+on the machine disturb less than wall time.
 """
 
 from __future__ import annotations

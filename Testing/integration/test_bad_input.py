@@ -115,6 +115,14 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path, sample_he
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_preview_that_cannot_be_written_is_refused_before_the_volume_is_made(tmp_path, sample_head):
+    arguments = ["--to", "FDG-PET", "-o", str(tmp_path / "pet.nii"), "--preview", str(tmp_path / "p.docx")]
+    result = CliRunner().invoke(app, ["synthesize", str(sample_head), *arguments])
+    assert result.exit_code in (1, 2)
+    assert "p.docx" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_errors_in_json_follow_the_worker_protocol(tmp_path):
     import json
 

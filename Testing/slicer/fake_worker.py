@@ -34,7 +34,8 @@ def progress(fraction: float, stage: str) -> None:
 
 def watch_input() -> None:
     """Stop when the panel closes standard input."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):
+        pass
     if MODE != "deaf":
         say(type="error", code="CANCELLED", message="Cancelled. Nothing was left half-written.")
         os._exit(130)

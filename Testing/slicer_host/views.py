@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from PySide6 import QtCore
 from vtk.util.numpy_support import vtk_to_numpy
 
 _DISPLAYABLE_MANAGERS = (
@@ -110,10 +111,14 @@ class SliceWidget:
         self.window.Finalize()
 
 
-class LayoutManager:
+class LayoutManager(QtCore.QObject):
     """Makes the slice views of the current layout. `view_size` is that of each view, in pixels."""
 
+    layoutChanged = QtCore.Signal(int)
+    cpp_signals = ("layoutChanged(int)",)
+
     def __init__(self, view_size: tuple[int, int] = (300, 300)) -> None:
+        super().__init__()
         self.view_size = view_size
         self.threeDViewCount = 0
         self._widgets: dict[str, SliceWidget] = {}
@@ -133,6 +138,7 @@ class LayoutManager:
         self._node.SetViewArrangement(identifier)
         self._description = description or _CONVENTIONAL
         self._make_views()
+        self.layoutChanged.emit(identifier)
 
     def _make_views(self) -> None:
         wanted = {}

@@ -57,8 +57,10 @@ def synthesize(
     with _command(progress) as reporter:
         from modality_synthesis.synthesis import synthesize as run
         from modality_synthesis.synthesis.clinical import parse_clinical
-        from modality_synthesis.volumes import sidecar_path
+        from modality_synthesis.volumes import check_writable, sidecar_path
 
+        if preview is not None:
+            check_writable(preview, endings=[".png"])
         result = run(
             source, output, to=to, model=model, clinical=parse_clinical(clinical), device=device, seed=seed,
             space=space, reporter=reporter,
@@ -76,10 +78,10 @@ def synthesize(
 def compare(
     synthetic: Annotated[Path, typer.Argument(help="Synthetic volume.")],
     reference: Annotated[Path, typer.Argument(help="Real volume, in the same units.")],
-    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Folder for figures and maps.")] = None,
-    difference: Annotated[Optional[Path], typer.Option("--difference", help="File for the signed difference.")] = None,
-    mask: Annotated[Optional[Path], typer.Option("--mask", help="Compare inside this mask.")] = None,
-    data_range: Annotated[Optional[float], typer.Option("--data-range", help="For PSNR and SSIM, in units.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for figures and maps.")] = None,
+    difference: Annotated[Path | None, typer.Option("--difference", help="File for the signed difference.")] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", help="Compare inside this mask.")] = None,
+    data_range: Annotated[float | None, typer.Option("--data-range", help="For PSNR and SSIM, in units.")] = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Compare a synthetic volume with the real one: figures and difference maps."""
@@ -102,12 +104,12 @@ def compare(
 def suvr(
     pet: Annotated[Path, typer.Argument(help="PET volume, real or synthetic.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Table of regions (CSV).")],
-    mri: Annotated[Optional[Path], typer.Option("--mri", help="The person's T1w MRI, aligned with the PET.")] = None,
+    mri: Annotated[Path | None, typer.Option("--mri", help="The person's T1w MRI, aligned with the PET.")] = None,
     template_space: Annotated[bool, typer.Option("--template-space", help="The PET is in MNI152 space.")] = False,
     reference_region: Annotated[
         str, typer.Option("--reference-region", help="cerebellar-gray, whole-cerebellum or pons.")
     ] = "cerebellar-gray",
-    image: Annotated[Optional[Path], typer.Option("--image", help="Also write the SUVR volume.")] = None,
+    image: Annotated[Path | None, typer.Option("--image", help="Also write the SUVR volume.")] = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """SUVR and its table of regions and meta-regions."""

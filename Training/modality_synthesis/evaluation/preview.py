@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BACKGROUND, INK, NOTE = "#101114", "#e8e8ea", "#f2b84b"
 _PLANES = ("axial", "coronal", "sagittal")
+MARGIN_MM = 26  # the display volumes have 1 mm voxels
 
 
 def save_preview(synthesis: Synthesis, path: str | Path) -> None:
@@ -59,7 +60,8 @@ def save_preview(synthesis: Synthesis, path: str | Path) -> None:
             if row == 1:
                 axes.imshow(above, cmap=target_map, norm=scale, interpolation="bilinear")
             if row == 2:
-                opacity = np.clip((above - low) / (high - low) * 3.0, 0, 1) * 0.62
+                # Low uptake stays transparent, so that the anatomy below it can be read.
+                opacity = 0.75 * np.clip((above - low) / (high - low) * 2.0 - 0.4, 0, 1)
                 axes.imshow(above, cmap=target_map, norm=scale, alpha=opacity, interpolation="bilinear")
             _label(axes, _PLANES[axis] if row == 0 else "", title if axis == 0 else "", axis)
     bar = figure.colorbar(cm.ScalarMappable(scale, target_map), cax=figure.add_subplot(grid[1:, 3]))
@@ -106,7 +108,18 @@ def _display_volumes(synthesis: Synthesis) -> tuple[np.ndarray, np.ndarray, np.n
     else:
         brain = sitk.Resample(prepared.native_mask, source, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     arrays = [sitk.GetArrayFromImage(volume) for volume in (source, target, brain)]
-    return arrays[0], arrays[1], arrays[2] > 0
+    around = _around(arrays[2] > 0)
+    return arrays[0][around], arrays[1][around], arrays[2][around] > 0
+
+
+def _around(brain: np.ndarray) -> tuple[slice, ...]:
+    """The brain and a margin: a neck or empty air would leave it small in the picture."""
+    box = []
+    for axis in range(3):
+        hits = np.flatnonzero(brain.any(axis=tuple(other for other in range(3) if other != axis)))
+        low, high = (int(hits[0]), int(hits[-1])) if hits.size else (0, brain.shape[axis])
+        box.append(slice(max(low - MARGIN_MM, 0), high + MARGIN_MM))
+    return tuple(box)
 
 
 def _plane(axis: int, brain: np.ndarray) -> int:

@@ -141,6 +141,10 @@ def legendTitle(card: Card) -> str:
 def putBeside(node: slicer.vtkMRMLNode, neighbor: slicer.vtkMRMLNode) -> None:
     """Put a node under the same study of the subject hierarchy as another."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    item, parent = hierarchy.GetItemByDataNode(node), hierarchy.GetItemParent(hierarchy.GetItemByDataNode(neighbor))
-    if item and parent:
-        hierarchy.SetItemParent(item, parent)
+    item, neighborItem = hierarchy.GetItemByDataNode(node), hierarchy.GetItemByDataNode(neighbor)
+    if not neighborItem:
+        return
+    if item:
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(neighborItem))
+    else:
+        hierarchy.CreateItem(hierarchy.GetItemParent(neighborItem), node)

@@ -23,7 +23,8 @@ def say(message: dict) -> None:
 
 def stop_when_input_closes() -> None:
     """Interrupt the command once nobody holds the other end of standard input."""
-    while sys.stdin.buffer.read(1):
+    # Not through sys.stdin: its lock, held by this thread, would crash the interpreter when it ends.
+    while os.read(0, 1):
         pass
     if os.name == "nt":
         import _thread

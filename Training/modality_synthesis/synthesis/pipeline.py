@@ -123,10 +123,20 @@ def synthesize(
     if output is not None:
         reporter.progress(0.95, "Writing")
         like = source if space == "native" and source.is_file() else None
-        write_image(result, output, like=like, description=description(card))
-        write_json(record, sidecar_path(output))
+        _write(result, record, Path(output), like, description(card))
     reporter.progress(1.0, "Done")
     return Synthesis(image=result, source=image, prepared=prepared, package=package, sidecar=record)
+
+
+def _write(image: sitk.Image, record: dict[str, object], output: Path, like: Path | None, description: str) -> None:
+    """Write volume and sidecar; interrupted in between, neither stays: no synthetic volume without its provenance."""
+    try:
+        write_image(image, output, like=like, description=description)
+        write_json(record, sidecar_path(output))
+    except BaseException:
+        output.unlink(missing_ok=True)
+        sidecar_path(output).unlink(missing_ok=True)
+        raise
 
 
 def load_generator(package: ModelPackage) -> Generator:

@@ -22,9 +22,11 @@ class InputsSection(Section):
         self.ui.loadVolumeButton.connect("clicked(bool)", self.onLoad)
 
     def update(self) -> None:
+        """Check the input again when it, or the model, is another."""
         volume, card = self.parameters.inputVolume, self.panel.card()
-        state = (volume.GetID(), volume.GetMTime(), volume.GetImageDataMTime()) if volume is not None else None
-        key = (state, card.id if card is not None else None)
+        image = volume.GetImageData() if volume is not None else None
+        state = (volume.GetID(), volume.GetName(), volume.GetMTime()) if volume is not None else None
+        key = (state, image.GetMTime() if image is not None else None, card.id if card is not None else None)
         if key != self._checked:
             self._checked = key
             self.findings = self.logic.preflight(volume, card)
@@ -32,6 +34,7 @@ class InputsSection(Section):
 
     def refusal(self) -> str:
         """Why the input cannot be used; empty when it can."""
+        self.update()
         if self.parameters.inputVolume is None:
             return _("Select an input volume.")
         if self.parameters.inputVolume.GetImageData() is None:

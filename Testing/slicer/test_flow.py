@@ -1,0 +1,621 @@
+"""The whole way through the panel: input, model, synthesize, compare, SUVR, batch, export, with the fake worker."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import CLINICAL, add_head, head_matrix, install_card
+
+
+@pytest.fixture
+def ready(open_panel: Any, tmp_path: Path) -> Any:
+    """A panel with a head and a model."""
+    install_card(tmp_path / "models", "pet")
+    install_card(tmp_path / "models", "mr", "CT", "T1w")
+
+    def ready_(module: str = "MRItoPETSynthesis", **head: Any) -> Any:
+        add_head(**head)
+        panel = open_panel(module)
+        panel.parameters.model = "mr" if module == "CTtoMRSynthesis" else "pet"
+        return panel
+
+    return ready_
+
+
+def click_and_wait(panel: Any, wait: Any, prefix: str = "synthesize") -> None:
+    """Press a job's button and wait until the job has ended."""
+    button = getattr(panel.ui, f"{prefix}Button")
+    assert button.enabled, button.toolTip
+    button.click()
+    assert panel.logic.running
+    wait(lambda: not panel.logic.running)
+
+
+def node_ids() -> set:
+    """Every node of the scene."""
+    import slicer
+
+    scene = slicer.mrmlScene
+    return {scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())}
+
+
+def test_synthesis_makes_a_marked_volume(ready: Any, wait: Any) -> None:
+    import slicer
+    from modality_synthesis.slicer import exchange
+
+    panel = ready()
+    head = panel.parameters.inputVolume
+    click_and_wait(panel, wait)
+    pet = panel.parameters.outputVolume
+    assert pet.GetName() == "sub-01 T1w FDG-PET (synthetic)"
+    assert np.array_equal(exchange.ijkToRas(pet), exchange.ijkToRas(head))
+    values = slicer.util.arrayFromVolume(head).astype(np.float32)
+    expected = 1.8 * (values - values.min()) / (values.max() - values.min())
+    assert np.allclose(slicer.util.arrayFromVolume(pet), expected, atol=1e-5)
+    assert pet.GetAttribute("SyntheticData") == "YES"
+    assert pet.GetAttribute("ModalitySynthesis.ModelId") == "pet"
+    assert pet.GetAttribute("ModalitySynthesis.WeightsSHA256") == "ab" * 32
+    assert json.loads(pet.GetAttribute("ModalitySynthesis.Sidecar"))["SyntheticData"] is True
+    assert pet.GetVoxelValueQuantity().GetCodeValue() == "SUVR"
+    assert pet.GetDisplayNode().GetColorNode().GetName() == "PET-Heat"
+    assert pet.GetDisplayNode().GetWindowLevelMax() == 2.0
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(pet)
+    assert "Synthetic" in legend.GetTitleText()
+    assert "cerebellar gray matter" in legend.GetTitleText()
+    assert pet.GetStorageNode() is None  # no temporary file is remembered
+    assert "Made" in panel.ui.synthesizeStatusLabel.text
+    assert "Slices 6.0 mm apart" in panel.ui.synthesizeStatusLabel.text
+    assert not list(Path(slicer.app.temporaryPath).rglob("*.nrrd"))  # the exchange folder is gone
+
+
+def test_ct_to_mr(ready: Any, wait: Any) -> None:
+    panel = ready("CTtoMRSynthesis", ct=True, name="CT")
+    assert panel.ui.synthesizeButton.text == "Synthesize MR"
+    click_and_wait(panel, wait)
+    mr = panel.parameters.outputVolume
+    assert mr.GetName() == "CT T1w (synthetic)"
+    assert mr.GetVoxelValueQuantity().GetCodeValue() == "110852"
+    assert mr.GetDisplayNode().GetColorNode().GetName() == "Grey"
+
+
+@pytest.mark.parametrize("left_handed", [False, True])
+def test_geometry_is_exact_for_both_hands(ready: Any, wait: Any, left_handed: bool) -> None:
+    """Another extension's CT models displaced their output; here a landmark stays where it is."""
+    import slicer
+    from modality_synthesis.slicer import exchange
+
+    panel = ready(matrix=head_matrix(spacing=6.3, angle=17, left_handed=left_handed))
+    head = panel.parameters.inputVolume
+    voxels = slicer.util.arrayFromVolume(head)
+    voxels[20, 9, 14] = 3000
+    slicer.util.arrayFromVolumeModified(head)
+    click_and_wait(panel, wait)
+    pet = panel.parameters.outputVolume
+    found = np.unravel_index(slicer.util.arrayFromVolume(pet).argmax(), voxels.shape)
+    assert found == (20, 9, 14)
+    point = [14, 9, 20, 1]
+    assert np.array_equal(exchange.ijkToRas(pet) @ point, exchange.ijkToRas(head) @ point)
+
+
+def test_result_follows_the_source_transform_and_study(ready: Any, wait: Any) -> None:
+    import slicer
+
+    panel = ready()
+    head = panel.parameters.inputVolume
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "tilt")
+    head.SetAndObserveTransformNodeID(transform.GetID())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
+    study = hierarchy.CreateStudyItem(patient, "Visit 1")
+    hierarchy.CreateItem(study, head)
+    click_and_wait(panel, wait)
+    pet = panel.parameters.outputVolume
+    assert pet.GetTransformNodeID() == transform.GetID()
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(pet)) == study
+
+
+def test_second_run_overwrites_the_chosen_result(ready: Any, wait: Any) -> None:
+    panel = ready()
+    click_and_wait(panel, wait)
+    first = panel.parameters.outputVolume.GetID()
+    before = node_ids()
+    click_and_wait(panel, wait)
+    assert panel.parameters.outputVolume.GetID() == first
+    assert node_ids() == before
+
+
+def test_a_measured_volume_is_never_overwritten(ready: Any) -> None:
+    panel = ready()
+    panel.parameters.outputVolume = add_head("measured PET")
+    assert not panel.ui.synthesizeButton.enabled
+    assert "not a synthetic volume" in panel.ui.synthesizeButton.toolTip
+
+
+def test_progress_and_time_left_are_shown(ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER_MODE", "slow")
+    panel = ready()
+    panel.parent.show()
+    panel.ui.synthesizeButton.click()
+    wait(lambda: panel.ui.synthesizeProgressBar.value > 10)
+    assert "Waiting, 3 s left" in panel.ui.synthesizeStatusLabel.text
+    assert panel.ui.synthesizeProgressBar.visible
+    panel.ui.synthesizeCancelButton.click()
+    wait(lambda: not panel.logic.running)
+
+
+def test_the_panel_stays_responsive(ready: Any, wait: Any, app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER_MODE", "slow")
+    panel = ready()
+    panel.ui.synthesizeButton.click()
+    wait(lambda: panel.ui.synthesizeProgressBar.value >= 10)
+    longest = 0.0
+    for _ in range(40):
+        start = time.perf_counter()
+        app.processEvents()
+        longest = max(longest, time.perf_counter() - start)
+        time.sleep(0.005)
+    assert longest < 0.5
+    panel.ui.seedSpinBox.value = 3
+    assert panel.parameters.seed == 3
+    panel.logic.cancel()
+    wait(lambda: not panel.logic.running)
+
+
+def test_cancel_leaves_the_scene_as_it_was(ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER_MODE", "slow")
+    panel = ready()
+    before = node_ids()
+    panel.ui.synthesizeButton.click()
+    wait(lambda: panel.ui.synthesizeProgressBar.value >= 10)
+    assert panel.ui.synthesizeCancelButton.enabled
+    panel.ui.synthesizeCancelButton.click()
+    wait(lambda: not panel.logic.running, seconds=10)
+    assert node_ids() == before
+    assert panel.parameters.outputVolume is None
+    assert "Cancelled" in panel.ui.synthesizeStatusLabel.text
+    assert panel.ui.synthesizeButton.enabled
+    assert not panel.ui.synthesizeProgressBar.visible
+
+
+def alive(pid: int) -> bool:
+    """True while a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_cancel_ends_the_whole_process_tree(
+    ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A worker that does not listen, with a child of its own: nothing is left behind."""
+    from modality_synthesis.slicer import process
+
+    pids = tmp_path / "pids"
+    monkeypatch.setenv("FAKE_WORKER_MODE", "deaf")
+    monkeypatch.setenv("FAKE_WORKER_PIDS", str(pids))
+    monkeypatch.setattr(process, "GRACE_MILLISECONDS", 200)
+    panel = ready()
+    panel.ui.synthesizeButton.click()
+    wait(lambda: pids.is_file() and len(pids.read_text().split()) == 2)
+    wait(lambda: panel.ui.synthesizeProgressBar.value >= 10)
+    numbers = [int(part) for part in pids.read_text().split()]
+    assert all(alive(number) for number in numbers)
+    panel.ui.synthesizeCancelButton.click()
+    wait(lambda: not panel.logic.running, seconds=10)
+    wait(lambda: not any(alive(number) for number in numbers), seconds=10)
+    assert "Cancelled" in panel.ui.synthesizeStatusLabel.text
+
+
+def test_second_click_while_running_does_nothing(ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER_MODE", "slow")
+    panel = ready()
+    panel.ui.synthesizeButton.click()
+    worker = panel.logic._worker
+    assert not panel.ui.synthesizeButton.enabled
+    panel.sections["SynthesizeSection"].onStart()
+    assert panel.logic._worker is worker
+    assert not panel.ui.compareButton.enabled
+    panel.logic.cancel()
+    wait(lambda: not panel.logic.running)
+
+
+def test_closing_the_scene_ends_the_job(
+    ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import slicer
+
+    pids = tmp_path / "pids"
+    monkeypatch.setenv("FAKE_WORKER_MODE", "deaf")
+    monkeypatch.setenv("FAKE_WORKER_PIDS", str(pids))
+    panel = ready()
+    panel.ui.synthesizeButton.click()
+    wait(lambda: panel.ui.synthesizeProgressBar.value >= 10)
+    numbers = [int(part) for part in pids.read_text().split()]
+    slicer.mrmlScene.Clear(False)
+    assert not panel.logic.running
+    wait(lambda: not any(alive(number) for number in numbers), seconds=10)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+    assert panel.parameters.inputVolume is None
+    assert not panel.ui.synthesizeButton.enabled
+
+
+def test_unloading_the_module_ends_the_job(
+    ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    monkeypatch.setenv("FAKE_WORKER_MODE", "deaf")
+    monkeypatch.setenv("FAKE_WORKER_PIDS", str(pids))
+    panel = ready()
+    panel.ui.synthesizeButton.click()
+    wait(lambda: panel.ui.synthesizeProgressBar.value >= 10)
+    numbers = [int(part) for part in pids.read_text().split()]
+    panel.cleanup()
+    wait(lambda: not any(alive(number) for number in numbers), seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("fail", "this is no head"),
+        ("memory", "choose the device cpu"),
+        ("crash", "exit code 1"),
+        ("silent", "without a result"),
+        ("shift", "mm away from its input"),
+        ("resize", "voxels"),
+    ],
+)
+def test_failures_say_why_and_change_nothing(
+    ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch, mode: str, expected: str
+) -> None:
+    """Others ignore the exit code, say "completed" after an error, or import a displaced result."""
+    monkeypatch.setenv("FAKE_WORKER_MODE", mode)
+    panel = ready()
+    before = node_ids()
+    click_and_wait(panel, wait)
+    text = panel.ui.synthesizeStatusLabel.text
+    assert "Failed" in text
+    assert expected in text
+    assert "Made" not in text
+    assert node_ids() == before
+    assert panel.ui.synthesizeProgressBar.value < 100 or not panel.ui.synthesizeProgressBar.visible
+    assert panel.ui.synthesizeButton.enabled
+
+
+def test_noise_on_standard_output_is_survived(ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER_MODE", "garbage")
+    panel = ready()
+    click_and_wait(panel, wait)
+    assert panel.parameters.outputVolume is not None
+    assert "a library prints this" in panel.ui.logTextEdit.plainText
+
+
+def test_a_missing_program_is_reported(ready: Any, wait: Any) -> None:
+    from modality_synthesis.slicer.command import WorkerCommand
+
+    panel = ready()
+    panel.logic.workerCommand = WorkerCommand("/nowhere/python")
+    panel.ui.synthesizeButton.click()
+    wait(lambda: not panel.logic.running)
+    assert "could not be started" in panel.ui.synthesizeStatusLabel.text
+
+
+def test_names_with_spaces_and_umlauts(ready: Any, wait: Any) -> None:
+    panel = ready(name="Müller, Jörg T1w / Kopf")
+    click_and_wait(panel, wait)
+    assert panel.parameters.outputVolume.GetName() == "Müller, Jörg T1w / Kopf FDG-PET (synthetic)"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("constant", "same value everywhere"),
+        ("nan", "NaN"),
+        ("ct", "is a CT"),
+        ("flat", "only"),
+        ("spacing", "cannot be right"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_runs(ready: Any, change: str, reason: str) -> None:
+    import slicer
+
+    panel = ready()
+    head = panel.parameters.inputVolume
+    array = slicer.util.arrayFromVolume(head).astype(np.float32)
+    if change == "constant":
+        array[:] = 5
+    if change == "nan":
+        array[3, 3, 3] = np.nan
+    if change == "ct":
+        array = np.where(array > 0, 40, -1000).astype(np.int16)
+    if change == "flat":
+        array = array[:3]
+    if change == "spacing":
+        head.SetSpacing(600, 600, 600)
+    slicer.util.updateVolumeFromArray(head, array)
+    panel.update()
+    assert reason in panel.ui.preflightLabel.text
+    assert not panel.ui.synthesizeButton.enabled
+    assert reason in panel.ui.synthesizeButton.toolTip
+
+
+def test_an_mri_is_refused_as_ct(ready: Any) -> None:
+    panel = ready("CTtoMRSynthesis")
+    assert "no CT in Hounsfield units" in panel.ui.synthesizeButton.toolTip
+
+
+def test_a_suspicious_name_is_warned_of(ready: Any) -> None:
+    panel = ready(name="sub-01 T2w FLAIR")
+    assert "⚠ The name says T2w" in panel.ui.preflightLabel.text
+    assert panel.ui.synthesizeButton.enabled
+
+
+def test_clinical_form_follows_the_declaration(ready: Any, wait: Any, tmp_path: Path) -> None:
+    install_card(tmp_path / "models", "clinical", clinical_variables=CLINICAL)
+    panel = ready()
+    panel.sections["GeneratorSection"].refresh()
+    panel.parameters.model = "clinical"
+    fields = panel.sections["GeneratorSection"]._fields
+    assert list(fields) == ["age", "mmse", "sex"]
+    assert "needs Age" in panel.ui.synthesizeButton.toolTip
+    assert fields["age"]["widget"].text == "unknown years" or "unknown" in fields["age"]["widget"].text
+    fields["age"]["widget"].value = 71
+    assert panel.parameters.clinical == "age=71"
+    fields["sex"]["widget"].currentIndex = 1
+    assert panel.parameters.clinical == "age=71,sex=F"
+    fields["mmse"]["widget"].value = 0
+    assert "mmse=0" in panel.parameters.clinical  # zero is a value, not unknown
+    fields["mmse"]["widget"].value = -1
+    assert panel.parameters.clinical == "age=71,sex=F"
+    click_and_wait(panel, wait)
+    arguments = json.loads(panel.parameters.outputVolume.GetAttribute("ModalitySynthesis.Sidecar"))["Arguments"]
+    assert arguments[arguments.index("--clinical") + 1] == "age=71,sex=F"
+    panel.parameters.clinical = "sex=M"
+    assert fields["sex"]["widget"].currentText == "M"
+    panel.parameters.model = "pet"
+    assert not panel.sections["GeneratorSection"]._fields
+
+
+def test_device_and_seed_reach_the_worker(ready: Any, wait: Any) -> None:
+    panel = ready()
+    panel.ui.deviceComboBox.currentText = "cpu"
+    panel.ui.seedSpinBox.value = 42
+    click_and_wait(panel, wait)
+    arguments = json.loads(panel.parameters.outputVolume.GetAttribute("ModalitySynthesis.Sidecar"))["Arguments"]
+    assert arguments[0] == "synthesize"
+    assert arguments[arguments.index("--model") + 1] == "pet"
+    assert arguments[arguments.index("--device") + 1] == "cpu"
+    assert arguments[arguments.index("--seed") + 1] == "42"
+    assert arguments[-2:] == ["--progress", "json"]
+
+
+def test_uncertainty_is_imported(ready: Any, wait: Any, tmp_path: Path) -> None:
+    install_card(tmp_path / "models", "uncertain")
+    panel = ready()
+    panel.sections["GeneratorSection"].refresh()
+    panel.parameters.model = "uncertain"
+    click_and_wait(panel, wait)
+    assert panel.parameters.uncertaintyVolume is not None
+    assert panel.ui.uncertaintyCheckBox.enabled
+
+
+def test_models_are_installed_verified_and_removed(
+    ready: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    panel = ready()
+    section = panel.sections["GeneratorSection"]
+    package = install_card(tmp_path / "elsewhere", "fresh").parent
+    section.install(str(package))
+    wait(lambda: not panel.logic.running)
+    assert panel.ui.modelsStatusLabel.text == "Installed."
+    assert panel.ui.modelComboBox.findData("fresh") >= 0
+    panel.parameters.model = "fresh"
+    section.onVerify()
+    wait(lambda: not panel.logic.running)
+    assert "intact" in panel.ui.modelsStatusLabel.text
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
+    section.onRemove()
+    wait(lambda: not panel.logic.running)
+    assert panel.ui.modelComboBox.findData("fresh") < 0
+    assert panel.parameters.model in section._listed
+
+
+def compared(panel: Any, wait: Any, coregister: bool = False) -> Any:
+    """Synthesize, and compare with a made-up measurement."""
+    import slicer
+
+    click_and_wait(panel, wait)
+    pet = panel.parameters.outputVolume
+    measured = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(pet) * 0.9 + 0.05, None, "measured PET")
+    from modality_synthesis.slicer import exchange
+
+    exchange.setVolume(measured, slicer.util.arrayFromVolume(pet) * 0.9 + 0.05, pet)
+    panel.parameters.referenceVolume = measured
+    panel.parameters.coregister = coregister
+    click_and_wait(panel, wait, "compare")
+    return pet
+
+
+def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
+    import slicer
+
+    panel = ready()
+    assert "Synthesize a volume first" in panel.ui.compareButton.toolTip
+    pet = compared(panel, wait)
+    difference = panel.parameters.differenceVolume
+    assert difference.GetName().endswith("difference (signed)")
+    expected = slicer.util.arrayFromVolume(pet) * 0.1 - 0.05
+    assert np.allclose(slicer.util.arrayFromVolume(difference), expected, atol=1e-5)
+    shown = difference.GetDisplayNode()
+    assert (shown.GetWindowLevelMin(), shown.GetWindowLevelMax()) == (-0.5, 0.5)
+    color = [0.0] * 4
+    shown.GetColorNode().GetColor(127, color)
+    assert color[:3] == [1.0, 1.0, 1.0]  # zero is neutral
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(difference)
+    assert "Synthetic – reference" in legend.GetTitleText()
+    assert "SUVR" in legend.GetTitleText()
+    assert panel.ui.metricsTableWidget.item(0, 0).text() == "MAE"
+    assert panel.parameters.metricsTable.GetNumberOfRows() == 2
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
+    panel.parameters.differenceKind = "absolute"
+    assert panel.parameters.differenceVolume.GetName().endswith("(absolute)")
+    assert difference.GetAttribute("SyntheticData") == "YES"
+
+
+def test_comparison_again_adds_no_nodes(ready: Any, wait: Any) -> None:
+    panel = ready()
+    compared(panel, wait)
+    before = node_ids()
+    click_and_wait(panel, wait, "compare")
+    assert node_ids() == before
+
+
+def test_coregistration_brings_an_aligned_reference(ready: Any, wait: Any) -> None:
+    panel = ready()
+    compared(panel, wait, coregister=True)
+    assert panel.parameters.referenceVolume.GetName() == "measured PET (aligned)"
+
+
+def test_a_synthetic_reference_is_refused(ready: Any, wait: Any) -> None:
+    panel = ready()
+    click_and_wait(panel, wait)
+    panel.parameters.referenceVolume = panel.parameters.outputVolume
+    assert "must be a measured volume" in panel.ui.compareButton.toolTip
+
+
+def test_suvr_gives_image_table_and_bars(ready: Any, wait: Any) -> None:
+    import slicer
+
+    panel = ready()
+    assert "Synthesize a PET first" in panel.ui.suvrButton.toolTip
+    click_and_wait(panel, wait)
+    panel.parameters.referenceRegion = "pons"
+    click_and_wait(panel, wait, "suvr")
+    image = panel.parameters.suvrVolume
+    assert image.GetName().endswith("SUVR (pons)")
+    assert image.GetAttribute("SyntheticData") == "YES"
+    assert image.GetVoxelValueQuantity().GetCodeValue() == "SUVR"
+    assert "ref. pons" in slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(image).GetTitleText()
+    table = panel.parameters.suvrTable
+    assert table.GetNumberOfRows() == 3
+    assert panel.ui.suvrTableWidget.item(1, 0).text() == "Meta-temporal"
+    assert panel.ui.suvrTableWidget.item(1, 1).text() == "1.31"
+    panel.ui.showSuvrPlotButton.click()
+    chart = slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID()
+    assert slicer.mrmlScene.GetNodeByID(chart).GetTitle().endswith("SUVR (pons)")
+
+
+def test_batch_of_scene_volumes(ready: Any, wait: Any, tmp_path: Path) -> None:
+    import qt
+
+    panel = ready()
+    add_head("second head")
+    panel.update()
+    folder = tmp_path / "Ausgabe für alle"
+    folder.mkdir()
+    assert "output folder" in panel.ui.batchButton.toolTip
+    panel.ui.batchFolderPathLineEdit.currentPath = str(folder)
+    assert "check volumes" in panel.ui.batchButton.toolTip
+    for index in range(2):
+        panel.ui.batchVolumesListWidget.item(index).setCheckState(qt.Qt.Checked)
+    click_and_wait(panel, wait, "batch")
+    assert (folder / "cohort.csv").read_text().splitlines()[0] == "subject,T1w"
+    assert sorted(path.stem for path in folder.glob("*.txt")) == ["second_head", "sub-01_T1w"]
+    states = [panel.ui.batchTableWidget.item(row, 1).text() for row in range(2)]
+    assert states == ["done", "done"]
+
+
+def test_batch_partly_done_names_the_row(
+    ready: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER_MODE", "partly")
+    panel = ready()
+    table = tmp_path / "cohort.csv"
+    table.write_text("subject,T1w\ns1,a.nii.gz\ns2,b.nii.gz\n", encoding="utf-8")
+    panel.parameters.batchFolder = tmp_path
+    panel.ui.batchTablePathLineEdit.currentPath = str(tmp_path / "missing.csv")
+    assert "no cohort table" in panel.ui.batchButton.toolTip
+    panel.ui.batchTablePathLineEdit.currentPath = str(table)
+    click_and_wait(panel, wait, "batch")
+    assert "Partly done" in panel.ui.batchStatusLabel.text
+    assert panel.ui.batchTableWidget.item(1, 1).text() == "failed"
+    assert panel.ui.batchTableWidget.item(1, 2).text() == "no such file"
+
+
+@pytest.mark.parametrize("file_format", ["NIfTI", "NRRD"])
+def test_export_with_provenance(ready: Any, wait: Any, tmp_path: Path, file_format: str) -> None:
+    import slicer
+    from modality_synthesis.slicer import exchange
+
+    panel = ready()
+    click_and_wait(panel, wait)
+    pet = panel.parameters.outputVolume
+    assert panel.ui.exportSelector.currentNode().GetID() == pet.GetID()
+    panel.parameters.exportFolder = tmp_path
+    panel.parameters.exportFormat = file_format
+    panel.ui.exportButton.click()
+    ending = ".nii.gz" if file_format == "NIfTI" else ".nrrd"
+    path = tmp_path / f"sub-01_T1w_FDG-PET_synthetic{ending}"
+    array, matrix = exchange.readVolume(path)
+    assert np.allclose(matrix, exchange.ijkToRas(pet), atol=1e-4)
+    assert np.array_equal(array, slicer.util.arrayFromVolume(pet))
+    assert json.loads(path.with_name("sub-01_T1w_FDG-PET_synthetic.json").read_text())["SyntheticData"] is True
+    assert not list(tmp_path.glob("*.partial*"))
+    if file_format == "NIfTI":
+        nibabel = pytest.importorskip("nibabel")
+        assert b"Synthetic FDG-PET" in nibabel.load(path).header["descrip"].tobytes()
+
+
+def test_dicom_export_goes_to_the_worker(ready: Any, wait: Any, tmp_path: Path) -> None:
+    panel = ready()
+    click_and_wait(panel, wait)
+    panel.parameters.exportFolder = tmp_path
+    panel.parameters.exportFormat = "DICOM series"
+    click_and_wait(panel, wait, "export")
+    assert (tmp_path / "series.txt").read_text() == "dicom-series"
+
+
+def test_doctor_writes_to_the_log(ready: Any, wait: Any) -> None:
+    panel = ready()
+    panel.ui.checkInstallationButton.click()
+    wait(lambda: not panel.logic.running)
+    assert '"cpu": "2 threads"' in panel.ui.logTextEdit.plainText
+
+
+def test_scene_round_trip_restores_the_run(ready: Any, wait: Any, tmp_path: Path) -> None:
+    import slicer
+
+    panel = ready()
+    panel.ui.seedSpinBox.value = 11
+    panel.parameters.clinical = "age=70"
+    compared(panel, wait)
+    panel.parameters.differenceKind = "relative"
+    path = tmp_path / "Szene mit Ärger.mrb"
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(False)
+    assert panel.parameters.outputVolume is None
+    slicer.util.loadScene(str(path))
+    panel.initializeParameterNode()
+    parameters = panel.parameters
+    assert parameters.inputVolume.GetName() == "sub-01 T1w"
+    assert parameters.model == "pet"
+    assert parameters.seed == 11
+    assert panel.ui.seedSpinBox.value == 11
+    assert parameters.differenceKind == "relative"
+    pet = parameters.outputVolume
+    assert pet.GetAttribute("SyntheticData") == "YES"
+    assert pet.GetVoxelValueQuantity().GetCodeValue() == "SUVR"
+    assert pet.GetDisplayNode().GetColorNode().GetName() == "PET-Heat"
+    assert panel.logic.differenceVolume(pet, "signed") is not None
+    assert panel.ui.metricsTableWidget.rowCount == 2
+    from modality_synthesis.slicer import results
+
+    assert results.sourceOf(pet).GetName() == "sub-01 T1w"
+    click_and_wait(panel, wait)  # and it runs again

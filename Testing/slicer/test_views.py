@@ -1,0 +1,141 @@
+"""What the slice views show: overlay, legend, mark, linked comparison. Judged by colors of known places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import add_head, head_matrix, install_card
+from test_flow import click_and_wait
+
+
+@pytest.fixture
+def panel(views: Any, open_panel: Any, tmp_path: Path) -> Any:
+    """A panel with a head, a model and slice views."""
+    install_card(tmp_path / "models", "pet")
+    add_head(matrix=head_matrix(angle=0))
+    opened = open_panel()
+    opened.parameters.model = "pet"
+    return opened
+
+
+def measure(panel: Any, factor: float, offset: float) -> Any:
+    """A made-up measurement: the synthetic PET, scaled and shifted."""
+    import slicer
+    from modality_synthesis.slicer import exchange
+
+    pet = panel.parameters.outputVolume
+    measured = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "measured PET")
+    exchange.setVolume(measured, slicer.util.arrayFromVolume(pet) * factor + offset, pet)
+    return measured
+
+
+def warm_share(picture: np.ndarray) -> float:
+    """The share of pixels whose red is clearly above their blue."""
+    return float((picture[..., 0].astype(int) - picture[..., 2] > 40).mean())
+
+
+def test_result_is_drawn_over_the_mri_with_legend(panel: Any, wait: Any, views: Any) -> None:
+    before = views.sliceWidget("Red").picture()
+    click_and_wait(panel, wait)
+    after = views.sliceWidget("Red").picture()
+    assert warm_share(before) < 0.01
+    assert warm_share(after) > 0.1
+    composite = views.sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    assert composite.GetBackgroundVolumeID() == panel.parameters.inputVolume.GetID()
+    assert composite.GetForegroundVolumeID() == panel.parameters.outputVolume.GetID()
+    legend = after[:, int(after.shape[1] * 0.8) :]
+    assert len(np.unique(legend.reshape(-1, 3), axis=0)) > 50  # many colors of one bar
+
+
+def test_views_of_synthetic_volumes_are_marked(panel: Any, wait: Any, views: Any) -> None:
+    assert panel.marks.shownIn() == []
+    click_and_wait(panel, wait)
+    assert sorted(panel.marks.shownIn()) == ["Green", "Red", "Yellow"]
+    marked = views.sliceWidget("Red").picture()
+    views.sliceWidget("Red").sliceLogic().GetSliceCompositeNode().SetForegroundVolumeID(None)
+    assert "Red" not in panel.marks.shownIn()
+    assert (marked[-25:] != views.sliceWidget("Red").picture()[-25:]).any()
+
+
+def test_unloading_takes_the_marks_off(panel: Any, wait: Any, views: Any) -> None:
+    click_and_wait(panel, wait)
+    renderer = views.sliceWidget("Red").renderer
+    with_mark = renderer.GetViewProps().GetNumberOfItems()
+    panel.marks.detach()
+    assert renderer.GetViewProps().GetNumberOfItems() == with_mark - 1
+
+
+def test_comparison_shows_four_linked_views(panel: Any, wait: Any, views: Any) -> None:
+    click_and_wait(panel, wait)
+    panel.parameters.referenceVolume = measure(panel, 0.7, 0.0)
+    click_and_wait(panel, wait, "compare")
+    assert views.sliceViewNames() == ("Source", "Synthetic", "Reference", "Difference")
+    shown = {}
+    for name in views.sliceViewNames():
+        composite = views.sliceWidget(name).sliceLogic().GetSliceCompositeNode()
+        assert composite.GetLinkedControl()
+        assert views.sliceWidget(name).mrmlSliceNode().GetOrientation() == "Axial"
+        shown[name] = composite.GetBackgroundVolumeID()
+    assert shown["Source"] == panel.parameters.inputVolume.GetID()
+    assert shown["Synthetic"] == panel.parameters.outputVolume.GetID()
+    assert shown["Reference"] == panel.parameters.referenceVolume.GetID()
+    offsets = {round(views.sliceWidget(name).mrmlSliceNode().GetSliceOffset(), 3) for name in views.sliceViewNames()}
+    assert len(offsets) == 1
+    # The synthetic volume is above the reference: red where the head is, white where both are zero.
+    picture = views.sliceWidget("Difference").picture()
+    center, corner = picture[160, 160].astype(int), picture[8, 8].astype(int)
+    assert center[0] - center[2] > 60
+    assert picture.shape == (320, 320, 3)
+    assert abs(int(corner[0]) - int(corner[2])) < 10
+    assert "Difference" in panel.marks.shownIn()
+    assert "Source" not in panel.marks.shownIn()
+
+
+def test_reference_is_shown_like_the_synthetic_volume(panel: Any, wait: Any) -> None:
+    click_and_wait(panel, wait)
+    panel.parameters.referenceVolume = measure(panel, 1.0, 0.0)
+    click_and_wait(panel, wait, "compare")
+    synthetic = panel.parameters.outputVolume.GetDisplayNode()
+    reference = panel.parameters.referenceVolume.GetDisplayNode()
+    assert reference.GetColorNodeID() == synthetic.GetColorNodeID()
+    assert reference.GetWindowLevelMax() == synthetic.GetWindowLevelMax()
+
+
+def test_orientation_and_rows(panel: Any, wait: Any, views: Any) -> None:
+    click_and_wait(panel, wait)
+    panel.parameters.referenceVolume = measure(panel, 0.9, 0.0)
+    click_and_wait(panel, wait, "compare")
+    panel.ui.orientationComboBox.currentText = "Coronal"
+    assert views.sliceWidget("Source").mrmlSliceNode().GetOrientation() == "Coronal"
+    panel.ui.orientationComboBox.currentText = "All"
+    assert len(views.sliceViewNames()) == 12
+    assert views.sliceWidget("Difference-Sagittal").mrmlSliceNode().GetOrientation() == "Sagittal"
+
+
+def test_opacity_and_threshold_of_the_difference(panel: Any, wait: Any, views: Any) -> None:
+    click_and_wait(panel, wait)
+    panel.parameters.referenceVolume = measure(panel, 0.9, 0.0)
+    click_and_wait(panel, wait, "compare")
+    composite = views.sliceWidget("Difference").sliceLogic().GetSliceCompositeNode()
+    full = views.sliceWidget("Difference").picture()
+    panel.ui.differenceOpacitySlider.value = 40
+    assert composite.GetForegroundOpacity() == pytest.approx(0.4)
+    panel.ui.differenceOpacitySlider.value = 100
+    panel.ui.differenceThresholdSlider.value = 60  # differences of about 0.15 SUVR of 0.5 vanish
+    hidden = views.sliceWidget("Difference").picture()
+    assert full[160, 160, 0] > full[160, 160, 2]
+    assert abs(int(hidden[160, 160, 0]) - int(hidden[160, 160, 2])) < 10  # the gray MRI shines through
+    panel.ui.differenceThresholdSlider.value = 0
+    assert (views.sliceWidget("Difference").picture() == full).all()
+
+
+def test_suvr_over_the_mri_with_opacity(panel: Any, wait: Any, views: Any) -> None:
+    click_and_wait(panel, wait)
+    click_and_wait(panel, wait, "suvr")
+    composite = views.sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == panel.parameters.suvrVolume.GetID()
+    panel.ui.suvrOpacitySlider.value = 20
+    assert composite.GetForegroundOpacity() == pytest.approx(0.2)
