@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import MODULES, REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 NEEDED = ("slicer_core", "PySide6", "SimpleITK")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-MODULES = ("MRItoPETSynthesis", "CTtoMRSynthesis")
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.pop("DISPLAY", None)

@@ -76,30 +76,29 @@ def synthesize() -> dict:
 
 
 def compare() -> dict:
-    """Differences and some figures."""
-    synthetic, reference = sitk.ReadImage(sys.argv[2]), sitk.ReadImage(sys.argv[3])
+    """Differences on the reference's grid, and some figures."""
+    synthetic = sitk.Cast(sitk.ReadImage(sys.argv[2]), sitk.sitkFloat32)
+    reference = sitk.Cast(sitk.ReadImage(sys.argv[3]), sitk.sitkFloat32)
     folder = Path(option("-o"))
-    resampled = sitk.Resample(sitk.Cast(reference, sitk.sitkFloat32), synthetic, sitk.Transform(), sitk.sitkLinear, 0.0)
-    measured = sitk.GetArrayFromImage(resampled)
-    difference = sitk.GetArrayFromImage(synthetic) - measured
-    relative = np.divide(difference, measured, out=np.zeros_like(difference), where=np.abs(measured) > 1e-3)
-    files = {
-        "difference": write_like(synthetic, difference, str(folder / "difference.nrrd")),
-        "absolute": write_like(synthetic, np.abs(difference), str(folder / "absolute.nrrd")),
-        "relative": write_like(synthetic, relative, str(folder / "relative.nrrd")),
-        "mask": write_like(synthetic, (measured > 0.1).astype(np.uint8), str(folder / "mask.nrrd")),
-    }
     if "--register" in sys.argv:
-        files["reference"] = write_like(synthetic, measured, str(folder / "reference.nrrd"))
+        reference = sitk.Resample(reference, synthetic, sitk.Transform(), sitk.sitkLinear, 0.0)
+        write_like(synthetic, sitk.GetArrayFromImage(reference), str(folder / "reference_aligned.nii.gz"))
+    made = sitk.GetArrayFromImage(sitk.Resample(synthetic, reference, sitk.Transform(), sitk.sitkLinear, 0.0))
+    measured = sitk.GetArrayFromImage(reference)
+    difference = made - measured
+    relative = np.divide(100 * difference, measured, out=np.zeros_like(difference), where=np.abs(measured) > 0.1)
+    write_like(reference, difference, str(folder / "difference.nii.gz"))
+    write_like(reference, np.abs(difference), str(folder / "absolute_difference.nii.gz"))
+    write_like(reference, relative, str(folder / "relative_difference.nii.gz"))
     metrics = {
-        "metrics": [
-            {"name": "MAE", "value": float(np.abs(difference).mean()), "unit": "SUVR", "definition": "Mean absolute error"},
-            {"name": "SSIM", "value": 0.91, "unit": "", "definition": "Structural similarity"},
-        ]
+        "metrics": {"MAE": float(np.abs(difference).mean()), "SSIM": 0.91},
+        "definitions": {"MAE": "mean absolute error"},
+        "data_range": 1.8,
+        "mask": "reference above 0.1",
+        "voxels": int((measured > 0.1).sum()),
     }
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    files["metrics"] = str(folder / "metrics.json")
-    return {"files": files}
+    return {"files": {"metrics": str(folder / "metrics.json"), "maps": str(folder)}, **metrics}
 
 
 def suvr() -> dict:
@@ -108,8 +107,10 @@ def suvr() -> dict:
     write_like(image, sitk.GetArrayFromImage(image) / 1.1, option("--image"))
     with open(option("-o"), "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["region", "suvr", "voxels"])
-        writer.writerows([["Cerebellar gray", 1.0, 900], ["Meta-temporal", 1.31, 1200], ["Precuneus", 1.22, 410]])
+        writer.writerow(["region", "hemisphere", "kind", "volume_ml", "mean", "sd", "median"])
+        writer.writerow(["cerebellar gray", "both", "meta-region", 92.1, 1.0, 0.1, 1.0])
+        writer.writerow(["tau meta-temporal", "both", "meta-region", 40.2, 1.31, 0.2, 1.3])
+        writer.writerow(["precuneus", "left", "region", 10.0, 1.22, 0.1, 1.2])
     return {"files": {"table": option("-o"), "image": option("--image")}}
 
 

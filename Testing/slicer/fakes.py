@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULES = ("MRItoPETSynthesis", "CTtoMRSynthesis")
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 
 

@@ -462,8 +462,10 @@ def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
     assert "Synthetic – reference" in legend.GetTitleText()
     assert "SUVR" in legend.GetTitleText()
     assert panel.ui.metricsTableWidget.item(0, 0).text() == "MAE"
-    assert panel.parameters.metricsTable.GetNumberOfRows() == 2
+    assert panel.parameters.metricsTable.GetNumberOfRows() == 4
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
+    shares = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotSeriesNode").GetTableNode().GetTable().GetColumn(1)
+    assert sum(shares.GetValue(row) for row in range(shares.GetNumberOfTuples())) == pytest.approx(100, abs=1e-3)
     panel.parameters.differenceKind = "absolute"
     assert panel.parameters.differenceVolume.GetName().endswith("(absolute)")
     assert difference.GetAttribute("SyntheticData") == "YES"
@@ -505,8 +507,8 @@ def test_suvr_gives_image_table_and_bars(ready: Any, wait: Any) -> None:
     assert "ref. pons" in slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(image).GetTitleText()
     table = panel.parameters.suvrTable
     assert table.GetNumberOfRows() == 3
-    assert panel.ui.suvrTableWidget.item(1, 0).text() == "Meta-temporal"
-    assert panel.ui.suvrTableWidget.item(1, 1).text() == "1.31"
+    assert panel.ui.suvrTableWidget.item(1, 0).text() == "tau meta-temporal"
+    assert panel.ui.suvrTableWidget.item(1, 4).text() == "1.31"
     panel.ui.showSuvrPlotButton.click()
     chart = slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID()
     assert slicer.mrmlScene.GetNodeByID(chart).GetTitle().endswith("SUVR (pons)")
@@ -614,8 +616,22 @@ def test_scene_round_trip_restores_the_run(ready: Any, wait: Any, tmp_path: Path
     assert pet.GetVoxelValueQuantity().GetCodeValue() == "SUVR"
     assert pet.GetDisplayNode().GetColorNode().GetName() == "PET-Heat"
     assert panel.logic.differenceVolume(pet, "signed") is not None
-    assert panel.ui.metricsTableWidget.rowCount == 2
+    assert panel.ui.metricsTableWidget.rowCount == 4
     from modality_synthesis.slicer import results
 
     assert results.sourceOf(pet).GetName() == "sub-01 T1w"
     click_and_wait(panel, wait)  # and it runs again
+
+
+def test_difference_maps_lie_on_the_reference(ready: Any, wait: Any) -> None:
+    import slicer
+    from modality_synthesis.slicer import exchange
+
+    panel = ready()
+    click_and_wait(panel, wait)
+    coarse = slicer.util.addVolumeFromArray(np.ones((14, 15, 13), np.float32), head_matrix(spacing=12.0), "coarse PET")
+    panel.parameters.referenceVolume = coarse
+    click_and_wait(panel, wait, "compare")
+    difference = panel.parameters.differenceVolume
+    assert slicer.util.arrayFromVolume(difference).shape == (14, 15, 13)
+    assert np.array_equal(exchange.ijkToRas(difference), exchange.ijkToRas(coarse))

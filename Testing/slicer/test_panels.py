@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MODULES, REPOSITORY
-from fakes import add_head, install_card
+from fakes import MODULES, REPOSITORY, add_head, install_card
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -135,7 +135,8 @@ class LayoutManager(QtCore.QObject):
 
     def setLayout(self, identifier: int) -> None:
         description = self._node.GetLayoutDescription(identifier) if self._node.IsLayoutDescription(identifier) else ""
-        self._node.SetViewArrangement(identifier)
+        if description:
+            self._node.SetViewArrangement(identifier)
         self._description = description or _CONVENTIONAL
         self._make_views()
         self.layoutChanged.emit(identifier)

@@ -74,6 +74,35 @@ def synthesize(
         _result(reporter, files, model=result.package.card.id, quality=result.prepared.quality)
 
 
+@app.command(epilog="Example: modality-synthesis batch cohort.csv --to FDG-PET -o results --resume")
+def batch(
+    cohort: Annotated[Path, typer.Argument(help="Cohort table (CSV or TSV).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
+    to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip what is done already.")] = False,
+    device: DeviceOption = "auto",
+    seed: Annotated[int, typer.Option("--seed", help="For generators that draw noise.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
+    progress: ProgressOption = "auto",
+) -> None:
+    """Synthesize every row of a table; exit code 3 when only some succeed."""
+    with _command(progress) as reporter:
+        from modality_synthesis.synthesis.batch import TABLE, exit_code, synthesize_batch
+
+        rows = synthesize_batch(
+            cohort, output, to=to, model=model, resume=resume, device=device, seed=seed, jobs=jobs, reporter=reporter
+        )
+        states = {state: sum(row.state == state for row in rows) for state in ("done", "skipped", "failed")}
+        finish(reporter)
+        for row in rows:
+            if row.state == "failed" and not isinstance(reporter, JsonReporter):
+                print(f"Failed: {row.subject} {row.session}: {row.message}", file=sys.stderr)
+        _result(reporter, {"table": output / TABLE}, **states)
+        if code := exit_code(rows):
+            raise typer.Exit(code)
+
+
 @app.command(epilog="Example: modality-synthesis compare synthetic_pet.nii.gz real_pet.nii.gz -o comparison")
 def compare(
     synthetic: Annotated[Path, typer.Argument(help="Synthetic volume.")],
@@ -317,6 +346,8 @@ def _command(progress: str) -> Iterator[Reporter]:
         yield reporter
     except ModalitySynthesisError as error:
         _fail(reporter, error.code, str(error), error.exit_code)
+    except typer.Exit:
+        raise
     except KeyboardInterrupt:
         _fail(
             reporter,

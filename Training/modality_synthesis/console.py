@@ -55,6 +55,9 @@ class JsonReporter(Reporter):
     def emit_warning(self, message: str) -> None:
         write_json_line({"type": "warning", "message": message})
 
+    def emit_row(self, index: int, state: str, message: str) -> None:
+        write_json_line({"type": "status", "row": index, "state": state, "message": message})
+
 
 def write_json_line(record: dict[str, Any]) -> None:
     """One protocol message. A reader that went away is no reason to fail."""

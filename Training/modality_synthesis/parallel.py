@@ -21,6 +21,7 @@ def parallel_map(
     jobs: int | None = None,
     reporter: Reporter | None = None,
     stage: str = "",
+    on_result: Callable[[int, Result], None] | None = None,
 ) -> list[Result]:
     """`[function(item) for item in items]` in worker processes.
 
@@ -33,11 +34,17 @@ def parallel_map(
         jobs: worker processes; default one per core. 1 runs in this process.
         reporter: receives progress.
         stage: what the progress bar says.
+        on_result: called in this process with index and result of each item as it is finished.
     """
+    on_result = on_result or (lambda index, result: None)
     reporter = reporter or Reporter()
     jobs = min(jobs or os.cpu_count() or 1, len(items))
     if jobs <= 1:
-        return [function(item) for item in reporter.track(items, stage)]
+        done = []
+        for index, item in enumerate(reporter.track(items, stage)):
+            done.append(function(item))
+            on_result(index, done[-1])
+        return done
     results: dict[int, Result] = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
@@ -46,7 +53,9 @@ def parallel_map(
             while pending:
                 finished, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    results[pending.pop(future)] = future.result()
+                    index = pending.pop(future)
+                    results[index] = future.result()
+                    on_result(index, results[index])
                 reporter.progress(len(results) / len(items), stage)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)

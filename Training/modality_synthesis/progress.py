@@ -37,6 +37,10 @@ class Reporter:
         self.warnings.append(message)
         self.emit_warning(message)
 
+    def row(self, index: int, state: str, message: str = "") -> None:
+        """Report what became of one row of a batch: `running`, `done`, `skipped` or `failed`."""
+        self.emit_row(index, state, message)
+
     def part(self, start: float, end: float) -> Reporter:
         """A reporter whose 0..1 is this one's `start`..`end`."""
         return _PartReporter(parent=self, start=start, end=end, warnings=self.warnings)
@@ -57,6 +61,9 @@ class Reporter:
     def emit_warning(self, message: str) -> None:
         """Show a warning."""
 
+    def emit_row(self, index: int, state: str, message: str) -> None:
+        """Show the state of a batch's row."""
+
 
 @dataclass
 class _PartReporter(Reporter):
@@ -72,6 +79,9 @@ class _PartReporter(Reporter):
 
     def emit_warning(self, message: str) -> None:
         self.parent.emit_warning(message)
+
+    def emit_row(self, index: int, state: str, message: str) -> None:
+        self.parent.emit_row(index, state, message)
 
 
 def parts(reporter: Reporter, weights: Iterable[float]) -> list[Reporter]:

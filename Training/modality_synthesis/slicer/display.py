@@ -103,6 +103,13 @@ def showOverlay(background: slicer.vtkMRMLVolumeNode, foreground: slicer.vtkMRML
     slicer.util.setSliceViewerLayers(
         background=background, foreground=foreground, foregroundOpacity=opacity, label=None, fit=True
     )
+    refreshLegends()
+
+
+def refreshLegends() -> None:
+    """Draw the legends that belong to the volumes now in the views: they follow their own nodes only."""
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+        legend.Modified()
 
 
 def layoutId(orientation: str) -> int:
@@ -144,6 +151,7 @@ def showComparison(orientation: str, volumes: dict, opacity: float) -> None:
             composite = widget.sliceLogic().GetSliceCompositeNode()
             composite.SetLinkedControl(True)
             composite.SetHotLinkedControl(True)
+    refreshLegends()
 
 
 def _fillView(widget: object, column: str, plane: str, volumes: dict, opacity: float) -> None:

@@ -25,7 +25,14 @@ from modality_synthesis.slicer.protocol import Outcome
 DIFFERENCE_ROLE = "ModalitySynthesis.Difference."
 # The end of a difference map's colors, as a share of the synthetic volume's display window; SUVR 0 to 2 gives ±0.5.
 DIFFERENCE_SHARE = 0.25
-RELATIVE_LIMIT = 0.5
+RELATIVE_LIMIT_PERCENT = 50.0
+# What `compare -o FOLDER` writes; the last one only when it registers.
+DIFFERENCE_FILES = {
+    "signed": "difference.nii.gz",
+    "absolute": "absolute_difference.nii.gz",
+    "relative": "relative_difference.nii.gz",
+}
+ALIGNED_FILE = "reference_aligned.nii.gz"
 DICOM_FORMATS = {"DICOM series": "dicom-series", "DICOM parametric map": "dicom-parametric-map"}
 FILE_ENDINGS = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
 
@@ -211,7 +218,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
 
         :param coregister: align the reference with the synthetic volume first.
         :param onFinished: called with the `Outcome` and a dict of nodes: `signed`, `absolute`, `relative` difference
-            maps, `reference` (when it was aligned), `metrics` and `histogram` tables, and the `chart`.
+            maps, the `reference` (another node when it was aligned), `metrics` and `histogram` tables, and the `chart`.
         :return: False when a job is running already.
         """
         if self.running:
@@ -234,33 +241,34 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         synthetic: slicer.vtkMRMLScalarVolumeNode,
         reference: slicer.vtkMRMLScalarVolumeNode,
     ) -> dict:
-        files = outcome.files
-        keys = {"signed": "difference", "absolute": "absolute", "relative": "relative"}
+        folder = outcome.files["maps"]
+        aligned = os.path.join(folder, ALIGNED_FILE)
+        if os.path.isfile(aligned):
+            reference = self._alignedReference(aligned, synthetic, reference)
+        # The maps lie on the reference's grid.
         arrays = {
-            kind: exchange.readOnGridOf(files[key], synthetic).astype(np.float32)
-            for kind, key in keys.items()
-            if files.get(key)
+            kind: exchange.readOnGridOf(os.path.join(folder, name), reference).astype(np.float32)
+            for kind, name in DIFFERENCE_FILES.items()
         }
-        aligned = exchange.readOnGridOf(files["reference"], synthetic) if files.get("reference") else None
-        mask = exchange.readOnGridOf(files["mask"], synthetic) > 0 if files.get("mask") else arrays["signed"] != 0
-        header, rows = tables.readMetrics(files["metrics"])
+        header, rows = tables.readMetrics(outcome.files["metrics"])
 
-        made = {}
+        made = {"reference": reference}
         low, high = results.displayWindow(synthetic)
         limit = DIFFERENCE_SHARE * (high - low)
         for kind, array in arrays.items():
             node = self._differenceNode(synthetic, kind)
-            exchange.setVolume(node, array, synthetic)
-            units = "" if kind == "relative" else unitsOf(synthetic)
-            display.showDifference(node, kind, RELATIVE_LIMIT if kind == "relative" else limit, units)
+            exchange.setVolume(node, array, reference)
+            if kind == "relative":
+                display.showDifference(node, kind, RELATIVE_LIMIT_PERCENT, "%")
+            else:
+                display.showDifference(node, kind, limit, unitsOf(synthetic))
             results.putBeside(node, synthetic)
             made[kind] = node
-        if aligned is not None:
-            made["reference"] = self._alignedReference(aligned, synthetic, reference)
         name = _("{name} metrics").format(name=synthetic.GetName())
         made["metrics"] = tables.makeTable(name, header, rows, _existing("vtkMRMLTableNode", name))
         name = _("{name} differences").format(name=synthetic.GetName())
-        bins = tables.histogram(arrays["signed"][mask], limit)
+        compared = arrays["relative"] != 0  # the map leaves out what lies outside the head
+        bins = tables.histogram(arrays["signed"][compared], limit)
         made["histogram"] = tables.makeTable(name, *bins, _existing("vtkMRMLTableNode", name))
         made["chart"] = tables.makePlot(name, made["histogram"], bins[0][0], bins[0][1], bars=False)
         return made
@@ -283,21 +291,14 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         return synthetic.GetNodeReference(DIFFERENCE_ROLE + kind) if synthetic is not None else None
 
     def _alignedReference(
-        self,
-        array: np.ndarray,
-        synthetic: slicer.vtkMRMLScalarVolumeNode,
-        reference: slicer.vtkMRMLScalarVolumeNode,
+        self, path: str, synthetic: slicer.vtkMRMLScalarVolumeNode, reference: slicer.vtkMRMLScalarVolumeNode
     ) -> slicer.vtkMRMLScalarVolumeNode:
+        array = exchange.readOnGridOf(path, synthetic)
         name = _("{name} (aligned)").format(name=reference.GetName())
         node = _existing("vtkMRMLScalarVolumeNode", name)
         if node is None:
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
         exchange.setVolume(node, array, synthetic)
-        node.CreateDefaultDisplayNodes()
-        colors = synthetic.GetDisplayNode().GetColorNodeID()
-        node.GetDisplayNode().SetAndObserveColorNodeID(colors)
-        node.GetDisplayNode().AutoWindowLevelOff()
-        node.GetDisplayNode().SetWindowLevelMinMax(*results.displayWindow(synthetic))
         results.putBeside(node, reference)
         return node
 

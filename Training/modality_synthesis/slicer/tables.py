@@ -22,24 +22,16 @@ def readCsv(path: str) -> tuple[list, list]:
 
 
 def readMetrics(path: str) -> tuple[list, list]:
-    """The figures of a comparison as header and rows: metric, value, unit, definition.
-
-    The file holds `{"metrics": [{"name", "value", "unit", "definition"}, …]}`, or names and numbers.
-    """
+    """The figures of a comparison (`metrics.json`) as header and rows: metric, value, definition."""
     with open(path, encoding="utf-8") as file:
         content = json.load(file)
-    metrics = content.get("metrics", content)
-    if isinstance(metrics, dict):
-        metrics = [
-            {"name": name, **(value if isinstance(value, dict) else {"value": value})}
-            for name, value in metrics.items()
-        ]
-    rows = [
-        [str(m["name"]), formatNumber(m["value"]), str(m.get("unit") or ""), str(m.get("definition") or "")]
-        for m in metrics
-        if isinstance(m.get("value"), (int, float))
-    ]
-    return ["Metric", "Value", "Unit", "Definition"], rows
+    definitions = content.get("definitions", {})
+    rows = [[name, formatNumber(value), str(definitions.get(name, ""))] for name, value in content["metrics"].items()]
+    if "data_range" in content:
+        rows.append(["Data range", formatNumber(content["data_range"]), "Of PSNR and SSIM"])
+    if "voxels" in content:
+        rows.append(["Voxels", str(content["voxels"]), f"Mask: {content.get('mask', '')}"])
+    return ["Metric", "Value", "Definition"], rows
 
 
 def formatNumber(value: object) -> str:
@@ -69,7 +61,7 @@ def makeTable(
             column.InsertNextValue(cell)
         table.AddColumn(column)
     node.SetAndObserveTable(table)
-    node.SetUseColumnNameAsColumnHeader(True)
+    node.SetUseColumnTitleAsColumnHeader(True)
     node.SetLocked(True)
     return node
 

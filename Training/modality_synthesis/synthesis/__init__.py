@@ -6,14 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modality_synthesis.synthesis.batch import synthesize_batch
     from modality_synthesis.synthesis.pipeline import Synthesis, load_generator, synthesize
 
-_LAZY = ("Synthesis", "load_generator", "synthesize")
+_LAZY = {
+    "Synthesis": "pipeline",
+    "load_generator": "pipeline",
+    "synthesize": "pipeline",
+    "synthesize_batch": "batch",
+}
 
-__all__ = ["Synthesis", "load_generator", "synthesize"]
+__all__ = ["Synthesis", "load_generator", "synthesize", "synthesize_batch"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("modality_synthesis.synthesis.pipeline"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

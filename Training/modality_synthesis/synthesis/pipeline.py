@@ -89,7 +89,7 @@ def synthesize(
     check_device_name(device)
     if output is not None:
         check_writable(output)
-    package = _package(to, model)
+    package = choose_package(to, model)
     card = package.card
     values = clinical_values(card, clinical)
 
@@ -163,7 +163,13 @@ def load_generator(package: ModelPackage) -> Generator:
     return generator.eval()
 
 
-def _package(to: str | None, model: str | Path | ModelPackage | None) -> ModelPackage:
+def choose_package(to: str | None, model: str | Path | ModelPackage | None) -> ModelPackage:
+    """The model of a request: named, or the best one for the target.
+
+    Raises:
+        UsageError: neither is given, or they contradict each other.
+        ModelMissingError: not installed.
+    """
     if model is None and to is None:
         raise UsageError("Say what to make: a target modality (--to FDG-PET) or a model (--model demo-t1w-fdg).")
     if isinstance(model, ModelPackage):

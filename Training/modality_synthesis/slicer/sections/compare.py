@@ -62,8 +62,7 @@ class CompareSection(JobSection):
     def onJobDone(self, outcome: Outcome, made: dict) -> str:
         self.parameters.metricsTable = made["metrics"]
         self._shownTable = None
-        if made.get("reference") is not None:
-            self.parameters.referenceVolume = made["reference"]
+        self.parameters.referenceVolume = made["reference"]
         self._matchReference()
         tables.showPlot(made["chart"])
         self.show()

@@ -1,0 +1,135 @@
+"""Synthesize every row of a cohort table; one row's failure does not stop the others."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from modality_synthesis.datasets.cohort import Visit, read_cohort
+from modality_synthesis.errors import BadInputError, ModalitySynthesisError
+from modality_synthesis.models import ModelPackage
+from modality_synthesis.parallel import parallel_map
+from modality_synthesis.progress import Reporter
+from modality_synthesis.synthesis.pipeline import choose_package, synthesize
+from modality_synthesis.volumes import atomic_output, file_sha256, sidecar_path
+
+TABLE = "batch.csv"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one visit. `state` is done, skipped (it was done already) or failed."""
+
+    subject: str
+    session: str
+    state: str
+    file: str
+    message: str = ""
+
+
+def synthesize_batch(
+    cohort: str | Path,
+    output: str | Path,
+    *,
+    to: str | None = None,
+    model: str | Path | ModelPackage | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+    jobs: int = 1,
+    reporter: Reporter | None = None,
+) -> list[Row]:
+    """Synthesize all visits of a cohort.
+
+    Writes `OUTPUT/<visit>/<visit>_<target>.nii.gz` with its sidecar, and `OUTPUT/batch.csv`, which is up to date after
+    every row.
+
+    Args:
+        cohort: table with a column of the model's source modality; columns of the clinical variables it declares are
+            used.
+        output: folder.
+        to: target modality, instead of `model`.
+        model: id, folder or opened package.
+        resume: skip a visit whose result was made by this very model from this very file.
+        device: auto, cpu, cuda, cuda:N or mps.
+        seed: for generators that draw noise.
+        jobs: worker processes; each needs the memory of one synthesis.
+        reporter: receives progress and the state of each row.
+
+    Raises:
+        BadInputError: the table cannot be read, or no row has a source volume.
+    """
+    reporter = reporter or Reporter()
+    package = choose_package(to, model)
+    table = read_cohort(cohort)
+    if not any(package.card.route.source in visit.volumes for visit in table):
+        raise BadInputError(f"{table.path.name}: no row has a {package.card.route.source} volume.")
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    work = partial(_run_row, package=package, folder=folder, resume=resume, device=device, seed=seed)
+    rows: dict[int, Row] = {}
+
+    def book(index: int, row: Row) -> None:
+        rows[index] = row
+        reporter.row(index, row.state, row.message)
+        _write([rows[key] for key in sorted(rows)], folder / TABLE)
+
+    def run_here(visit: Visit) -> Row:
+        reporter.row(table.visits.index(visit), "running")
+        return work(visit)
+
+    parallel_map(
+        run_here if jobs == 1 else work,
+        table.visits,
+        jobs=jobs,
+        reporter=reporter,
+        stage="Synthesizing",
+        on_result=book,
+    )
+    return [rows[index] for index in range(len(table))]
+
+
+def exit_code(rows: Sequence[Row]) -> int:
+    """0 when every row is done, 3 when some are, 1 when none is."""
+    finished = sum(row.state != "failed" for row in rows)
+    return 0 if finished == len(rows) else 3 if finished else 1
+
+
+def _run_row(visit: Visit, package: ModelPackage, folder: Path, resume: bool, device: str, seed: int) -> Row:
+    target = folder / visit.name / f"{visit.name}_{package.card.route.target}.nii.gz"
+    book = partial(Row, visit.subject, visit.session, file=str(target.relative_to(folder)))
+    try:
+        source = visit.volumes.get(package.card.route.source)
+        if source is None:
+            raise BadInputError(f"no {package.card.route.source} volume in the table")
+        if resume and _is_made(target, source, package):
+            return book(state="skipped", message="done already")
+        names = {variable.name for variable in package.card.clinical_variables}
+        clinical = {name: value for name, value in visit.variables.items() if name in names and value is not None}
+        reporter = Reporter()
+        synthesize(source, target, model=package, clinical=clinical, device=device, seed=seed, reporter=reporter)
+        return book(state="done", message=" ".join(reporter.warnings))
+    except ModalitySynthesisError as error:
+        if error.exit_code == 130:
+            raise
+        return book(state="failed", message=str(error))
+
+
+def _is_made(target: Path, source: Path, package: ModelPackage) -> bool:
+    try:
+        record = json.loads(sidecar_path(target).read_text(encoding="utf-8"))
+        same_model = record["Model"]["weights_sha256"] == package.card.weights.sha256
+        return target.exists() and same_model and record["Sources"][0]["sha256"] == file_sha256(source)
+    except (OSError, ValueError, KeyError, IndexError, ModalitySynthesisError):
+        return False
+
+
+def _write(rows: Sequence[Row], path: Path) -> None:
+    with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(asdict(rows[0])), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
