@@ -26,7 +26,7 @@ CODES = {0: "OK", EXIT_USAGE: "USAGE", EXIT_PARTLY: "PARTLY", EXIT_CANCELLED: "C
 
 def find_worker() -> str:
     """The worker script: beside this file's package when installed, in the source tree otherwise."""
-    here = os.path.dirname(os.path.abspath(__file__))
+    here = os.path.dirname(os.path.abspath(globals().get("__file__", sys.argv[0])))
     parents = (os.path.join(here, "..", "..", ".."), os.path.join(here, "..", "..", "Training"))
     for parent in parents:
         path = os.path.abspath(os.path.join(parent, "modality_synthesis", "slicer", "worker.py"))

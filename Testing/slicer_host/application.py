@@ -179,5 +179,8 @@ def close_module(widget: Any) -> None:
         widget.exit()
         widget.parent.isEntered = False
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(widget.moduleName)
-    widget.parent.deleteLater()
     slicer.app.processEvents()
+    for child in pythonqt.all_children(widget.parent):
+        if isinstance(child, widgets.qMRMLNodeComboBox):
+            child.setMRMLScene(None)  # a C++ widget lets the scene go when it is destroyed
+    widget.parent.delete()

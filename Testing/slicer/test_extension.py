@@ -1,0 +1,408 @@
+"""The extension as a whole: nothing at import, dependencies only after asking, build files, headless script, sample data."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FAKE_WORKER, MODULES, REPOSITORY, install_card
+
+ROOM = REPOSITORY / "Training" / "modality_synthesis" / "slicer"
+SCRIPT = REPOSITORY / "Resources" / "Scripts" / "synthesize_batch.py"
+GUI_FILES = [*(REPOSITORY / name / f"{name}.py" for name in MODULES), *ROOM.rglob("*.py")]
+HEAVY = ("torch", "monai", "pydantic", "SimpleITK", "nibabel", "typer", "scipy", "matplotlib", "platformdirs")
+
+
+# What PythonQt and Slicer's Python allow
+
+
+def imported_names(tree: ast.AST) -> set:
+    """The top-level packages that a file's module level imports."""
+    names = set()
+    for node in getattr(tree, "body", []):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", GUI_FILES, ids=lambda path: path.name)
+def test_gui_code_keeps_to_what_slicer_offers(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text, feature_version=(3, 9))
+    imported = imported_names(tree)
+    assert not imported & {"PySide6", "PyQt5", "PySide2", "slicer_host"}
+    assert not imported & set(HEAVY)
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.Match)
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in ("processEvents", "Signal", "Slot", "eventFilter", "setStyleSheet", "styleSheet")
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, "bare except"
+
+
+@pytest.mark.parametrize("path", GUI_FILES, ids=lambda path: path.name)
+def test_signals_are_connected_by_their_full_signature(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "connect":
+            first = node.args[0]
+            assert isinstance(first, ast.Constant), ast.unparse(node)
+            assert first.value.endswith(")")
+
+
+def test_strings_for_translation_are_no_f_strings() -> None:
+    for path in GUI_FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
+                assert isinstance(node.args[0], ast.Constant), f"{path.name}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_module_folder_holds_one_module_file(name: str) -> None:
+    assert [path.name for path in (REPOSITORY / name).glob("*.py")] == [f"{name}.py"]
+
+
+def test_opening_the_panel_imports_nothing_heavy(tmp_path: Path) -> None:
+    """In a fresh Python: both modules loaded, a panel open, and the heavy libraries still not there."""
+    code = f"""
+import sys
+sys.path[:0] = [{str(REPOSITORY / "Testing")!r}]
+sys.modules["torch"] = None  # importing it would raise
+from slicer_host import application
+app = application.start()
+for name in {MODULES!r}:
+    application.load_module({str(REPOSITORY)!r} + "/" + name + "/" + name + ".py")
+application.open_module("MRItoPETSynthesis")
+assert app.errors == []
+print(sorted(set(sys.modules) & {set(HEAVY)!r} - {{"torch"}}))
+"""
+    environment = {**os.environ, "MODALITY_SYNTHESIS_MODELS": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+# Dependencies
+
+
+def test_requirements_are_the_package_s_own() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOM / "requirements.txt").read_text(encoding="utf-8").split()
+    assert sorted(lines) == sorted(project["dependencies"])
+
+
+def test_missing_packages_are_asked_for_and_installed_at_first_use(
+    open_panel: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+    from fakes import add_head
+    from modality_synthesis.slicer import dependencies
+
+    absent, asked, ensured = ["torch>=2.2", "monai>=1.4"], [], []
+    monkeypatch.setattr(dependencies, "missing", lambda: list(absent))
+    install_card(tmp_path / "models", "pet")
+    add_head()
+    panel = open_panel()
+    panel.parameters.model = "pet"
+    assert not asked  # opening the panel asks for nothing
+
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, *a, **k: asked.append(text) or False)
+    panel.ui.synthesizeButton.click()
+    assert "torch, monai" in asked[0]
+    assert "large download" in asked[0]
+    assert not panel.logic.running  # declined: nothing runs, nothing is installed
+
+    packaging = types.ModuleType("slicer.packaging")
+
+    def pip_ensure(names: list, **keywords: Any) -> None:
+        ensured.extend(names)
+        absent.clear()
+
+    packaging.pip_ensure = pip_ensure
+    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+    monkeypatch.setattr(slicer, "packaging", packaging, raising=False)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
+    panel.ui.synthesizeButton.click()
+    assert ensured == ["torch>=2.2", "monai>=1.4"]
+    assert panel.logic.running
+    wait(lambda: not panel.logic.running)
+
+
+def test_older_slicer_falls_back_to_pip_install(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+    from modality_synthesis.slicer import dependencies
+
+    installed = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
+    monkeypatch.setattr(slicer.util, "pip_install", installed.extend)
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+    dependencies.install(["monai>=1.4"])
+    assert installed == ["monai>=1.4"]
+
+
+def test_torch_comes_through_the_pytorch_extension(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+    from modality_synthesis.slicer import dependencies
+
+    calls = []
+
+    class Logic:
+        def installTorch(self, **keywords: Any) -> str:
+            calls.append(keywords)
+            return "torch"
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=Logic))
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
+    monkeypatch.setattr(dependencies, "_pipInstall", lambda names: pytest.fail(f"pip install {names}"))
+    dependencies.install(["torch>=2.2"])
+    assert calls == [{"askConfirmation": False, "torchVersionRequirement": ">=2.2"}]
+
+
+def test_what_is_missing_is_found_by_name(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    from modality_synthesis.slicer import dependencies
+
+    monkeypatch.undo()
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "monai" else real(name, *a))
+    assert "monai>=1.4" in dependencies.missing()
+    monkeypatch.setenv("MODALITY_SYNTHESIS_PYTHON", "/somewhere/python")
+    assert dependencies.missing() == []
+
+
+# The worker script
+
+
+def run_worker(command: list, **keywords: Any) -> tuple[int, list, str]:
+    """Run a worker with its standard input held open, as the panel does: exit code, messages, errors."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **keywords
+    )
+    output, errors = process.stdout.read(), process.stderr.read()
+    code = process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        stream.close()
+    return code, [json.loads(line) for line in output.splitlines()], errors
+
+
+def test_worker_reports_what_is_not_installed() -> None:
+    """With no third-party package at all it still speaks the protocol."""
+    code, messages, _ = run_worker([sys.executable, "-S", "-I", str(ROOM / "worker.py"), "doctor"])
+    assert code == 1
+    assert messages[0]["pid"] > 0
+    assert messages[1]["code"] == "DEPENDENCIES_MISSING"
+    assert "Install the requirements" in messages[1]["message"]
+
+
+def test_worker_stops_when_its_input_closes(tmp_path: Path) -> None:
+    """Slicer ends, for whatever reason: the worker does not stay."""
+    pytest.importorskip("typer")
+    code = "import time, sys; sys.argv = ['x']; time.sleep(60)"
+    package = tmp_path / "modality_synthesis"
+    shutil.copytree(ROOM, package / "slicer", ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "__init__.py").write_text("")
+    (package / "cli.py").write_text(f"def main():\n    {code}\n")
+    process = subprocess.Popen(
+        [sys.executable, str(package / "slicer" / "worker.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert json.loads(process.stdout.readline())["pid"] == process.pid
+    process.stdin.close()
+    assert process.wait(timeout=10) != 0
+    process.stdout.close()
+
+
+# Build files
+
+STUB_CONFIG = """
+set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/use.cmake)
+set(Slicer_EXTENSION_GENERATE_CONFIG ${CMAKE_CURRENT_LIST_DIR}/empty.cmake)
+set(Slicer_EXTENSION_CPACK ${CMAKE_CURRENT_LIST_DIR}/empty.cmake)
+set(Slicer_QTSCRIPTEDMODULES_LIB_DIR lib/Slicer-5.13/qt-scripted-modules)
+set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR lib/Slicer-5.13/qt-scripted-modules)
+"""
+STUB_USE = """
+macro(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(MY "WITH_GENERIC_TESTS;WITH_SUBDIR;VERBOSE" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
+  if(MY_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "unknown: ${MY_UNPARSED_ARGUMENTS}")
+  endif()
+  foreach(file ${MY_SCRIPTS} ${MY_RESOURCES})
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+      message(FATAL_ERROR "missing: ${file}")
+    endif()
+    get_filename_component(folder ${file} DIRECTORY)
+    install(FILES ${file} DESTINATION ${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}/${folder})
+  endforeach()
+endmacro()
+macro(slicer_add_python_unittest)
+  cmake_parse_arguments(MY "" "SCRIPT" "" ${ARGN})
+  if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${MY_SCRIPT})
+    message(FATAL_ERROR "missing test: ${MY_SCRIPT}")
+  endif()
+endmacro()
+"""
+
+
+def test_extension_configures_builds_and_installs(tmp_path: Path) -> None:
+    """Against a stand-in for Slicer's CMake macros; then the installed package is used from where it lies."""
+    cmake = shutil.which("cmake")
+    if cmake is None:
+        pytest.skip("CMake is not installed")
+    stub, build, target = tmp_path / "stub", tmp_path / "build", tmp_path / "installed"
+    stub.mkdir()
+    (stub / "SlicerConfig.cmake").write_text(STUB_CONFIG)
+    (stub / "use.cmake").write_text(STUB_USE)
+    (stub / "empty.cmake").write_text("")
+    for command in (
+        ["-S", REPOSITORY, "-B", build, f"-DSlicer_DIR={stub}", "-DBUILD_TESTING=ON", f"-DCMAKE_INSTALL_PREFIX={target}",
+         "-DCMAKE_C_COMPILER_WORKS=1", "-DCMAKE_CXX_COMPILER_WORKS=1"],
+        ["--build", build],
+        ["--install", build],
+    ):  # fmt: skip
+        ran = subprocess.run([cmake, *map(str, command)], capture_output=True, text=True, check=False)
+        if "CMAKE_CXX_COMPILER" in ran.stderr and "not find" in ran.stderr:
+            pytest.skip("CMake needs a compiler here")
+        assert ran.returncode == 0, ran.stderr
+    modules = target / "lib" / "Slicer-5.13" / "qt-scripted-modules"
+    assert sorted(path.name for path in modules.glob("*.py")) == [f"{name}.py" for name in sorted(MODULES)]
+    assert (modules / "Resources" / "UI" / "MRItoPETSynthesis.ui").is_file()
+    assert (modules / "modality_synthesis" / "slicer" / "Resources" / "UI" / "GeneratorSection.ui").is_file()
+    assert (build / "lib" / "Slicer-5.13" / "qt-scripted-modules" / "modality_synthesis" / "cli.py").is_file()
+    package = modules / "modality_synthesis"
+    shipped = {path.parent.name for path in (REPOSITORY / "Resources" / "Models").glob("*/model.json")}
+    assert {path.parent.name for path in (package / "_resources" / "Models").glob("*/model.json")} == shipped
+    pytest.importorskip("typer")
+    for folder in [package, *package.rglob("*")]:  # a read-only installation works
+        folder.chmod(0o555 if folder.is_dir() else 0o444)
+    environment = {**os.environ, "MODALITY_SYNTHESIS_MODELS": str(tmp_path / "models"), "PYTHONDONTWRITEBYTECODE": "1"}
+    worker = [sys.executable, str(package / "slicer" / "worker.py"), "models", "list", "--json"]
+    _, messages, errors = run_worker(worker, env=environment)
+    for folder in [package, *package.rglob("*")]:
+        folder.chmod(0o755 if folder.is_dir() else 0o644)
+    assert {card["id"] for card in messages[-1]["models"]} == shipped, errors
+
+
+def test_extensions_index_entry() -> None:
+    entry = json.loads((REPOSITORY / "Resources" / "ModalitySynthesis.json").read_text(encoding="utf-8"))
+    allowed = {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_url", "tier"}
+    assert set(entry) <= allowed
+    assert entry["category"] == "Image Synthesis"
+    text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert "project(ModalitySynthesis)" in text
+    for variable in ("EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"):
+        line = next(line for line in text.splitlines() if variable in line)
+        for url in line.partition('"')[2].rstrip('")').split():
+            assert (REPOSITORY / url.partition("/main/")[2]).is_file(), url
+
+
+def test_icon_is_128_pixels(app: Any) -> None:
+    import qt
+
+    image = qt.QImage(str(REPOSITORY / "Resources" / "Icons" / "ModalitySynthesis.png"))
+    assert (image.width(), image.height()) == (128, 128)
+
+
+# Sample data
+
+
+def test_sample_data_is_registered_from_the_resources(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modality_synthesis.slicer import sample_data
+
+    registered = []
+
+    class SampleDataLogic:
+        @staticmethod
+        def registerCustomSampleDataSource(**keywords: Any) -> None:
+            registered.append(keywords)
+
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=SampleDataLogic))
+    assert sample_data.registerSampleData("T1w", "sub-forrest_T1w.nii.gz", "T1w head", "/none.png")
+    assert registered[0]["uris"].startswith("file:///")
+    assert registered[0]["checksums"].startswith("SHA256:")
+    assert not sample_data.registerSampleData("None", "no-such-file.nii.gz", "none", "/none.png")
+
+
+# Headless
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Any:
+    """Runs the script with a worker that behaves as told."""
+
+    def run(*arguments: str, mode: str = "", cohort: str = "subject,T1w\ns1,a.nii.gz\ns2,b.nii.gz\n") -> tuple[int, dict, str]:
+        package = tmp_path / "Ort mit Leerzeichen" / "Training" / "modality_synthesis" / "slicer"
+        script = tmp_path / "Ort mit Leerzeichen" / "Resources" / "Scripts" / SCRIPT.name
+        if not package.exists():
+            package.mkdir(parents=True)
+            script.parent.mkdir(parents=True)
+            shutil.copy(FAKE_WORKER, package / "worker.py")
+            shutil.copy(SCRIPT, script)
+        table, output = tmp_path / "cohort.csv", tmp_path / "Ausgabe ü"
+        table.write_text(cohort, encoding="utf-8")
+        given = list(arguments) or ["--cohort", str(table), "--model", "pet", "-o", str(output)]
+        ran = subprocess.run(
+            [sys.executable, str(script), *given],
+            capture_output=True, text=True, env={**os.environ, "FAKE_WORKER_MODE": mode}, check=False, timeout=60,
+        )  # fmt: skip
+        summary = output / "batch.json"
+        facts = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
+        log = (output / "batch.log").read_text(encoding="utf-8") if facts else ran.stderr
+        return ran.returncode, facts, log
+
+    return run
+
+
+def test_headless_success(batch: Any) -> None:
+    code, facts, log = batch()
+    assert code == 0
+    assert facts["code"] == "OK"
+    assert [row["state"] for row in facts["rows"]] == ["done", "done"]
+    assert "a library prints this" in log
+
+
+def test_headless_partly_done(batch: Any) -> None:
+    code, facts, _ = batch(mode="partly")
+    assert code == 3
+    assert facts["code"] == "PARTLY"
+    assert {row["state"] for row in facts["rows"]} == {"done", "failed"}
+
+
+def test_headless_failure(batch: Any) -> None:
+    code, facts, _ = batch(mode="fail")
+    assert code == 1
+    assert facts["error"]["code"] == "BAD_INPUT"
+
+
+def test_headless_wrong_arguments(batch: Any) -> None:
+    code, facts, log = batch("--", "--cohort", "x.csv")
+    assert code == 2
+    assert facts == {}
+    assert "--model" in log
+
+
+def test_headless_in_slicer_ends_the_application(tmp_path: Path) -> None:
+    """As Slicer runs it: arguments after `--`, and the application ended with the code in every case."""
+    code = f"""
+import sys, types
+ended = []
+slicer = types.ModuleType("slicer")
+slicer.app = types.SimpleNamespace(slicerHome="/nowhere")
+slicer.util = types.SimpleNamespace(exit=ended.append)
+sys.modules["slicer"] = slicer
+sys.argv = [{str(SCRIPT)!r}, "--", "--model", "x"]
+exec(compile(open({str(SCRIPT)!r}).read(), {str(SCRIPT)!r}, "exec"), {{"__name__": "__main__", "__file__": {str(SCRIPT)!r}}})
+print(ended)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == "[2]", ran.stderr
