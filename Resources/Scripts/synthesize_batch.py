@@ -116,7 +116,12 @@ def take(line: str, summary: dict) -> None:
 
 def write_summary(folder: str, code: int, summary: dict) -> None:
     """Write `batch.json`."""
-    facts = {"code": CODES.get(code, "FAILED"), "exit_code": code, **summary, "ended": time.strftime("%Y-%m-%dT%H:%M:%S")}
+    facts = {
+        "code": CODES.get(code, "FAILED"),
+        "exit_code": code,
+        **summary,
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%S"),
+    }
     with open(os.path.join(folder, "batch.json"), "w", encoding="utf-8") as file:
         json.dump(facts, file, indent=2, ensure_ascii=False)
 

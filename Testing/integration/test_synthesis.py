@@ -17,6 +17,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.resources import resource
 from modality_synthesis.synthesis import Synthesis, synthesize
+from modality_synthesis.synthesis.checks import CONTRAST_WARN_BELOW
 from modality_synthesis.volumes import read_image, write_image
 
 MODEL = "demo-t1w-fdg"
@@ -220,9 +221,12 @@ def test_every_real_head_is_overlaid(shared_subjects, name):
     atlas_brain = labels > 0
     hot = pet > 0.3
     assert 2 * (hot & atlas_brain).sum() / (hot.sum() + atlas_brain.sum()) > 0.85
-    assert pet[labels >= 1000].mean() > 1.15 * pet[np.isin(labels, (2, 41))].mean()
-    assert pet[np.isin(labels, (4, 43))].mean() < 0.8 * pet[labels >= 1000].mean()
     assert np.isfinite(pet).all()
+    if synthesis.prepared.quality["gray_white_contrast"] > CONTRAST_WARN_BELOW:
+        assert pet[labels >= 1000].mean() > 1.15 * pet[np.isin(labels, (2, 41))].mean()
+        assert pet[np.isin(labels, (4, 43))].mean() < 0.8 * pet[labels >= 1000].mean()
+    else:  # the product itself says that there is little to synthesize from
+        assert any("differ by only" in warning for warning in synthesis.sidecar["Warnings"])
 
 
 @pytest.mark.slow

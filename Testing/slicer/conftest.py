@@ -25,7 +25,9 @@ if MISSING:
 
 def pytest_report_header() -> str:
     """Say why nothing is collected."""
-    return f"panel tests: skipped, not installed: {', '.join(MISSING)}" if MISSING else "panel tests: slicer-core, PySide6"
+    return (
+        f"panel tests: skipped, not installed: {', '.join(MISSING)}" if MISSING else "panel tests: slicer-core, PySide6"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomllib
 from fakes import FAKE_WORKER, MODULES, REPOSITORY, install_card
 
 ROOM = REPOSITORY / "Training" / "modality_synthesis" / "slicer"
@@ -106,6 +106,7 @@ def test_missing_packages_are_asked_for_and_installed_at_first_use(
 ) -> None:
     import slicer
     from fakes import add_head
+
     from modality_synthesis.slicer import dependencies
 
     absent, asked, ensured = ["torch>=2.2", "monai>=1.4"], [], []
@@ -140,6 +141,7 @@ def test_missing_packages_are_asked_for_and_installed_at_first_use(
 
 def test_older_slicer_falls_back_to_pip_install(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import slicer
+
     from modality_synthesis.slicer import dependencies
 
     installed = []
@@ -152,6 +154,7 @@ def test_older_slicer_falls_back_to_pip_install(scene: Any, monkeypatch: pytest.
 
 def test_torch_comes_through_the_pytorch_extension(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import slicer
+
     from modality_synthesis.slicer import dependencies
 
     calls = []
@@ -340,7 +343,9 @@ def test_sample_data_is_registered_from_the_resources(app: Any, monkeypatch: pyt
 def batch(tmp_path: Path) -> Any:
     """Runs the script with a worker that behaves as told."""
 
-    def run(*arguments: str, mode: str = "", cohort: str = "subject,T1w\ns1,a.nii.gz\ns2,b.nii.gz\n") -> tuple[int, dict, str]:
+    def run(
+        *arguments: str, mode: str = "", cohort: str = "subject,T1w\ns1,a.nii.gz\ns2,b.nii.gz\n"
+    ) -> tuple[int, dict, str]:
         package = tmp_path / "Ort mit Leerzeichen" / "Training" / "modality_synthesis" / "slicer"
         script = tmp_path / "Ort mit Leerzeichen" / "Resources" / "Scripts" / SCRIPT.name
         if not package.exists():

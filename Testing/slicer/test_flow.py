@@ -46,6 +46,7 @@ def node_ids() -> set:
 
 def test_synthesis_makes_a_marked_volume(ready: Any, wait: Any) -> None:
     import slicer
+
     from modality_synthesis.slicer import exchange
 
     panel = ready()
@@ -66,7 +67,7 @@ def test_synthesis_makes_a_marked_volume(ready: Any, wait: Any) -> None:
     assert pet.GetDisplayNode().GetWindowLevelMax() == 2.0
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(pet)
     assert "Synthetic" in legend.GetTitleText()
-    assert "cerebellar gray matter" in legend.GetTitleText()
+    assert "ref. cerebellar\ngray matter" in legend.GetTitleText()
     assert pet.GetStorageNode() is None  # no temporary file is remembered
     assert "Made" in panel.ui.synthesizeStatusLabel.text
     assert "Slices 6.0 mm apart" in panel.ui.synthesizeStatusLabel.text
@@ -87,6 +88,7 @@ def test_ct_to_mr(ready: Any, wait: Any) -> None:
 def test_geometry_is_exact_for_both_hands(ready: Any, wait: Any, left_handed: bool) -> None:
     """Another extension's CT models displaced their output; here a landmark stays where it is."""
     import slicer
+
     from modality_synthesis.slicer import exchange
 
     panel = ready(matrix=head_matrix(spacing=6.3, angle=17, left_handed=left_handed))
@@ -225,9 +227,7 @@ def test_second_click_while_running_does_nothing(ready: Any, wait: Any, monkeypa
     wait(lambda: not panel.logic.running)
 
 
-def test_closing_the_scene_ends_the_job(
-    ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_closing_the_scene_ends_the_job(ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import slicer
 
     pids = tmp_path / "pids"
@@ -459,7 +459,7 @@ def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
     shown.GetColorNode().GetColor(127, color)
     assert color[:3] == [1.0, 1.0, 1.0]  # zero is neutral
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(difference)
-    assert "Synthetic – reference" in legend.GetTitleText()
+    assert "Synthetic –\nreference" in legend.GetTitleText()
     assert "SUVR" in legend.GetTitleText()
     assert panel.ui.metricsTableWidget.item(0, 0).text() == "MAE"
     assert panel.parameters.metricsTable.GetNumberOfRows() == 4
@@ -479,7 +479,10 @@ def test_comparison_again_adds_no_nodes(ready: Any, wait: Any) -> None:
     assert node_ids() == before
 
 
-def test_coregistration_brings_an_aligned_reference(ready: Any, wait: Any) -> None:
+def test_coregistration_brings_an_aligned_reference(ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modality_synthesis.slicer import logic
+
+    monkeypatch.setattr(logic, "WORKER_REGISTERS", True)
     panel = ready()
     compared(panel, wait, coregister=True)
     assert panel.parameters.referenceVolume.GetName() == "measured PET (aligned)"
@@ -511,7 +514,7 @@ def test_suvr_gives_image_table_and_bars(ready: Any, wait: Any) -> None:
     assert panel.ui.suvrTableWidget.item(1, 4).text() == "1.31"
     panel.ui.showSuvrPlotButton.click()
     chart = slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID()
-    assert slicer.mrmlScene.GetNodeByID(chart).GetTitle().endswith("SUVR (pons)")
+    assert slicer.mrmlScene.GetNodeByID(chart).GetTitle().endswith("SUVR (pons) meta-regions")
 
 
 def test_batch_of_scene_volumes(ready: Any, wait: Any, tmp_path: Path) -> None:
@@ -554,6 +557,7 @@ def test_batch_partly_done_names_the_row(
 @pytest.mark.parametrize("file_format", ["NIfTI", "NRRD"])
 def test_export_with_provenance(ready: Any, wait: Any, tmp_path: Path, file_format: str) -> None:
     import slicer
+
     from modality_synthesis.slicer import exchange
 
     panel = ready()
@@ -575,11 +579,19 @@ def test_export_with_provenance(ready: Any, wait: Any, tmp_path: Path, file_form
         assert b"Synthetic FDG-PET" in nibabel.load(path).header["descrip"].tobytes()
 
 
-def test_dicom_export_goes_to_the_worker(ready: Any, wait: Any, tmp_path: Path) -> None:
+def test_dicom_export_goes_to_the_worker(
+    ready: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modality_synthesis.slicer import logic
+
     panel = ready()
     click_and_wait(panel, wait)
     panel.parameters.exportFolder = tmp_path
     panel.parameters.exportFormat = "DICOM series"
+    if not logic.WORKER_EXPORTS_DICOM:
+        assert "not in this version" in panel.ui.exportButton.toolTip
+    monkeypatch.setattr(logic, "WORKER_EXPORTS_DICOM", True)
+    panel.update()
     click_and_wait(panel, wait, "export")
     assert (tmp_path / "series.txt").read_text() == "dicom-series"
 
@@ -625,6 +637,7 @@ def test_scene_round_trip_restores_the_run(ready: Any, wait: Any, tmp_path: Path
 
 def test_difference_maps_lie_on_the_reference(ready: Any, wait: Any) -> None:
     import slicer
+
     from modality_synthesis.slicer import exchange
 
     panel = ready()
@@ -635,3 +648,17 @@ def test_difference_maps_lie_on_the_reference(ready: Any, wait: Any) -> None:
     difference = panel.parameters.differenceVolume
     assert slicer.util.arrayFromVolume(difference).shape == (14, 15, 13)
     assert np.array_equal(exchange.ijkToRas(difference), exchange.ijkToRas(coarse))
+
+
+def test_a_section_collapsed_during_its_job_opens_tidily(ready: Any, wait: Any) -> None:
+    panel = ready()
+    panel.parent.show()
+    panel.ui.synthesizeButton.click()
+    panel.ui.synthesizeCollapsibleButton.collapsed = True
+    wait(lambda: not panel.logic.running)
+    panel.ui.synthesizeCollapsibleButton.collapsed = False
+    assert not panel.ui.synthesizeProgressBar.visible
+    assert panel.ui.synthesizeStatusLabel.visible
+    panel.ui.compareCollapsibleButton.collapsed = False
+    assert not panel.ui.compareProgressBar.visible
+    assert not panel.ui.metricsTableWidget.visible

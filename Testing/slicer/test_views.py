@@ -24,6 +24,7 @@ def panel(views: Any, open_panel: Any, tmp_path: Path) -> Any:
 def measure(panel: Any, factor: float, offset: float) -> Any:
     """A made-up measurement: the synthetic PET, scaled and shifted."""
     import slicer
+
     from modality_synthesis.slicer import exchange
 
     pet = panel.parameters.outputVolume
@@ -48,17 +49,17 @@ def test_result_is_drawn_over_the_mri_with_legend(panel: Any, wait: Any, views: 
     composite = views.sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
     assert composite.GetBackgroundVolumeID() == panel.parameters.inputVolume.GetID()
     assert composite.GetForegroundVolumeID() == panel.parameters.outputVolume.GetID()
-    assert legend_colors(after) > 20
+    assert edge_colors(after) > 20
     composite.SetForegroundVolumeID(None)
     panel.marks.update()
     display.refreshLegends()
-    assert legend_colors(views.sliceWidget("Red").picture()) < 5  # no PET in the view, no legend
+    assert edge_colors(views.sliceWidget("Red").picture()) < 5  # no PET in the view, no legend
 
 
-def legend_colors(picture: np.ndarray) -> int:
-    """The number of different warm colors at the right edge, where the head does not reach."""
+def edge_colors(picture: np.ndarray) -> int:
+    """The number of different colors at the right edge, where the head does not reach."""
     edge = picture[:, int(picture.shape[1] * 0.93) :].reshape(-1, 3).astype(int)
-    return len(np.unique(edge[edge[:, 0] - edge[:, 2] > 40], axis=0))
+    return len(np.unique(edge[np.abs(edge[:, 0] - edge[:, 2]) > 20], axis=0))
 
 
 def test_views_of_synthetic_volumes_are_marked(panel: Any, wait: Any, views: Any) -> None:
@@ -96,11 +97,17 @@ def test_comparison_shows_four_linked_views(panel: Any, wait: Any, views: Any) -
     offsets = {round(views.sliceWidget(name).mrmlSliceNode().GetSliceOffset(), 3) for name in views.sliceViewNames()}
     assert len(offsets) == 1
     # The synthetic volume is above the reference: red where the head is, white where both are zero.
+    panel.ui.differenceThresholdSlider.value = 0
     picture = views.sliceWidget("Difference").picture()
     center, corner = picture[160, 160].astype(int), picture[8, 8].astype(int)
     assert center[0] - center[2] > 60
     assert picture.shape == (320, 320, 3)
     assert abs(int(corner[0]) - int(corner[2])) < 10
+    assert {name for name in views.sliceViewNames() if edge_colors(views.sliceWidget(name).picture()) > 20} == {
+        "Synthetic",
+        "Reference",
+        "Difference",
+    }
     assert "Difference" in panel.marks.shownIn()
     assert "Source" not in panel.marks.shownIn()
 
@@ -131,6 +138,8 @@ def test_opacity_and_threshold_of_the_difference(panel: Any, wait: Any, views: A
     panel.parameters.referenceVolume = measure(panel, 0.9, 0.0)
     click_and_wait(panel, wait, "compare")
     composite = views.sliceWidget("Difference").sliceLogic().GetSliceCompositeNode()
+    assert panel.ui.differenceThresholdSlider.value == 5
+    panel.ui.differenceThresholdSlider.value = 0
     full = views.sliceWidget("Difference").picture()
     panel.ui.differenceOpacitySlider.value = 40
     assert composite.GetForegroundOpacity() == pytest.approx(0.4)

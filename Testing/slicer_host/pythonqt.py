@@ -192,7 +192,7 @@ def install() -> types.ModuleType:
     base = QtCore.QObject
     base.name = _PropertyAttribute("objectName", base.__dict__["objectName"].getter, base.setObjectName)
     base.className = lambda self: self.metaObject().className()
-    base.delete = shiboken6.delete
+    base.delete = lambda self: shiboken6.delete(self)
     base.findChildren = _find_children
     base.findChild = lambda self, kind, name="": next(iter(_find_children(self, kind, name)), None)
     replacements = {"connect": _connect, "disconnect": _disconnect}

@@ -49,7 +49,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self._text, self._collapsed, self._put_away = "", False, []
+        self._text, self._collapsed, self._put_away, self._busy = "", False, [], False
         self.setContentsMargins(0, self._HEADER, 0, 0)
 
     def _set_text(self, text: str) -> None:
@@ -63,8 +63,10 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         if self._collapsed:
             children = [child for child in QtCore.QObject.children(self) if isinstance(child, QtWidgets.QWidget)]
             self._put_away = [child for child in children if not child.isHidden()]
+        self._busy = True
         for child in self._put_away:
             child.setVisible(not self._collapsed)
+        self._busy = False
         self.setMaximumHeight(self._HEADER if self._collapsed else 16777215)
         self.update()
         self.contentsCollapsed.emit(self._collapsed)
@@ -74,13 +76,36 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     collapsed = Property(bool, lambda self: self._collapsed, _set_collapsed)
 
     def childEvent(self, event: QtCore.QChildEvent) -> None:
-        if event.added() and self.__dict__.get("_collapsed") and isinstance(event.child(), QtWidgets.QWidget):
-            QtCore.QTimer.singleShot(0, lambda child=event.child(): self._put_away_late(child))
+        if isinstance(event.child(), QtWidgets.QWidget):
+            if event.added():
+                event.child().installEventFilter(self)
+            if event.added() and self.__dict__.get("_collapsed"):
+                QtCore.QTimer.singleShot(0, lambda child=event.child(): self._put_away_late(child))
 
     def _put_away_late(self, child: QtWidgets.QWidget) -> None:
-        if self._collapsed:
+        if self._collapsed and not child.isHidden():
             self._put_away.append(child)
-            child.hide()
+            self._hide(child)
+
+    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        # While collapsed, what the panel shows or hides is remembered and done when the section opens.
+        if self._collapsed and not self._busy and event.type() == QtCore.QEvent.ShowToParent:
+            if child not in self._put_away:
+                self._put_away.append(child)
+            self._hide(child)
+        if (
+            self._collapsed
+            and not self._busy
+            and event.type() == QtCore.QEvent.HideToParent
+            and child in self._put_away
+        ):
+            self._put_away.remove(child)
+        return False
+
+    def _hide(self, child: QtWidgets.QWidget) -> None:
+        self._busy = True
+        child.hide()
+        self._busy = False
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
         if event.position().y() <= self._HEADER:

@@ -116,7 +116,8 @@ def _refine_mask(state: Prepared, step: p.RefineMask, _: Reporter) -> None:
 def _normalize(state: Prepared, step: p.Normalize, _: Reporter) -> None:
     from modality_synthesis.preprocessing.normalize import normalize
 
-    state.image = normalize(state.image, state.require_mask(), step)
+    state.image, quality = normalize(state.image, state.require_mask(), step)
+    state.quality.update(quality)
 
 
 _APPLY: dict[type[p.StepParameters], Callable[[Prepared, Any, Reporter], None]] = {

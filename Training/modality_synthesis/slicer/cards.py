@@ -119,11 +119,11 @@ def card_html(card: Card) -> str:
             f"{training['data']} ({subjects['train']} people{', simulated images' if training['simulated'] else ''})",
         ),
         ("Intended use", facts["intended_use"]),
-        ("Limits", "; ".join(facts.get("limits") or ["none stated"])),
+        ("Limits", "\n".join(facts.get("limits") or ["none stated"])),
         ("License", facts["licence"]),
         ("Citation", facts["citation"]),
     ]
-    text = "".join(f"<tr><td><b>{label}&nbsp;</b></td><td>{html.escape(str(value))}</td></tr>" for label, value in rows)
+    text = "".join(f"<tr><td><b>{label}&nbsp;</b></td><td>{_escape(value)}</td></tr>" for label, value in rows)
     return f"<table>{text}</table>{_metrics_html(facts.get('metrics') or [])}"
 
 
@@ -132,6 +132,10 @@ def badge_text(card: Card) -> str:
     if card.is_demonstration:
         return "<b>Demonstration</b> – shows what the software does; learned from too little for any other use."
     return "<b>Research only</b> – not for diagnosis or treatment."
+
+
+def _escape(text: str) -> str:
+    return html.escape(str(text)).replace("\n", "<br>")
 
 
 def _units(card: Card) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import slicer
 import vtk
@@ -9,6 +11,7 @@ from slicer.i18n import tr as _
 
 DIFFERENCE_COLORS = "ModalitySynthesis-Difference"
 COLOR_STEPS = 255
+LEGEND_WIDTH = 16  # letters in a line of a legend's title: a view can be narrow
 FIRST_LAYOUT = 7310
 COLUMNS = ("Source", "Synthetic", "Reference", "Difference")
 PLANES = ("Axial", "Coronal", "Sagittal")
@@ -40,7 +43,7 @@ def showQuantity(node: slicer.vtkMRMLScalarVolumeNode, colors: str, window: tupl
 def addLegend(node: slicer.vtkMRMLScalarVolumeNode, title: str, labelFormat: str = "%.2f") -> None:
     """Give a volume a color legend, or change the title of the one it has."""
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
-    legend.SetTitleText(title)
+    legend.SetTitleText("\n".join(textwrap.fill(line, LEGEND_WIDTH) for line in title.split("\n")))
     legend.SetLabelFormat(labelFormat)
     legend.GetTitleTextProperty().SetFontSize(12)
     legend.SetVisibility(True)
@@ -107,9 +110,15 @@ def showOverlay(background: slicer.vtkMRMLVolumeNode, foreground: slicer.vtkMRML
 
 
 def refreshLegends() -> None:
-    """Draw the legends that belong to the volumes now in the views: they follow their own nodes only."""
-    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
-        legend.Modified()
+    """Draw the legends that belong to the volumes now in the views.
+
+    Slicer makes a legend for a new view only when the user changes its layers; this looks like that to it.
+    """
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        flags = composite.GetInteractionFlags()
+        composite.SetInteractionFlags(composite.BackgroundVolumeFlag | composite.ForegroundVolumeFlag)
+        composite.Modified()
+        composite.SetInteractionFlags(flags)
 
 
 def layoutId(orientation: str) -> int:

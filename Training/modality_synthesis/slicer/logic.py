@@ -32,6 +32,10 @@ DIFFERENCE_FILES = {
     "absolute": "absolute_difference.nii.gz",
     "relative": "relative_difference.nii.gz",
 }
+META_REGION = "meta-region"
+# What the worker's command line does not do yet: `compare --register`, `export --format dicom-…`. The panel says so.
+WORKER_REGISTERS = False
+WORKER_EXPORTS_DICOM = False
 ALIGNED_FILE = "reference_aligned.nii.gz"
 DICOM_FORMATS = {"DICOM series": "dicom-series", "DICOM parametric map": "dicom-parametric-map"}
 FILE_ENDINGS = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
@@ -342,6 +346,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         imagePath: str,
     ) -> dict:
         header, rows = tables.readCsv(tablePath)
+        rows.sort(key=lambda row: row[header.index("kind")] != META_REGION)  # these first; the order stays otherwise
         array = exchange.readOnGridOf(imagePath, petVolume)
         name = f"{petVolume.GetName()} SUVR ({referenceRegion})"
         image = _existing("vtkMRMLScalarVolumeNode", name)
@@ -359,11 +364,10 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         display.addLegend(image, f"SUVR\nref. {referenceRegion}")
         results.putBeside(image, petVolume)
         table = tables.makeTable(name, header, rows, _existing("vtkMRMLTableNode", name))
-        made = {"image": image, "table": table}
-        mean = next((title for title in header if title.lower() in ("suvr", "mean")), None)
-        if mean is not None:
-            made["chart"] = tables.makePlot(name, table, header[0], mean, bars=True)
-        return made
+        name = f"{name} meta-regions"
+        meta = [row for row in rows if row[header.index("kind")] == META_REGION]
+        metaTable = tables.makeTable(name, header, meta, _existing("vtkMRMLTableNode", name))
+        return {"image": image, "table": table, "chart": tables.makePlot(name, metaTable, header[0], "mean", bars=True)}
 
     # Batch
 

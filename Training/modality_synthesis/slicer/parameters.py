@@ -55,7 +55,7 @@ class SynthesisParameters:
     differenceVolume: vtkMRMLScalarVolumeNode
     differenceKind: Annotated[str, Choice(DIFFERENCE_KINDS)] = "signed"
     differenceOpacity: Annotated[float, WithinRange(0, 100)] = 100.0
-    differenceThreshold: Annotated[float, WithinRange(0, 100)] = 0.0
+    differenceThreshold: Annotated[float, WithinRange(0, 100)] = 5.0
     comparisonOrientation: Annotated[str, Choice(ORIENTATIONS)] = "Axial"
     metricsTable: vtkMRMLTableNode
     batchTable: Path

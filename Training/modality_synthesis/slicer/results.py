@@ -134,8 +134,7 @@ def setQuantity(node: slicer.vtkMRMLScalarVolumeNode, quantity: str) -> None:
 def legendTitle(card: Card) -> str:
     """The color legend's title: what, in which unit, with which reference region, and that it is synthetic."""
     reference = f"\nref. {card.reference_region}" if card.reference_region else ""
-    units = card.units if card.units != card.quantity else card.quantity
-    return f"Synthetic\n{card.target}\n{units}{reference}"
+    return f"Synthetic\n{card.target}\n{card.units}{reference}"
 
 
 def putBeside(node: slicer.vtkMRMLNode, neighbor: slicer.vtkMRMLNode) -> None:

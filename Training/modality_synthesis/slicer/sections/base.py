@@ -62,6 +62,7 @@ class JobSection(Section):
         self._startTip = self.startButton.toolTip
         self.startButton.connect("clicked(bool)", self.onStart)
         self.cancelButton.connect("clicked(bool)", self.onCancel)
+        self._widget("CollapsibleButton").connect("contentsCollapsed(bool)", self.onCollapsed)
 
     def _widget(self, name: str) -> object:
         return getattr(self.ui, self.prefix + name)
@@ -126,6 +127,12 @@ class JobSection(Section):
             self.cancelButton.enabled = False
             self.logic.cancel()
 
+    def onCollapsed(self, collapsed: bool) -> None:
+        """A section that opens shows everything; what has nothing to say is hidden again."""
+        if not collapsed:
+            self.progressBar.visible = self._active
+            self.statusLabel.visible = bool(self.statusLabel.text)
+
     def onMessage(self, message: dict) -> None:
         """A protocol message from the worker."""
         if message["type"] == "progress":
@@ -161,7 +168,13 @@ class JobSection(Section):
         self._show("")
 
     def _show(self, text: str) -> None:
-        self.statusLabel.text = text
+        setText(self.statusLabel, text)
+
+
+def setText(label: object, text: str) -> None:
+    """Show a text; an empty label takes no room."""
+    label.text = text
+    label.visible = bool(text)
 
 
 def progressText(message: dict) -> str:

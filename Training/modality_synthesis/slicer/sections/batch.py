@@ -39,6 +39,11 @@ class BatchSection(JobSection):
             self._fillVolumes()
         super().update()
 
+    def onCollapsed(self, collapsed: bool) -> None:
+        super().onCollapsed(collapsed)
+        if not collapsed:
+            self.ui.batchTableWidget.visible = bool(self._rows)
+
     def obstacle(self) -> str:
         if self.panel.card() is None:
             return _("Select a model.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import display, results, tables
+from modality_synthesis.slicer import display, logic, results, tables
+from modality_synthesis.slicer.logic import unitsOf
 from modality_synthesis.slicer.protocol import Outcome
 from modality_synthesis.slicer.sections.base import JobSection, fillTable
 
@@ -20,6 +21,7 @@ class CompareSection(JobSection):
         self._shownKind = None
         self._shownTable = None
         self.ui.showComparisonButton.connect("clicked(bool)", self.show)
+        self.ui.coregisterCheckBox.visible = logic.WORKER_REGISTERS
 
     def update(self) -> None:
         super().update()
@@ -40,6 +42,12 @@ class CompareSection(JobSection):
             self._shownTable = table
             fillTable(self.ui.metricsTableWidget, *tableContent(table))
 
+    def onCollapsed(self, collapsed: bool) -> None:
+        super().onCollapsed(collapsed)
+        if not collapsed:
+            self.ui.coregisterCheckBox.visible = logic.WORKER_REGISTERS
+            self.ui.metricsTableWidget.visible = self.ui.metricsTableWidget.rowCount > 0
+
     def obstacle(self) -> str:
         synthetic, reference = self.parameters.outputVolume, self.parameters.referenceVolume
         if not results.isSynthetic(synthetic):
@@ -56,7 +64,7 @@ class CompareSection(JobSection):
             self.parameters.referenceVolume,
             self.onMessage,
             self.onFinished,
-            coregister=self.parameters.coregister,
+            coregister=self.parameters.coregister and logic.WORKER_REGISTERS,
         )
 
     def onJobDone(self, outcome: Outcome, made: dict) -> str:
@@ -102,6 +110,7 @@ class CompareSection(JobSection):
         shown.SetAndObserveColorNodeID(synthetic.GetDisplayNode().GetColorNodeID())
         shown.AutoWindowLevelOff()
         shown.SetWindowLevelMinMax(*results.displayWindow(synthetic))
+        display.addLegend(reference, _("Measured") + f"\n{results.cardTarget(synthetic)}\n{unitsOf(synthetic)}")
 
 
 def tableContent(node: object) -> tuple:

@@ -8,6 +8,7 @@ import os
 import slicer
 from slicer.i18n import tr as _
 
+from modality_synthesis.slicer import logic
 from modality_synthesis.slicer.logic import DICOM_FORMATS
 from modality_synthesis.slicer.protocol import Outcome
 from modality_synthesis.slicer.sections.base import JobSection
@@ -45,6 +46,8 @@ class ExportSection(JobSection):
         folder = str(self.parameters.exportFolder)
         if folder == "." or not os.path.isdir(folder):
             return _("Choose a folder that exists.")
+        if self.parameters.exportFormat in DICOM_FORMATS and not logic.WORKER_EXPORTS_DICOM:
+            return _("DICOM export is not in this version. Choose NIfTI or NRRD.")
         return ""
 
     def onStart(self) -> None:

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from modality_synthesis.slicer import cards
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import Section
+from modality_synthesis.slicer.sections.base import Section, setText
 
 UNKNOWN = "unknown"
 
@@ -93,13 +93,8 @@ class GeneratorSection(Section):
     def _selectModel(self) -> None:
         chosen = self.parameters.model
         if chosen not in self._listed:
-            self.ui.modelsStatusLabel.text = (
-                _("The scene was made with the model {model}, which is not installed.").format(
-                    model=html.escape(chosen)
-                )
-                if chosen
-                else ""
-            )
+            lost = _("The scene was made with the model {model}, which is not installed.")
+            setText(self.ui.modelsStatusLabel, lost.format(model=html.escape(chosen)) if chosen else "")
             chosen = self._listed[0] if self._listed else ""
             self.parameters.model = chosen
         index = self.ui.modelComboBox.findData(chosen)
@@ -110,8 +105,7 @@ class GeneratorSection(Section):
 
     def _showCard(self, card: cards.Card | None) -> None:
         self.ui.cardTextBrowser.visible = card is not None
-        self.ui.badgeLabel.visible = card is not None
-        self.ui.badgeLabel.text = cards.badge_text(card) if card is not None else ""
+        setText(self.ui.badgeLabel, cards.badge_text(card) if card is not None else "")
         self.ui.cardTextBrowser.html = cards.card_html(card) if card is not None else ""
         self._buildForm(card.clinical_variables if card is not None else [])
 
@@ -225,17 +219,17 @@ class GeneratorSection(Section):
         def finished(outcome: Outcome) -> None:
             text = done if outcome.ok else html.escape(outcome.message)
             self.refresh()
-            self.ui.modelsStatusLabel.text = text
+            setText(self.ui.modelsStatusLabel, text)
 
         def message(record: dict) -> None:
             if record.get("stage"):
-                self.ui.modelsStatusLabel.text = html.escape(str(record["stage"]))
+                setText(self.ui.modelsStatusLabel, html.escape(str(record["stage"])))
 
         if not self.panel.ready():
             return
-        self.ui.modelsStatusLabel.text = _("Working…")
+        setText(self.ui.modelsStatusLabel, _("Working…"))
         if not self.logic.start(arguments, message, finished, needsResult):
-            self.ui.modelsStatusLabel.text = _("Another job is running.")
+            setText(self.ui.modelsStatusLabel, _("Another job is running."))
         self.panel.update()
 
 

@@ -8,7 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from modality_synthesis.slicer import preflight
-from modality_synthesis.slicer.sections.base import Section
+from modality_synthesis.slicer.sections.base import Section, setText
 
 _SIGNS = {preflight.INFO: "", preflight.WARN: "⚠ ", preflight.REFUSE: "✖ "}
 
@@ -30,7 +30,7 @@ class InputsSection(Section):
         if key != self._checked:
             self._checked = key
             self.findings = self.logic.preflight(volume, card)
-            self.ui.preflightLabel.text = self._text(volume)
+            setText(self.ui.preflightLabel, self._text(volume))
 
     def refusal(self) -> str:
         """Why the input cannot be used; empty when it can."""

@@ -37,6 +37,11 @@ class SuvrSection(JobSection):
             self._shownTable = table
             fillTable(self.ui.suvrTableWidget, *tableContent(table))
 
+    def onCollapsed(self, collapsed: bool) -> None:
+        super().onCollapsed(collapsed)
+        if not collapsed:
+            self.ui.suvrTableWidget.visible = self.ui.suvrTableWidget.rowCount > 0
+
     def obstacle(self) -> str:
         pet = self.parameters.outputVolume
         if pet is None:
