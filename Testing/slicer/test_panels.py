@@ -97,6 +97,20 @@ def test_card_shows_data_license_use_and_badge(open_panel: Any, tmp_path: Path) 
     assert "not for diagnosis" in panel.ui.badgeLabel.text
 
 
+def test_without_a_model_the_panel_says_so(open_panel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from modality_synthesis.slicer import cards
+
+    monkeypatch.setattr(cards, "resources_folder", lambda: tmp_path)
+    panel = open_panel()
+    panel.parent.show()
+    assert "No model for this route" in panel.ui.modelComboBox.currentText
+    assert not panel.ui.modelComboBox.enabled
+    assert not panel.ui.cardTextBrowser.visible
+    add_head()
+    panel.initializeParameterNode()
+    assert "Manage models" in panel.ui.synthesizeButton.toolTip
+
+
 def test_a_broken_card_is_left_out(open_panel: Any, tmp_path: Path) -> None:
     install_card(tmp_path / "models", "good")
     install_card(tmp_path / "models", "broken").write_text('{"id": "broken"', encoding="utf-8")

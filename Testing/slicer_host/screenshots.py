@@ -25,8 +25,14 @@ import numpy as np  # noqa: E402
 
 from slicer_host import application, views  # noqa: E402
 
-PANEL_SIZE = (470, 900)
-VIEW_SIZE = (340, 340)
+PANEL_WIDTH, PANEL_HEIGHT = 470, 728
+STACKED_VIEW, COMPARED_VIEW = (320, 240), (340, 340)
+STACKED_LAYOUT = 7300
+STACKED = """<layout type="vertical" split="true">
+<item><view class="vtkMRMLSliceNode" singletontag="Red"><property name="orientation">Axial</property></view></item>
+<item><view class="vtkMRMLSliceNode" singletontag="Yellow"><property name="orientation">Sagittal</property></view></item>
+<item><view class="vtkMRMLSliceNode" singletontag="Green"><property name="orientation">Coronal</property></view></item>
+</layout>"""
 LONGEST_SECONDS = 600
 
 
@@ -44,7 +50,7 @@ def panel_picture(widget: Any, height: int) -> np.ndarray:
     """The panel as RGB."""
     import qt
 
-    widget.parent.resize(PANEL_SIZE[0], height)
+    widget.parent.resize(PANEL_WIDTH, height)
     widget.parent.show()
     for _ in range(3):
         application.slicer.app.processEvents()
@@ -102,20 +108,22 @@ def main() -> None:
         table = simulate_cohort(3, Path(tempfile.mkdtemp()) / "cohort", seed=7, modalities=["T1w", "CT", "FDG-PET"])
 
     app = application.start()
-    layout = views.LayoutManager(VIEW_SIZE)
+    layout = views.LayoutManager(STACKED_VIEW)
     app.set_layout_manager(layout)
     for name in ("MRItoPETSynthesis", "CTtoMRSynthesis"):
         application.load_module(REPOSITORY / name / f"{name}.py")
 
-    layout.setLayout(2)
+    layout.layoutLogic().GetLayoutNode().AddLayoutDescription(STACKED_LAYOUT, STACKED)
+    layout.setLayout(STACKED_LAYOUT)
     head = slicer.util.loadVolume(str(person(table, "T1w")), {"name": "T1w head"})
     widget = application.open_module("MRItoPETSynthesis")
     widget.ui.synthesizeButton.click()
     wait(widget)
     print(widget.ui.synthesizeStatusLabel.text)
     show_center(layout, head)
-    save(beside(panel_picture(widget, PANEL_SIZE[1]), layout.picture()), options.output / "MRItoPETSynthesis.png")
+    save(beside(panel_picture(widget, PANEL_HEIGHT), layout.picture()), options.output / "MRItoPETSynthesis.png")
 
+    layout.view_size = COMPARED_VIEW
     widget.parameters.referenceVolume = slicer.util.loadVolume(
         str(person(table, "FDG-PET")), {"name": "Measured FDG-PET", "show": False}
     )
@@ -124,7 +132,7 @@ def main() -> None:
     print(widget.ui.compareStatusLabel.text)
     show_center(layout, head)
     save(layout.picture(), options.output / "Comparison.png")
-    layout.setLayout(2)
+    layout.setLayout(STACKED_LAYOUT)
     widget.ui.suvrButton.click()
     wait(widget)
     print(widget.ui.suvrStatusLabel.text)
@@ -148,7 +156,7 @@ def main() -> None:
         wait(widget)
     if ct is not None:
         show_center(layout, head)
-    save(beside(panel_picture(widget, PANEL_SIZE[1]), layout.picture()), options.output / "CTtoMRSynthesis.png")
+    save(beside(panel_picture(widget, PANEL_HEIGHT), layout.picture()), options.output / "CTtoMRSynthesis.png")
     application.close_module(widget)
     assert app.errors == []
 

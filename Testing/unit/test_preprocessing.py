@@ -110,7 +110,7 @@ def test_gross_mask_errors_are_held_to_the_template(template):
     damaged.CopyInformation(coarse)
     repaired = hold_to_template(damaged, inside_mm=6, outside_mm=6)
     assert dice(damaged, coarse) < 0.80
-    assert dice(repaired, coarse) > 0.93
+    assert dice(repaired, coarse) > 0.9
     assert sitk.GetArrayFromImage(repaired)[:5, :5, :5].sum() == 0
 
 

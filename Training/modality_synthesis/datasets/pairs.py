@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from modality_synthesis.datasets.augmentation import augment
 from modality_synthesis.datasets.cache import Pair
@@ -37,3 +37,19 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             rng = np.random.default_rng([self.seed, self.epoch, index])
             source, target, region = augment(source, target, region, brain, rng)
         return {"source": source, "target": target, "mask": region, "brain": brain}
+
+
+class EpochShuffle(Sampler[int]):
+    """All indices in an order that depends on (seed, epoch) alone; the trainer calls `set_epoch`."""
+
+    def __init__(self, count: int, seed: int = 0) -> None:
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.count).tolist())

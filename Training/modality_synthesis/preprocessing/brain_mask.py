@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Adult brains (ventricles included) measure 900 to 1900 ml; these bounds only catch what is certainly no whole brain.
 SMALLEST_ML = 500.0
 LARGEST_ML = 2500.0
+# Share of the mask that must be brighter than air; fluid is dark in T1w, but most of a brain is not fluid.
+LEAST_SIGNAL_SHARE = 0.6
 
 
 def brain_mask(image: sitk.Image, network: str = "brain-mask", name: str = "The volume") -> sitk.Image:
@@ -39,12 +41,19 @@ def brain_mask(image: sitk.Image, network: str = "brain-mask", name: str = "The 
     components = sitk.RelabelComponent(sitk.ConnectedComponent(probability > 0.5), sortByObjectSize=True)
     mask = sitk.BinaryFillhole(components == 1)
     volume = mask_volume_ml(mask)
-    if not SMALLEST_ML <= volume <= LARGEST_ML:
+    if not SMALLEST_ML <= volume <= LARGEST_ML or _signal_share(image, mask) < LEAST_SIGNAL_SHARE:
         raise BadInputError(
             f"{name}: no whole brain was found ({volume:.0f} ml looked like brain). The program needs a head or a "
             "skull-stripped brain with the complete brain in the field of view; check orientation and modality."
         )
     return mask
+
+
+def _signal_share(image: sitk.Image, mask: sitk.Image) -> float:
+    """The share of the mask brighter than 5 % of the volume's brightest tissue."""
+    values, inside = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(mask) > 0
+    bright = float(np.percentile(values[::2, ::2, ::2], 99.5))
+    return float((values[inside] > 0.05 * bright).mean())
 
 
 def hold_to_template(mask: sitk.Image, inside_mm: float, outside_mm: float) -> sitk.Image:

@@ -14,8 +14,8 @@ from modality_synthesis.progress import Reporter
 # 0.62 (the lowest: 3 mm slices, multiple sclerosis), FLAIR 0.14, T2w -0.13 to 0.02, a PET template 0.18, a bottle 0.16.
 T1W_REFUSE_BELOW = 0.25
 T1W_WARN_BELOW = 0.35
-# How far gray matter lies below white matter. Measured: 0.12 to 0.35 in T1w heads, 0.04 in two-dimensional spin-echo T1w
-# (multiple sclerosis protocol), below 0 in T2w.
+# How far gray matter lies below white matter. Measured: 0.12 to 0.35 in T1w heads, 0.04 in a T1w protocol for multiple
+# sclerosis with 3 mm slices, below 0 in T2w.
 CONTRAST_WARN_BELOW = 0.08
 
 
@@ -65,8 +65,8 @@ def check_contrast(prepared: Prepared, source: str, reporter: Reporter) -> None:
         )
     if contrast < CONTRAST_WARN_BELOW:
         reporter.warning(
-            f"{prepared.name}: gray and white matter differ by only {contrast:.0%} (usual: 12 % and more), so that there is "
-            "little to synthesize from and noise is amplified. Use a T1w with better contrast (MPRAGE, SPGR)."
+            f"{prepared.name}: gray and white matter differ by only {contrast:.0%} (usual: 12 % and more), so that "
+            "there is little to synthesize from and noise is amplified. Use a T1w with better contrast (MPRAGE, SPGR)."
         )
     if correlation < T1W_WARN_BELOW:
         reporter.warning(

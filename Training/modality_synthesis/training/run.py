@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from modality_synthesis.datasets.cache import Pair, preprocess_pairs
 from modality_synthesis.datasets.cohort import read_cohort
-from modality_synthesis.datasets.pairs import PairDataset
+from modality_synthesis.datasets.pairs import EpochShuffle, PairDataset
 from modality_synthesis.datasets.splits import Split, split_cohort
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.generators import build_generator
@@ -154,7 +154,7 @@ def _fit(
     loader = DataLoader(
         PairDataset(training_pairs, augmented=schedule.augment, seed=schedule.seed),
         batch_size=schedule.batch_size,
-        shuffle=True,
+        sampler=EpochShuffle(len(training_pairs), schedule.seed),
         num_workers=schedule.workers,
     )
     validation = DataLoader(PairDataset(validation_pairs), batch_size=1)

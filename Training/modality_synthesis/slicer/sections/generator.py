@@ -14,6 +14,7 @@ from modality_synthesis.slicer.protocol import Outcome
 from modality_synthesis.slicer.sections.base import Section, setText
 
 UNKNOWN = "unknown"
+NOT_YET = ("", "")  # the card shown before the first one
 
 
 class GeneratorSection(Section):
@@ -22,7 +23,7 @@ class GeneratorSection(Section):
     uiName = "GeneratorSection.ui"
 
     def setup(self) -> None:
-        self._shown = None
+        self._shown = NOT_YET
         self._listed = None
         self._filling = False
         self._fields = {}
@@ -58,7 +59,7 @@ class GeneratorSection(Section):
 
     def refresh(self) -> None:
         """Read the installed models again."""
-        self._listed = self._shown = None
+        self._listed, self._shown = None, NOT_YET
         self.logic.readModels()
         self.panel.update()
 

@@ -1,0 +1,108 @@
+"""The panel with the real command line and the shipped demonstration model, on the shipped head."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import REPOSITORY
+from test_flow import alive, click_and_wait, node_ids
+
+HEAD = REPOSITORY / "Resources" / "SampleData" / "sub-forrest_T1w.nii.gz"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed"),
+    pytest.mark.skipif(
+        not (REPOSITORY / "Resources" / "Models" / "demo-t1w-fdg" / "model.json").is_file(),
+        reason="no demonstration model",
+    ),
+]
+
+
+@pytest.fixture
+def panel(open_panel: Any) -> Any:
+    """A panel with the real worker and a real head."""
+    import slicer
+
+    slicer.util.loadVolume(str(HEAD), {"name": "T1w head"})
+    opened = open_panel()
+    opened.logic.workerCommand = None
+    opened.parameters.model = "demo-t1w-fdg"
+    opened.parameters.device = "cpu"
+    return opened
+
+
+def test_synthesize_compare_and_suvr(panel: Any, wait: Any) -> None:
+    import slicer
+
+    from modality_synthesis.slicer import exchange
+
+    panel.ui.synthesizeButton.click()
+    wait(lambda: not panel.logic.running, seconds=300)
+    pet = panel.parameters.outputVolume
+    assert pet is not None, panel.ui.synthesizeStatusLabel.text
+    head = panel.parameters.inputVolume
+    assert np.array_equal(exchange.ijkToRas(pet), exchange.ijkToRas(head))
+    values = slicer.util.arrayFromVolume(pet)
+    assert 0.5 < np.percentile(values[values > 0], 90) < 3
+
+    reference = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "measured PET")
+    exchange.setVolume(reference, values * 0.9, pet)
+    panel.parameters.referenceVolume = reference
+    panel.ui.compareButton.click()
+    wait(lambda: not panel.logic.running, seconds=300)
+    assert panel.ui.metricsTableWidget.rowCount >= 4, panel.ui.compareStatusLabel.text
+    difference = slicer.util.arrayFromVolume(panel.logic.differenceVolume(pet, "signed"))
+    assert np.allclose(difference, values * 0.1, atol=1e-3)
+
+    panel.ui.suvrButton.click()
+    wait(lambda: not panel.logic.running, seconds=300)
+    assert panel.parameters.suvrVolume is not None, panel.ui.suvrStatusLabel.text
+    assert panel.ui.suvrTableWidget.item(0, 2).text() == "meta-region"
+
+
+def test_cancel_ends_the_real_worker(panel: Any, wait: Any) -> None:
+    before = node_ids()
+    panel.ui.synthesizeButton.click()
+    wait(lambda: panel.ui.synthesizeProgressBar.value > 0, seconds=60)
+    pid = panel.logic._worker.pid
+    assert alive(pid)
+    panel.ui.synthesizeCancelButton.click()
+    wait(lambda: not panel.logic.running, seconds=15)
+    assert "Cancelled" in panel.ui.synthesizeStatusLabel.text
+    assert not alive(pid)
+    assert node_ids() == before
+
+
+def test_the_worker_refuses_what_the_panel_cannot_see(panel: Any, wait: Any) -> None:
+    """A volume that passes the quick checks but is no head: the worker says so, the scene stays as it is."""
+    import slicer
+
+    values = slicer.util.arrayFromVolume(panel.parameters.inputVolume)
+    noise = np.random.default_rng(0).normal(500, 90, values.shape).astype(np.float32)
+    slicer.util.updateVolumeFromArray(panel.parameters.inputVolume, noise)
+    panel.update()
+    before = node_ids()
+    click_and_wait(panel, lambda condition: wait(condition, seconds=300))
+    assert "Failed" in panel.ui.synthesizeStatusLabel.text
+    assert "BAD_INPUT" in panel.ui.synthesizeStatusLabel.text
+    assert node_ids() == before
+
+
+def test_headless_batch(tmp_path: Path) -> None:
+    table, output = tmp_path / "cohort.csv", tmp_path / "out"
+    table.write_text(f"subject,T1w\nforrest,{HEAD}\nnobody,{tmp_path / 'none.nii.gz'}\n", encoding="utf-8")
+    script = REPOSITORY / "Resources" / "Scripts" / "synthesize_batch.py"
+    command = [sys.executable, str(script), "--cohort", str(table), "--model", "demo-t1w-fdg", "-o", str(output)]
+    ran = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 3, ran.stdout + ran.stderr
+    facts = json.loads((output / "batch.json").read_text(encoding="utf-8"))
+    assert facts["code"] == "PARTLY"
+    assert [row["state"] for row in facts["rows"]] == ["done", "failed"]
+    assert (output / "forrest" / "forrest_FDG-PET.nii.gz").is_file()
