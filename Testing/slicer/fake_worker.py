@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -32,13 +33,18 @@ def progress(fraction: float, stage: str) -> None:
     say(type="progress", fraction=fraction, stage=stage, remaining=3.2 if fraction < 1 else 0.0)
 
 
+def cancelled(*arguments: object) -> None:
+    """What Ctrl-C does to the real one."""
+    say(type="error", code="CANCELLED", message="Cancelled. Nothing was left half-written.")
+    os._exit(130)
+
+
 def watch_input() -> None:
     """Stop when the panel closes standard input."""
     while os.read(0, 1):
         pass
     if MODE != "deaf":
-        say(type="error", code="CANCELLED", message="Cancelled. Nothing was left half-written.")
-        os._exit(130)
+        cancelled()
 
 
 def option(name: str, default: str = "") -> str:
@@ -155,6 +161,10 @@ def main() -> None:
     say(type="status", message="Starting", pid=os.getpid())
     if hasattr(os, "setsid"):
         os.setsid()
+    if MODE == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        signal.signal(signal.SIGTERM, cancelled)
     threading.Thread(target=watch_input, daemon=True).start()
     command = sys.argv[1]
     print("a library prints this to stdout", flush=True)

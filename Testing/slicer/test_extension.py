@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
 from fakes import FAKE_WORKER, MODULES, REPOSITORY, install_card
 
 ROOM = REPOSITORY / "Training" / "modality_synthesis" / "slicer"
@@ -96,6 +95,7 @@ print(sorted(set(sys.modules) & {set(HEAVY)!r} - {{"torch"}}))
 
 
 def test_requirements_are_the_package_s_own() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 or newer")
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = (ROOM / "requirements.txt").read_text(encoding="utf-8").split()
     assert sorted(lines) == sorted(project["dependencies"])

@@ -662,3 +662,31 @@ def test_a_section_collapsed_during_its_job_opens_tidily(ready: Any, wait: Any) 
     panel.ui.compareCollapsibleButton.collapsed = False
     assert not panel.ui.compareProgressBar.visible
     assert not panel.ui.metricsTableWidget.visible
+
+
+def test_cancel_reaches_a_worker_behind_a_launcher(
+    ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """PythonSlicer is a launcher: ending it alone leaves the Python running, and it may keep standard input to itself."""
+    import sys
+
+    from fakes import FAKE_WORKER
+
+    from modality_synthesis.slicer.command import WorkerCommand
+
+    launcher = tmp_path / "launcher.py"
+    launcher.write_text(
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, {str(FAKE_WORKER)!r}, *sys.argv[1:]], stdin=subprocess.PIPE)\n"
+        "sys.exit(child.wait())\n"
+    )
+    monkeypatch.setenv("FAKE_WORKER_MODE", "slow")
+    panel = ready()
+    panel.logic.workerCommand = WorkerCommand(sys.executable, [str(launcher)])
+    panel.ui.synthesizeButton.click()
+    wait(lambda: panel.ui.synthesizeProgressBar.value >= 10)
+    pid = panel.logic._worker.pid
+    panel.ui.synthesizeCancelButton.click()
+    wait(lambda: not panel.logic.running, seconds=3)  # well before it would be killed
+    assert not alive(pid)
+    assert "Cancelled" in panel.ui.synthesizeStatusLabel.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -64,6 +65,8 @@ class WorkerProcess:
             return
         self.cancelled = True
         self._process.closeWriteChannel()
+        if self._pid is not None and os.name != "nt":
+            ask_to_stop(self._pid)  # PythonSlicer is a launcher, and not every one passes standard input on
         self._timer.start(GRACE_MILLISECONDS)
 
     def kill(self) -> None:
@@ -119,6 +122,12 @@ class WorkerProcess:
         self._timer.stop()
         if self._onFinished is not None:
             self._onFinished(outcome)
+
+
+def ask_to_stop(pid: int) -> None:
+    """Like Ctrl-C: the worker cleans up and ends. A second request does no harm."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
 
 
 def kill_tree(pid: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import ctk
 import qt
 from slicer.i18n import tr as _
 
@@ -19,7 +20,7 @@ class AdvancedSection(Section):
     uiName = "AdvancedSection.ui"
 
     def setup(self) -> None:
-        self.ui.pythonPathLineEdit.settingKey = ""
+        self.ui.pythonPathLineEdit.filters = ctk.ctkPathLineEdit.Files
         self.ui.pythonPathLineEdit.currentPath = qt.QSettings().value(PYTHON_SETTING, "") or ""
         self.ui.pythonPathLineEdit.connect("currentPathChanged(QString)", self.onPythonChosen)
         self.ui.checkInstallationButton.connect("clicked(bool)", self.onCheck)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -25,8 +26,8 @@ class BatchSection(JobSection):
         super().setup()
         self._listed = None
         self._rows = []
-        for widget in (self.ui.batchTablePathLineEdit, self.ui.batchFolderPathLineEdit):
-            widget.settingKey = ""
+        self.ui.batchTablePathLineEdit.filters = ctk.ctkPathLineEdit.Files
+        self.ui.batchFolderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         self.ui.batchVolumesListWidget.connect("itemChanged(QListWidgetItem*)", self.onVolumeChecked)
 
     def update(self) -> None:

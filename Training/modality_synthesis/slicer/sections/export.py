@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 
+import ctk
 import slicer
 from slicer.i18n import tr as _
 
@@ -23,7 +24,7 @@ class ExportSection(JobSection):
     def setup(self) -> None:
         super().setup()
         self._offered = None
-        self.ui.exportFolderPathLineEdit.settingKey = ""
+        self.ui.exportFolderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         self.ui.exportSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onVolumeChosen)
 
     def update(self) -> None:
