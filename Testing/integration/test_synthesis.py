@@ -42,9 +42,10 @@ def gray_and_white(synthesis: Synthesis, labels: np.ndarray) -> tuple[float, flo
     """Mean uptake of gray and white matter: what the atlas and this person's own T1w signal agree on."""
     pet, source = sitk.GetArrayFromImage(synthesis.image), sitk.GetArrayFromImage(synthesis.source)
     atlas_white = np.isin(labels, (2, 41))
-    level = np.median(source[atlas_white])
-    gray = (labels >= 1000) & (source > 0.5 * level) & (source < 0.8 * level)
-    return float(pet[gray].mean()), float(pet[atlas_white & (source > 0.9 * level)].mean())
+    at_white = np.median(source[atlas_white])
+    step = synthesis.prepared.quality["gray_white_contrast"] * at_white
+    gray = (labels >= 1000) & (np.abs(source - (at_white - step)) < 0.4 * step)
+    return float(pet[gray].mean()), float(pet[atlas_white & (source > at_white - 0.25 * step)].mean())
 
 
 def test_geometry_is_the_input_s_bit_for_bit(result, sample_head):
