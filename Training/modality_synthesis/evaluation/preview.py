@@ -149,7 +149,9 @@ def _label(axes: Axes, top: str, side: str, column: int) -> None:
 
 
 def _colormap(name: str | None) -> str:
-    return {"pet": "inferno", None: "inferno"}.get(name, "inferno" if name == "PET-Heat" else str(name))
+    """matplotlib's name of a card's color table; Slicer's PET-Heat has no counterpart and becomes inferno."""
+    known = {"Inferno", "Magma", "Plasma", "Viridis", "Cividis"}
+    return "gray" if name is None else name.lower() if name in known else "inferno"
 
 
 def _units(synthesis: Synthesis) -> str:

@@ -38,8 +38,7 @@ def brain_mask(image: sitk.Image, network: str = "brain-mask", name: str = "The 
         BadInputError: nothing like a whole brain was found.
     """
     probability = sitk.Resample(_probability(image, network), image, sitk.Transform(), sitk.sitkLinear, 0.0)
-    components = sitk.RelabelComponent(sitk.ConnectedComponent(probability > 0.5), sortByObjectSize=True)
-    mask = sitk.BinaryFillhole(components == 1)
+    mask = probability > 0.5
     volume = mask_volume_ml(mask)
     if not SMALLEST_ML <= volume <= LARGEST_ML or _signal_share(image, mask) < LEAST_SIGNAL_SHARE:
         raise BadInputError(
@@ -103,7 +102,16 @@ def _probability(image: sitk.Image, network: str) -> sitk.Image:
     inside = logits[tuple(slice(low, low + size) for low, size in zip(before, volume.shape, strict=True))]
     result = sitk.GetImageFromArray(inside.sigmoid().numpy())
     result.CopyInformation(coarse)
-    return result
+    return _one_piece(result)
+
+
+def _one_piece(probability: sitk.Image) -> sitk.Image:
+    """Without the smaller pieces and without holes; done on the coarse grid, where it costs little."""
+    components = sitk.RelabelComponent(sitk.ConnectedComponent(probability > 0.5), sortByObjectSize=True)
+    brain = components == 1
+    holes = sitk.Cast(sitk.BinaryFillhole(brain) - brain, sitk.sitkFloat32)
+    # One voxel around the piece keeps its soft border.
+    return sitk.Maximum(probability * sitk.Cast(sitk.BinaryDilate(brain, [1, 1, 1]), sitk.sitkFloat32), holes)
 
 
 @lru_cache(maxsize=2)

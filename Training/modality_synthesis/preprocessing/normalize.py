@@ -72,10 +72,14 @@ def tissue_levels(image: sitk.Image, mask: sitk.Image) -> tuple[float, float]:
 def _tissue_regions() -> sitk.Image:
     """The atlas' gray matter (1) and deep white matter (2) at 1 mm."""
     labels = sitk.ReadImage(str(resource("Atlases", "mni152_aparc+aseg_1mm.nii.gz")), sitk.sitkUInt16)
-    codes = sitk.GetArrayViewFromImage(labels)
-    white = sitk.GetImageFromArray(np.isin(codes, (2, 41)).astype(np.uint8))
-    deep_white = sitk.GetArrayFromImage(sitk.BinaryErode(white, [3, 3, 3])) > 0
-    gray = (codes >= 1000) | np.isin(codes, (8, 47, 10, 49, 11, 50, 12, 51, 17, 53, 18, 54))
-    regions = sitk.GetImageFromArray(np.where(deep_white, _WHITE, np.where(gray, _GRAY, 0)).astype(np.uint8))
+    tissue = np.zeros(1 << 16, dtype=np.uint8)  # by label: a table is many times quicker than asking label by label
+    tissue[1000:3000] = _GRAY
+    tissue[[8, 47, 10, 49, 11, 50, 12, 51, 17, 53, 18, 54]] = _GRAY
+    tissue[[2, 41]] = _WHITE
+    by_voxel = tissue[sitk.GetArrayFromImage(labels)]
+    white = sitk.GetImageFromArray((by_voxel == _WHITE).astype(np.uint8))
+    shallow = sitk.GetArrayFromImage(sitk.BinaryErode(white, [3, 3, 3])) == 0
+    by_voxel[(by_voxel == _WHITE) & shallow] = 0
+    regions = sitk.GetImageFromArray(by_voxel)
     regions.CopyInformation(labels)
     return regions

@@ -87,7 +87,7 @@ def _search(template: Template, moving: Template) -> sitk.AffineTransform:
         best = min(refined, key=lambda found: found[1])[0]
         rigid = _optimize(template, moving, best, 4.0, iterations=60)[0]
         affine = _as_affine(rigid)
-        for level, iterations in ((8.0, 80), (4.0, 80), (2.0, 40)):
+        for level, iterations in ((8.0, 80), (4.0, 80), (2.0, 25)):
             affine = _improve(template, moving, affine, level, iterations=iterations)
     except RuntimeError as error:
         raise BadInputError(f"Registration to the template failed: {str(error).splitlines()[-1]}") from error

@@ -11,6 +11,17 @@ from slicer.i18n import tr as _
 
 DIFFERENCE_COLORS = "ModalitySynthesis-Difference"
 COLOR_STEPS = 255
+_INFERNO = (
+    (0, 0, 4),
+    (31, 12, 72),
+    (85, 15, 109),
+    (136, 34, 106),
+    (186, 54, 85),
+    (227, 89, 51),
+    (249, 140, 10),
+    (249, 201, 50),
+    (252, 255, 164),
+)
 LEGEND_WIDTH = 16  # letters in a line of a legend's title: a view can be narrow
 FIRST_LAYOUT = 7310
 COLUMNS = ("Source", "Synthetic", "Reference", "Difference")
@@ -23,8 +34,23 @@ def colorNodeId(name: str) -> str:
     node = slicer.mrmlScene.GetFirstNodeByName(name)
     if node is not None and node.IsA("vtkMRMLColorNode"):
         return node.GetID()
-    fallback = {"Inferno": "PET-Heat"}.get(name, "Grey")
-    return slicer.mrmlScene.GetFirstNodeByName(fallback).GetID()
+    if name == "Inferno":
+        return _infernoColors().GetID()
+    return slicer.mrmlScene.GetFirstNodeByName("Grey").GetID()
+
+
+def _infernoColors() -> slicer.vtkMRMLColorTableNode:
+    """The perceptually uniform table Inferno, for a Slicer without it: interpolated between nine of its colors."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", "Inferno")
+    node.SetTypeToUser()
+    node.SetNumberOfColors(COLOR_STEPS)
+    node.SetAttribute("Category", "Modality synthesis")
+    position = np.linspace(0, len(_INFERNO) - 1, COLOR_STEPS)
+    anchors = np.array(_INFERNO) / 255
+    channels = [np.interp(position, np.arange(len(anchors)), anchors[:, channel]) for channel in range(3)]
+    for index, color in enumerate(np.stack(channels, axis=1)):
+        node.SetColor(index, str(index), float(color[0]), float(color[1]), float(color[2]), 1.0)
+    return node
 
 
 def showQuantity(node: slicer.vtkMRMLScalarVolumeNode, colors: str, window: tuple) -> None:

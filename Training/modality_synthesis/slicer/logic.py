@@ -360,7 +360,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         image.SetNodeReferenceID(results.SOURCE_ROLE, mriVolume.GetID())
         results.setQuantity(image, "SUVR")
         window = results.displayWindow(petVolume) if results.isSynthetic(petVolume) else (0.0, 2.0)
-        display.showQuantity(image, "PET-Heat", window)
+        display.showQuantity(image, "Inferno", window)
         display.addLegend(image, f"SUVR\nref. {referenceRegion}")
         results.putBeside(image, petVolume)
         table = tables.makeTable(name, header, rows, _existing("vtkMRMLTableNode", name))
