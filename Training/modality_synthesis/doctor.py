@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -80,6 +79,7 @@ def _models() -> list[dict[str, str]]:
 
 def _networks() -> dict[str, str]:
     from modality_synthesis.resources import resources_folder
+    from modality_synthesis.volumes import file_sha256
 
     files = sorted((resources_folder() / "Networks").glob("*.safetensors"))
-    return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.stem: file_sha256(path) for path in files}

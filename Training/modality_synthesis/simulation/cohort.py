@@ -15,7 +15,8 @@ from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
 from modality_synthesis.simulation.clinical import draw_person
 from modality_synthesis.simulation.labels import HEADS_BY_SPLIT
-from modality_synthesis.simulation.subject import MODALITIES, SCANNERS, Plan, simulate_subject
+from modality_synthesis.simulation.pet import SCANNERS
+from modality_synthesis.simulation.subject import MODALITIES, Plan, simulate_subject
 from modality_synthesis.volumes import atomic_output, write_json
 
 

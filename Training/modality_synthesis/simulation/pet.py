@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.simulation.images import FWHM_TO_SIGMA, blur, like, regrid, smooth_field
-from modality_synthesis.simulation.labels import CORTEX, PARCELS, STRUCTURES, labels_of, lookup, membership
+from modality_synthesis.simulation.labels import CORTEX, LABEL_COUNT, PARCELS, STRUCTURES, labels_of, lookup
 
 Tracer = Literal["FDG", "TAU"]
 
@@ -128,7 +128,7 @@ def simulate_pet(
 
 def _side(asymmetry: float) -> np.ndarray:
     """Per label, how strongly disease acts there: 1 +- 15 % between hemispheres at asymmetry +-1."""
-    table = np.ones(2048, dtype=np.float32)
+    table = np.ones(LABEL_COUNT, dtype=np.float32)
     left = [label for label in CORTEX if label < 2000] + [min(labels_of(name)) for name in ("hippocampus", "amygdala")]
     right = [label for label in CORTEX if label >= 2000] + [
         max(labels_of(name)) for name in ("hippocampus", "amygdala")
@@ -151,14 +151,3 @@ def _misregistration(labels: sitk.Image, rng: np.random.Generator) -> sitk.Trans
     transform.SetRotation(*angles.tolist())
     transform.SetTranslation(np.clip(rng.normal(0, 0.4, 3), -1, 1).tolist())
     return transform
-
-
-def region_means(image: sitk.Image, labels: sitk.Image, regions: dict[str, tuple[int, ...]]) -> dict[str, float]:
-    """The mean of `image` in each region of the label map (resampled nearest onto the image's grid)."""
-    on_grid = sitk.Resample(labels, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt16)
-    codes, values = sitk.GetArrayViewFromImage(on_grid), sitk.GetArrayViewFromImage(image)
-    means = {}
-    for name, wanted in regions.items():
-        inside = membership(wanted)[codes]
-        means[name] = float(values[inside].mean()) if inside.any() else float("nan")
-    return means

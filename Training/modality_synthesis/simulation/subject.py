@@ -13,7 +13,7 @@ from modality_synthesis.simulation.clinical import Person
 from modality_synthesis.simulation.ct import simulate_ct
 from modality_synthesis.simulation.labels import PARCELS, STRUCTURES, load_head, parcel
 from modality_synthesis.simulation.mri import Acquisition, simulate_mri
-from modality_synthesis.simulation.pet import SCANNERS, Scanner, region_means, regional_uptake, simulate_pet
+from modality_synthesis.simulation.pet import Scanner, regional_uptake, simulate_pet
 from modality_synthesis.volumes import write_image, write_json
 
 MODALITIES = ("T1w", "T2w", "CT", "FDG-PET", "TAU-PET")
@@ -105,11 +105,3 @@ def _truth(anatomy: sitk.Image, plan: Plan) -> dict[str, object]:
             for tracer, table in uptake.items()
         },
     }
-
-
-def measured_means(image: sitk.Image, labels: sitk.Image) -> dict[str, float]:
-    """Mean SUVR per region of a simulated PET image, by its own label map."""
-    return region_means(image, labels, {name: parcel(name) for name in PARCELS} | STRUCTURES)
-
-
-__all__ = ["FILES", "MODALITIES", "SCANNERS", "Plan", "measured_means", "simulate_subject"]
