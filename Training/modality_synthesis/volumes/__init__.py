@@ -8,14 +8,18 @@ from modality_synthesis.volumes.atomic import atomic_folder, atomic_output, clea
 from modality_synthesis.volumes.dicom_index import SeriesInfo, dicom_series
 from modality_synthesis.volumes.files import file_sha256, write_json
 from modality_synthesis.volumes.geometry import (
+    affine,
     array,
     describe_geometry,
     image_like,
+    matrix_transform,
     resample_like,
     same_geometry,
+    transform_matrix,
 )
 from modality_synthesis.volumes.paths import READABLE, WRITABLE, check_writable, sidecar_path, split_ending
 from modality_synthesis.volumes.reading import read_image
+from modality_synthesis.volumes.scanner import scanner_manufacturer
 from modality_synthesis.volumes.sniffing import VolumeInfo, sniff
 from modality_synthesis.volumes.writing import write_image
 
@@ -24,6 +28,7 @@ __all__ = [
     "WRITABLE",
     "SeriesInfo",
     "VolumeInfo",
+    "affine",
     "array",
     "atomic_folder",
     "atomic_output",
@@ -33,12 +38,15 @@ __all__ = [
     "dicom_series",
     "file_sha256",
     "image_like",
+    "matrix_transform",
     "read_image",
     "resample_like",
     "same_geometry",
+    "scanner_manufacturer",
     "sidecar_path",
     "sniff",
     "split_ending",
+    "transform_matrix",
     "write_image",
     "write_json",
 ]

@@ -54,6 +54,13 @@ def _image(stack: Stack, voxels: np.ndarray) -> sitk.Image:
     return image
 
 
+def stack_grid(stack: Stack) -> sitk.Image:
+    """The grid of the volume that `read_dicom` makes of a stack; all its voxels are zero."""
+    columns, rows = stack.slices[0].size
+    voxels = np.zeros((len(stack.slices), rows, columns), dtype=np.uint8)
+    return _image(*without_tilt(stack, voxels)) if any(stack.shear) else _image(stack, voxels)
+
+
 def find_stack(path: Path, series: str | None, reporter: Reporter) -> Stack:
     """The ordered slices that `read_dicom` reads; headers only. Arguments and errors are the same."""
     if path.is_file():

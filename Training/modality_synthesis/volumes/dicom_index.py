@@ -45,6 +45,7 @@ _TAGS = [
     "SeriesDescription",
     "InstanceNumber",
     "Modality",
+    "Manufacturer",
     "ImageType",
     "Rows",
     "Columns",

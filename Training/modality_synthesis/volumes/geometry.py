@@ -25,6 +25,23 @@ def affine(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
     return matrix
 
 
+def transform_matrix(transform: sitk.Transform) -> np.ndarray:
+    """The (4, 4) matrix of an affine transform of LPS world points, whatever its type or composition."""
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    matrix = np.eye(4)
+    # A long step keeps the difference of two large coordinates exact.
+    step = 1024.0
+    for axis, point in enumerate(np.eye(3) * step):
+        matrix[:3, axis] = (np.array(transform.TransformPoint(point.tolist())) - origin) / step
+    matrix[:3, 3] = origin
+    return matrix
+
+
+def matrix_transform(matrix: np.ndarray) -> sitk.AffineTransform:
+    """The affine transform of a (4, 4) matrix."""
+    return sitk.AffineTransform(matrix[:3, :3].ravel().tolist(), matrix[:3, 3].tolist())
+
+
 def largest_displacement(a: np.ndarray, b: np.ndarray, size: tuple[int, ...]) -> float:
     """The furthest that any voxel of a grid of `size` (x, y, z) moves between two affines, mm."""
     # The displacement is linear in the index, so it is largest at a corner.

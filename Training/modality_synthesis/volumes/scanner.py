@@ -1,0 +1,38 @@
+"""Which scanner a volume comes from, as its own files say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.volumes.dicom_index import dicom_files, is_dicom_file, read_header
+from modality_synthesis.volumes.paths import sidecar_path
+
+
+def scanner_manufacturer(path: str | Path) -> str | None:
+    """The `Manufacturer` of a volume's JSON sidecar (BIDS), or else of its DICOM header; None when neither says.
+
+    Args:
+        path: volume file or DICOM folder. A sidecar or header that cannot be read says nothing.
+    """
+    path = Path(path)
+    return _from_sidecar(sidecar_path(path)) or _from_dicom(path)
+
+
+def _from_sidecar(path: Path) -> str | None:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    name = facts.get("Manufacturer") if isinstance(facts, dict) else None
+    return name.strip() or None if isinstance(name, str) else None
+
+
+def _from_dicom(path: Path) -> str | None:
+    try:
+        files = dicom_files(path) if path.is_dir() else iter([path] if path.is_file() and is_dicom_file(path) else [])
+        header = next(filter(None, map(read_header, files)), None)
+    except BadInputError:
+        return None
+    return None if header is None else str(header.get("Manufacturer") or "").strip() or None
