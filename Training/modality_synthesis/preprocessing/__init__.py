@@ -12,30 +12,48 @@ from modality_synthesis.preprocessing.parameters import (
     BiasField,
     BrainMask,
     ChainParameters,
+    CTBrainMask,
+    CTHead,
     Normalize,
     RefineMask,
     Register,
     Reorient,
     Resample,
+    SignalNormalization,
+    Standardization,
     TargetMapping,
+    TargetStatistics,
+    Window,
 )
 
 if TYPE_CHECKING:
     from modality_synthesis.preprocessing.chain import prepare
     from modality_synthesis.preprocessing.state import Prepared
-    from modality_synthesis.preprocessing.target import prepare_target, restore_target, target_region
+    from modality_synthesis.preprocessing.target import (
+        TargetScaling,
+        prepare_target,
+        restore_target,
+        sample_target,
+        target_region,
+        target_scaling,
+    )
 
 _LAZY = {
     "Prepared": "state",
+    "TargetScaling": "target",
     "prepare": "chain",
     "prepare_target": "target",
     "restore_target": "target",
+    "sample_target": "target",
     "target_region": "target",
+    "target_scaling": "target",
 }
 
 __all__ = [
     "BiasField",
     "BrainMask",
+    "CTBrainMask",
+    "CTHead",
     "ChainParameters",
     "Normalize",
     "Prepared",
@@ -43,11 +61,18 @@ __all__ = [
     "Register",
     "Reorient",
     "Resample",
+    "SignalNormalization",
+    "Standardization",
     "TargetMapping",
+    "TargetScaling",
+    "TargetStatistics",
+    "Window",
     "prepare",
     "prepare_target",
     "restore_target",
+    "sample_target",
     "target_region",
+    "target_scaling",
 ]
 
 

@@ -41,7 +41,7 @@ class BrainNetwork(nn.Module):
 
     def forward(self, volume: Tensor) -> Tensor:
         skips = []
-        features = _blocks_to_channels(volume)
+        features = blocks_to_channels(volume)
         for level, block in enumerate(self.down):
             features = block(features if level == 0 else functional.max_pool3d(features, 2))
             skips.append(features)
@@ -62,7 +62,7 @@ def scale_intensities(volume: Tensor) -> Tensor:
     return torch.where(volume != 0, scaled, torch.zeros_like(scaled)).clamp(0, 1.5)
 
 
-def _blocks_to_channels(volume: Tensor) -> Tensor:
+def blocks_to_channels(volume: Tensor) -> Tensor:
     """(batch, 1, 2d, 2h, 2w) -> (batch, 8, d, h, w)."""
     batch, _, depth, height, width = volume.shape
     cells = volume.reshape(batch, depth // 2, 2, height // 2, 2, width // 2, 2)
@@ -70,7 +70,7 @@ def _blocks_to_channels(volume: Tensor) -> Tensor:
 
 
 def _channels_to_blocks(cells: Tensor) -> Tensor:
-    """(batch, 8, d, h, w) -> (batch, 1, 2d, 2h, 2w), the inverse of `_blocks_to_channels`."""
+    """(batch, 8, d, h, w) -> (batch, 1, 2d, 2h, 2w), the inverse of `blocks_to_channels`."""
     batch, _, depth, height, width = cells.shape
     volume = cells.reshape(batch, 2, 2, 2, depth, height, width).permute(0, 4, 1, 5, 2, 6, 3)
     return volume.reshape(batch, 1, 2 * depth, 2 * height, 2 * width)

@@ -14,7 +14,7 @@ from modality_synthesis.progress import Reporter
 
 # Shares of the time a 1 mm head takes on a CPU, so that the progress bar moves evenly.
 _COST = {"reorient": 0.2, "brain-mask": 1.0, "bias-field": 2.0, "register": 4.0, "resample": 0.5, "refine-mask": 0.2,
-         "normalize": 0.2}  # fmt: skip
+         "normalize": 0.2, "ct-head": 0.5, "ct-brain-mask": 2.0, "window": 0.2}  # fmt: skip
 _STAGE = {
     "reorient": "Reading the orientation",
     "brain-mask": "Finding the brain",
@@ -23,6 +23,9 @@ _STAGE = {
     "resample": "Sampling the model's grid",
     "refine-mask": "Sampling the model's grid",
     "normalize": "Normalizing intensities",
+    "ct-head": "Finding the head",
+    "ct-brain-mask": "Finding the brain",
+    "window": "Windowing",
 }
 
 
@@ -64,11 +67,35 @@ def _reorient(state: Prepared, _: p.Reorient, __: Reporter) -> None:
 
 
 def _brain_mask(state: Prepared, step: p.BrainMask, _: Reporter) -> None:
-    from modality_synthesis.preprocessing.brain_mask import brain_mask, mask_volume_ml
+    from modality_synthesis.preprocessing.brain_mask import brain_mask
 
-    state.mask = brain_mask(state.image, step.network, state.name)
-    state.native_mask = state.mask
-    state.quality["brain_ml"] = round(mask_volume_ml(state.mask), 1)
+    _keep_mask(state, brain_mask(state.image, step.network, state.name))
+
+
+def _keep_mask(state: Prepared, mask: sitk.Image) -> None:
+    from modality_synthesis.preprocessing.brain_mask import mask_volume_ml
+
+    state.mask = state.native_mask = mask
+    state.quality["brain_ml"] = round(mask_volume_ml(mask), 1)
+
+
+def _ct_head(state: Prepared, step: p.CTHead, _: Reporter) -> None:
+    from modality_synthesis.preprocessing.ct import check_hounsfield, remove_surroundings
+
+    check_hounsfield(state.image, state.name)
+    state.image = remove_surroundings(state.image, step)
+
+
+def _ct_brain_mask(state: Prepared, step: p.CTBrainMask, _: Reporter) -> None:
+    from modality_synthesis.preprocessing.ct import ct_brain_mask
+
+    _keep_mask(state, ct_brain_mask(state.image, step, state.name))
+
+
+def _window(state: Prepared, step: p.Window, _: Reporter) -> None:
+    from modality_synthesis.preprocessing.ct import window
+
+    state.image = window(state.image, step.low, step.high)
 
 
 def _bias_field(state: Prepared, step: p.BiasField, _: Reporter) -> None:
@@ -80,7 +107,11 @@ def _bias_field(state: Prepared, step: p.BiasField, _: Reporter) -> None:
 def _register(state: Prepared, step: p.Register, reporter: Reporter) -> None:
     from modality_synthesis.preprocessing.registration import register_to_template
 
-    found = register_to_template(state.image, state.require_mask())
+    image = state.image
+    if step.window is not None:
+        low, high = step.window
+        image = sitk.Clamp(image, sitk.sitkFloat32, low, high) - low
+    found = register_to_template(image, state.require_mask())
     state.quality["registration_dice"] = round(found.dice, 4)
     if found.dice < step.refuse_below:
         raise BadInputError(
@@ -123,6 +154,9 @@ def _normalize(state: Prepared, step: p.Normalize, _: Reporter) -> None:
 _APPLY: dict[type[p.StepParameters], Callable[[Prepared, Any, Reporter], None]] = {
     p.Reorient: _reorient,
     p.BrainMask: _brain_mask,
+    p.CTHead: _ct_head,
+    p.CTBrainMask: _ct_brain_mask,
+    p.Window: _window,
     p.BiasField: _bias_field,
     p.Register: _register,
     p.Resample: _resample,

@@ -6,10 +6,12 @@ from functools import lru_cache
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter1d
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.preprocessing.parameters import Normalize
-from modality_synthesis.resources import resource
+from modality_synthesis.preprocessing.atlas import label_image
+from modality_synthesis.preprocessing.bias_field import correct_bias_field
+from modality_synthesis.preprocessing.parameters import Normalize, SignalNormalization
 
 _GRAY, _WHITE = 1, 2
 
@@ -36,6 +38,29 @@ def normalize(image: sitk.Image, mask: sitk.Image, parameters: Normalize) -> tup
     return result, quality
 
 
+def normalize_signal(image: sitk.Image, mask: sitk.Image, parameters: SignalNormalization) -> sitk.Image:
+    """Bring an MRI to a common scale; unlike `normalize` it keeps what lies outside the mask and clips nothing.
+
+    Args:
+        image: float32, in template space.
+        mask: uint8 brain mask on the same grid.
+        parameters: the method.
+
+    Raises:
+        BadInputError: the volume has no signal where the scale is taken from.
+    """
+    if parameters.bias_field is not None:
+        image = correct_bias_field(image, mask, parameters.bias_field)
+    if parameters.method == "white-matter":
+        low, high = 0.0, white_matter_peak(image, mask)
+    else:
+        values = sitk.GetArrayViewFromImage(image)[sitk.GetArrayViewFromImage(mask) > 0]
+        low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
+    if not high > low:
+        raise BadInputError("Intensities cannot be normalized: the reference MRI has no signal in the brain.")
+    return (image - low) * (1.0 / (high - low))
+
+
 def _anchors(image: sitk.Image, mask: sitk.Image, method: str) -> tuple[float, float]:
     if method == "z-score":
         values = sitk.GetArrayViewFromImage(image)[sitk.GetArrayViewFromImage(mask) > 0]
@@ -56,22 +81,42 @@ def tissue_levels(image: sitk.Image, mask: sitk.Image) -> tuple[float, float]:
     Returns:
         gray, white.
     """
+    gray, white = _tissue_values(image, mask)
+    return float(np.median(gray)), float(np.median(white))
+
+
+def white_matter_peak(image: sitk.Image, mask: sitk.Image) -> float:
+    """The most frequent signal in the atlas' deep white matter.
+
+    Wide ventricles and lesions reach into that region: they shift its median, but not its peak.
+
+    Args:
+        image: in template space.
+        mask: uint8 brain mask on the same grid.
+    """
+    white = _tissue_values(image, mask)[1]
+    counts, edges = np.histogram(white, bins=128, range=tuple(np.percentile(white, (0.5, 99.5))))
+    peak = int(np.argmax(gaussian_filter1d(counts.astype(float), 4.0)))
+    return float((edges[peak] + edges[peak + 1]) / 2)
+
+
+def _tissue_values(image: sitk.Image, mask: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
     regions = sitk.GetArrayFromImage(
         sitk.Resample(_tissue_regions(), image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     )
     values, inside = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(mask) > 0
-    levels = [values[inside & (regions == tissue)] for tissue in (_GRAY, _WHITE)]
-    if min(level.size for level in levels) < 100:
+    gray, white = (values[inside & (regions == tissue)] for tissue in (_GRAY, _WHITE))
+    if min(gray.size, white.size) < 100:
         raise BadInputError(
             "Intensities cannot be normalized: the volume does not reach the atlas' gray and white matter."
         )
-    return float(np.median(levels[0])), float(np.median(levels[1]))
+    return gray, white
 
 
 @lru_cache(maxsize=1)
 def _tissue_regions() -> sitk.Image:
     """The atlas' gray matter (1) and deep white matter (2) at 1 mm."""
-    labels = sitk.ReadImage(str(resource("Atlases", "mni152_aparc+aseg_1mm.nii.gz")), sitk.sitkUInt16)
+    labels = label_image()
     tissue = np.zeros(1 << 16, dtype=np.uint8)  # by label: a table is many times quicker than asking label by label
     tissue[1000:3000] = _GRAY
     tissue[[8, 47, 10, 49, 11, 50, 12, 51, 17, 53, 18, 54]] = _GRAY

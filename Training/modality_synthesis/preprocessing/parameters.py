@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from modality_synthesis.preprocessing.manufacturers import canonical_manufacturer
 
 Triple = tuple[float, float, float]
 IntTriple = tuple[int, int, int]
@@ -32,6 +34,39 @@ class BrainMask(StepParameters):
     network: str = Field("brain-mask", description="File name, without ending, in Resources/Networks.")
 
 
+class CTHead(StepParameters):
+    """Check that the volume is a head CT in Hounsfield units; set what is around the head (table, holder) to air."""
+
+    step: Literal["ct-head"] = "ct-head"
+    clip: tuple[float, float] = Field((-1024.0, 3071.0), description="Range of Hounsfield units kept.")
+    holder_mm: float = Field(12.0, gt=0, description="Thinner structures are no part of the head.")
+
+
+class CTBrainMask(StepParameters):
+    """Find the brain in a head CT by a marker-based watershed; the shipped network takes over where that fails."""
+
+    step: Literal["ct-brain-mask"] = "ct-brain-mask"
+    bone_hu: float = Field(200.0, description="Brighter is bone.")
+    fat_hu: float = Field(-40.0, description="Darker is fat or air.")
+    depth_mm: float = Field(11.0, gt=0, description="How deep in soft tissue the brain's core lies.")
+    reach_mm: float = Field(8.0, gt=0, description="How far the brain may reach beyond the core grown back.")
+    network: str = Field("brain-mask", description="File name, without ending, in Resources/Networks.")
+
+
+class Window(StepParameters):
+    """Clip Hounsfield units to a range and map it to 0..1: [0, 80] shows brain, [-1024, 2000] everything."""
+
+    step: Literal["window"] = "window"
+    low: float = 0.0
+    high: float = 80.0
+
+    @model_validator(mode="after")
+    def _low_below_high(self) -> Window:
+        if self.low >= self.high:
+            raise ValueError("the window's low end must lie below its high end")
+        return self
+
+
 class BiasField(StepParameters):
     """N4 bias field correction inside the brain mask (Tustison 2010)."""
 
@@ -45,6 +80,9 @@ class Register(StepParameters):
 
     step: Literal["register"] = "register"
     template: Literal["mni152"] = "mni152"
+    window: tuple[float, float] | None = Field(
+        None, description="Intensities are clipped to this range for the registration only; [0, 80] for CT in HU."
+    )
     warn_below: float = Field(0.90, ge=0, le=1, description="Dice with the template's brain: warn below this.")
     refuse_below: float = Field(0.80, ge=0, le=1, description="Dice with the template's brain: refuse below this.")
 
@@ -80,23 +118,86 @@ class Normalize(StepParameters):
 
 
 SourceStep = Annotated[
-    Reorient | BrainMask | BiasField | Register | Resample | RefineMask | Normalize,
+    Reorient | BrainMask | CTHead | CTBrainMask | BiasField | Register | Resample | RefineMask | Window | Normalize,
     Field(discriminator="step"),
 ]
+
+
+class SignalNormalization(StepParameters):
+    """How a reference MRI, whose signal has no unit, is brought to a common scale before training and comparison.
+
+    `white-matter`: the most frequent signal in the registered atlas' deep white matter becomes 1. `percentile`: the
+    0.5th and 99.5th percentile inside the brain become 0 and 1.
+    """
+
+    method: Literal["white-matter", "percentile"] = "white-matter"
+    bias_field: BiasField | None = Field(None, description="Correct the bias field first, on the model's grid.")
+
+
+class TargetStatistics(StepParameters):
+    """Target values of a group of training patients inside the brain, in the target's units."""
+
+    mean: float = Field(allow_inf_nan=False)
+    std: float = Field(gt=0, allow_inf_nan=False)
+    minimum: float = Field(allow_inf_nan=False)
+    maximum: float = Field(allow_inf_nan=False)
+    subjects: int = Field(ge=1, description="Training patients they come from.")
+
+
+class Standardization(StepParameters):
+    """Network values relative to statistics of the training patients: of the scans of one manufacturer, or of all.
+
+    `z-score`: network = (target - mean) / std. `min-max`: the training patients' range becomes 0 to 1; the comparator
+    of the paper that standardizes by manufacturer (Cyclic 2.5D Perceptual Loss, arXiv:2406.12632).
+
+    The paper does not say over which voxels and scans its statistics are taken. Here: the voxels of the brain mask on
+    the model's grid, of the training patients alone, every patient with the same weight however many visits there are.
+    A recipe states `by`, `method` and `fewest_subjects`; training adds the figures, which the model package keeps.
+    """
+
+    by: Literal["manufacturer", "all"] = "manufacturer"
+    method: Literal["z-score", "min-max"] = "z-score"
+    fewest_subjects: int = Field(
+        3, ge=1, description="A manufacturer with fewer training patients shares the pooled statistics."
+    )
+    statistics: dict[str, TargetStatistics] = Field({}, description="By manufacturer; written by training.")
+    pooled: TargetStatistics | None = Field(
+        None, description="Of all training patients, for any other or an unknown manufacturer; written by training."
+    )
+
+    @model_validator(mode="after")
+    def _names_are_canonical(self) -> Standardization:
+        odd = next((name for name in self.statistics if canonical_manufacturer(name) != name), None)
+        if odd is not None:
+            raise ValueError(f"the manufacturer {odd!r} is written {canonical_manufacturer(odd)!r}")
+        return self
 
 
 class TargetMapping(StepParameters):
     """How network values relate to the target's units: target = scale * network + offset, at least `minimum`.
 
     Training divides the target by this mapping, synthesis applies it. Outside the brain mask grown by
-    `mask_margin_mm` the target is `background`.
+    `mask_margin_mm` the target is `background`. With a `standardization`, scale and offset are the training patients'.
     """
 
     scale: float = 1.0
     offset: float = 0.0
     minimum: float | None = None
+    normalization: SignalNormalization | None = Field(None, description="For targets without a unit (MRI).")
     mask_margin_mm: float = Field(6.0, ge=0)
     background: float = 0.0
+    standardization: Standardization | None = None
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> TargetMapping:
+        if self.standardization is not None and (self.scale, self.offset) != (1.0, 0.0):
+            raise ValueError("standardization takes the place of scale and offset; leave them out")
+        return self
+
+    @property
+    def fixed(self) -> TargetMapping:
+        """The mapping without its standardization: what does not depend on the training patients."""
+        return self.model_copy(update={"standardization": None})
 
 
 class ChainParameters(StepParameters):
@@ -104,3 +205,14 @@ class ChainParameters(StepParameters):
 
     source: tuple[SourceStep, ...] = ()
     target: TargetMapping = TargetMapping()
+
+    @property
+    def fixed(self) -> ChainParameters:
+        """The chain without what training fits: what a cache of preprocessed volumes depends on."""
+        return self.model_copy(update={"target": self.target.fixed})
+
+    @property
+    def grid(self) -> Resample | None:
+        """The model's grid, if it lies in template space."""
+        registered = any(isinstance(step, Register) for step in self.source)
+        return next((step for step in reversed(self.source) if isinstance(step, Resample) and registered), None)

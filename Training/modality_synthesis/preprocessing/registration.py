@@ -75,7 +75,7 @@ def register_to_template(image: sitk.Image, mask: sitk.Image, template: Template
     """
     template = template or mni152()
     moving = _working_template(image, mask)
-    with _one_thread():
+    with one_thread():
         affine = _search(template, moving)
     return Registration(transform=affine, dice=mask_dice(template.mask, moving.mask, affine))
 
@@ -95,7 +95,7 @@ def _search(template: Template, moving: Template) -> sitk.AffineTransform:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """The metric's threads add up in the order they happen to finish: only one thread gives the same sum each time."""
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
