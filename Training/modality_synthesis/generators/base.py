@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from modality_synthesis.errors import BadInputError
+
 # criterion(prediction, target, mask) -> named, weighted terms; their sum is minimized.
 Criterion = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
 
@@ -27,6 +29,7 @@ class Batch:
         mask: 1 where the target is defined, same spatial size, one channel.
         clinical: (batch, variable) standardized values; NaN is unknown. None when the model takes no variables.
         seed: for generators that draw noise.
+        regions: (batch, 1, depth, height, width), 1 in the MetaROIs, for generators that weight them in training.
     """
 
     source: Tensor
@@ -34,6 +37,13 @@ class Batch:
     mask: Tensor | None = None
     clinical: Tensor | None = None
     seed: int = 0
+    regions: Tensor | None = None
+
+    def reference(self) -> tuple[Tensor, Tensor]:
+        """The target and where it is defined; everywhere when the batch has no mask."""
+        if self.target is None:
+            raise ValueError("training needs a target")
+        return self.target, torch.ones_like(self.target[:, :1]) if self.mask is None else self.mask.to(self.target)
 
 
 @dataclass(frozen=True)
@@ -43,12 +53,26 @@ class StepReport:
     loss: Tensor
     terms: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, terms: Mapping[str, Tensor]) -> StepReport:
+        """The report of a step that minimizes the sum of its terms."""
+        return cls(loss=torch.stack(list(terms.values())).sum(), terms=terms)
+
 
 class Generator(nn.Module):
     """Base class of all generators."""
 
     # Names of sub-modules that only training needs (discriminators, ...); they stay out of the model package.
     training_only: Sequence[str] = ()
+    # Names of constructor arguments that only training needs (files to start from, ...); they stay out of it too.
+    training_parameters: Sequence[str] = ()
+    # Along depth: a slice of the output depends on so many slices of the source on either side.
+    context: int = 0
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether another seed gives another result."""
+        return False
 
     def phases(self) -> Sequence[str]:
         """The parts of a training step, in order; each has its own optimizer."""
@@ -66,18 +90,29 @@ class Generator(nn.Module):
             batch: with target and mask.
             criterion: the recipe's weighted losses.
         """
-        assert batch.target is not None
-        mask = batch.mask if batch.mask is not None else torch.ones_like(batch.target)
-        terms = criterion(self(batch.source, batch.clinical), batch.target, mask)
-        return StepReport(loss=torch.stack(list(terms.values())).sum(), terms=terms)
+        # Under mixed precision the networks compute in half precision, the losses never.
+        prediction = self(batch.source, batch.clinical).float()
+        terms = criterion(prediction, *batch.reference())
+        if not terms:
+            raise BadInputError("A recipe for this generator needs at least one loss.")
+        return StepReport.of(terms)
 
     def synthesize(self, batch: Batch, progress: Callable[[float], None] | None = None) -> Tensor:
         """The generator's output for a batch, network values; `progress` hears 0..1 from iterative generators."""
         return self(batch.source, batch.clinical)
 
+    def optimize_for_synthesis(self) -> None:
+        """Make synthesis cheaper, in place: the same output to rounding, but no training afterwards."""
+
     def forward(self, source: Tensor, clinical: Tensor | None = None) -> Tensor:
         """One pass from source to target values."""
         raise NotImplementedError
+
+    def drop_training_parts(self) -> None:
+        """Delete the training-only sub-modules: what is left synthesizes, and weighs what its package does."""
+        for name in self.training_only:
+            delattr(self, name)
+        self.training_only = ()
 
     def package_state(self) -> dict[str, Tensor]:
         """The weights synthesis needs."""

@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from modality_synthesis.generators.base import Generator
 
 _GENERATORS: dict[str, tuple[str, str]] = {
+    "cyclegan": ("cyclegan", "CycleGAN"),
+    "pix2pix": ("pix2pix", "Pix2Pix"),
+    "pasta": ("pasta", "Pasta"),
     "residual-unet": ("residual_unet", "ResidualUNet"),
+    "swin-unetr": ("swin_unetr", "SwinUNETR"),
+    "unet": ("unet", "UNet"),
+    "unetr": ("unetr", "UNETR"),
+    "drunet-34": ("drunet", "DRUNet34"),
+    "drunet-50": ("drunet", "DRUNet50"),
+    "drunet-101": ("drunet", "DRUNet101"),
+    "unet-2d": ("unet2d", "UNet2D"),
 }
 
 
