@@ -9,10 +9,26 @@ from typing import Any
 from torch import Tensor, nn
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.losses.contextual import ContextualLoss
+from modality_synthesis.losses.cross_entropy import BCELoss
+from modality_synthesis.losses.foreground import ForegroundWeightedLoss
+from modality_synthesis.losses.perceptual import Perceptual2DLoss, Perceptual25DLoss, PerceptualCyclic25DLoss
+from modality_synthesis.losses.perceptual_3d import Perceptual3DLoss
 from modality_synthesis.losses.pixelwise import L1Loss, MSELoss
 from modality_synthesis.losses.ssim import SSIMLoss
 
-_LOSSES: dict[str, type[nn.Module]] = {"mse": MSELoss, "l1": L1Loss, "ssim": SSIMLoss}
+_LOSSES: dict[str, type[nn.Module]] = {
+    "bce": BCELoss,
+    "contextual": ContextualLoss,
+    "foreground-weighted": ForegroundWeightedLoss,
+    "l1": L1Loss,
+    "mse": MSELoss,
+    "perceptual-2.5d": Perceptual25DLoss,
+    "perceptual-2d": Perceptual2DLoss,
+    "perceptual-3d": Perceptual3DLoss,
+    "perceptual-cyclic-2.5d": PerceptualCyclic25DLoss,
+    "ssim": SSIMLoss,
+}
 
 
 def loss_names() -> list[str]:
@@ -28,11 +44,25 @@ def build_loss(name: str, parameters: dict[str, Any] | None = None) -> nn.Module
     """
     if name not in _LOSSES:
         raise BadInputError(f"Unknown loss {name!r}. Known: {', '.join(loss_names())}.")
-    known = inspect.signature(_LOSSES[name]).parameters
+    known = _parameters(_LOSSES[name])
     for key in parameters or {}:
         if key not in known:
             raise BadInputError(f"Loss {name!r} has no parameter {key!r}. Known: {', '.join(known) or 'none'}.")
     return _LOSSES[name](**(parameters or {}))
+
+
+def _parameters(loss: type[nn.Module]) -> list[str]:
+    """Names of the constructor's parameters; `**options` stands for those of the class above."""
+    names: list[str] = []
+    for level in loss.__mro__:
+        constructor = vars(level).get("__init__")
+        if constructor is None:
+            continue
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]
+        names += [parameter.name for parameter in parameters if parameter.kind != inspect.Parameter.VAR_KEYWORD]
+        if all(parameter.kind != inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return names
 
 
 class WeightedLosses(nn.Module):
@@ -43,9 +73,10 @@ class WeightedLosses(nn.Module):
 
     def __init__(self, terms: Sequence[tuple[str, float, dict[str, Any]]]) -> None:
         super().__init__()
-        if not terms:
-            raise BadInputError("A recipe needs at least one loss.")
         self.names = [name for name, _, _ in terms]
+        if repeated := {name for name in self.names if self.names.count(name) > 1}:
+            raise BadInputError(f"The losses name {', '.join(sorted(repeated))} more than once.")
+        self.parameters_given = [dict(parameters) for _, _, parameters in terms]
         self.weights = [weight for _, weight, _ in terms]
         self.losses = nn.ModuleList(build_loss(name, parameters) for name, _, parameters in terms)
 
@@ -58,3 +89,21 @@ class WeightedLosses(nn.Module):
         for loss in self.losses:
             if hasattr(loss, "set_epoch"):
                 loss.set_epoch(epoch)
+
+    @property
+    def plane(self) -> str | None:
+        """The plane that a perceptual loss on one plane looks at now."""
+        return next((plane for loss in self.losses if (plane := getattr(loss, "plane", None))), None)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Name, weight and parameters of each term, with its feature network and schedule; plain data for logs."""
+        terms = zip(self.names, self.weights, self.parameters_given, self.losses, strict=True)
+        return [
+            {
+                "name": name,
+                "weight": weight,
+                "parameters": parameters,
+                **(loss.describe() if hasattr(loss, "describe") else {}),
+            }
+            for name, weight, parameters, loss in terms
+        ]

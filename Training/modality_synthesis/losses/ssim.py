@@ -32,11 +32,13 @@ def ssim_map(
     """
     if min(first.shape[2:]) < window_size:
         raise ValueError(f"SSIM with a {window_size}-voxel window needs volumes of at least that size per axis.")
-    # Moments in half precision cancel catastrophically: SSIM is always computed in float32.
+    # Moments in half precision cancel catastrophically: SSIM is always computed in float32, autocast or not.
     first, second = first.float(), second.float()
     window = gaussian_window(window_size, sigma).to(first)
     stacked = torch.cat([first, second, first * first, second * second, first * second])
-    mean1, mean2, square1, square2, product = _filter(stacked, window).chunk(5)
+    with torch.autocast(first.device.type, enabled=False):
+        filtered = _filter(stacked, window)
+    mean1, mean2, square1, square2, product = filtered.chunk(5)
     variance1, variance2 = square1 - mean1**2, square2 - mean2**2
     covariance = product - mean1 * mean2
     c1, c2 = (k1 * data_range) ** 2, (k2 * data_range) ** 2
