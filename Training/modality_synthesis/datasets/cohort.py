@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.volumes import scanner_manufacturer
 
 MODALITIES = ("T1w", "T2w", "CT", "FDG-PET", "TAU-PET", "AMYLOID-PET")
 _UNKNOWN = {"", "na", "n/a", "nan", "none", "unknown", "."}
+# A table of people with scans of several kinds can name the PET scanner's maker apart from the MRI scanner's.
+_MANUFACTURER_COLUMNS = ("pet_manufacturer", "manufacturer")
 _SUBJECT_COLUMNS = ("subject", "participant_id", "sub", "id")
 
 
@@ -28,6 +31,22 @@ class Visit:
     def name(self) -> str:
         """Subject and session, fit for a file name."""
         return f"{self.subject}_{self.session}" if self.session else self.subject
+
+    def variable(self, name: str) -> str | None:
+        """The value in a column, whatever capitals its name has; None when unknown or without such a column."""
+        if name in self.variables:
+            return self.variables[name]
+        return next((value for key, value in self.variables.items() if key.lower() == name.lower()), None)
+
+    def manufacturer(self, target: str) -> str | None:
+        """Who made the scanner of the target volume; None when nothing says so.
+
+        The table's column `pet_manufacturer`, or else `manufacturer`, counts first; then the target volume's JSON
+        sidecar; then its DICOM header. The source volume's files do not count: a person's MRI scanner and PET scanner
+        are two machines, often of two makers.
+        """
+        named = next(filter(None, map(self.variable, _MANUFACTURER_COLUMNS)), None)
+        return named or (scanner_manufacturer(self.volumes[target]) if target in self.volumes else None)
 
 
 @dataclass(frozen=True)
@@ -69,7 +88,7 @@ def read_cohort(path: str | Path) -> Cohort:
 
     Columns: `subject` (or BIDS `participant_id`); optional `session` and `split`; one column per modality
     (T1w, T2w, CT, FDG-PET, TAU-PET, AMYLOID-PET) with paths, absolute or relative to the table; every other column is
-    a clinical variable. Empty, `NA`, `n/a` and `unknown` mean unknown.
+    a clinical variable (`manufacturer`: of the target's scanner). Empty, `NA`, `n/a` and `unknown` mean unknown.
 
     Raises:
         BadInputError: no such file, no subject column, duplicate rows, or an empty table.

@@ -53,6 +53,42 @@ def split_cohort(cohort: Cohort, *, seed: int = 0, validation: float = 0.1, test
     )
 
 
+def fold(subjects: Sequence[str], number: int, folds: int, *, seed: int = 0, validation: float = 0.1) -> Split:
+    """One part of a k-fold cross-validation over patients.
+
+    The patients are shuffled and cut into `folds` groups of nearly equal size. Fold i tests group i, so that over all
+    folds every patient is tested exactly once; the validation patients are the first of the group that follows.
+
+    Args:
+        subjects: patients; their order does not matter, repetitions (visits) count once.
+        number: of the fold, 1 to `folds`.
+        folds: in all, at least 2.
+        seed: of the shuffling; the same for all folds of a cross-validation.
+        validation: share of all patients that validate.
+
+    Raises:
+        BadInputError: no such fold, or too few patients for it.
+    """
+    patients = sorted(set(subjects))
+    if folds < 2:
+        raise BadInputError(f"A cross-validation needs at least 2 folds, not {folds}.")
+    if not 1 <= number <= folds:
+        raise BadInputError(f"There is no fold {number} of {folds}; folds are numbered from 1 to {folds}.")
+    # Besides the tested ones somebody must train, and somebody validate.
+    fewest = max(folds, 4 if folds == 2 else 3)
+    if len(patients) < fewest:
+        raise BadInputError(f"{folds} folds need at least {fewest} patients; the table has {len(patients)}.")
+    order = np.random.default_rng(seed).permutation(patients)
+    groups = [group.tolist() for group in np.array_split(order, folds)]
+    others = [patient for later in range(number, number + folds - 1) for patient in groups[later % folds]]
+    count = min(max(round(validation * len(patients)), 1), len(others) - 1)
+    return Split(
+        train=tuple(sorted(others[count:])),
+        validation=tuple(sorted(others[:count])),
+        test=tuple(sorted(groups[number - 1])),
+    )
+
+
 def _from_column(cohort: Cohort) -> Split:
     parts: dict[str, list[str]] = {name: [] for name in SPLITS}
     for visit in cohort:

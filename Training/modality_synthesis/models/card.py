@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from modality_synthesis.preprocessing.parameters import ChainParameters
 
 Source = Literal["T1w", "T2w", "CT"]
+Plane = Literal["axial", "coronal", "sagittal"]
 Target = Literal["FDG-PET", "TAU-PET", "AMYLOID-PET", "T1w", "T2w", "CT"]
 WEIGHTS_FILE: Literal["weights.safetensors"] = "weights.safetensors"
 SCHEMA_FILE = "model.schema.json"
@@ -89,17 +90,31 @@ class GeneratorSpec(CardPart):
 class Inference(CardPart):
     """How the generator is run. The window belongs to the model: another one would give other values."""
 
-    mode: Literal["whole", "sliding-window"]
+    mode: Literal["whole", "sliding-window", "slices"]
     window: Window | None = Field(None, description="Voxels along z, y, x; sliding-window only.")
     overlap: float = Field(0.25, ge=0, lt=1, description="Share of a window that its neighbor covers too.")
     blend: Literal["gaussian", "constant"] = "gaussian"
     # With one window at a time PyTorch takes a slow CPU path for small 3-D convolutions (up to 1.4 times the time).
-    batch_size: int = Field(2, ge=2, description="Windows computed at a time; does not change the result.")
+    batch_size: int = Field(2, ge=2, description="Windows or slices computed at a time; does not change the result.")
+    planes: tuple[Plane, ...] = Field(
+        ("axial",),
+        min_length=1,
+        description="Slices only: the planes the slices are cut in; the result is the mean over them.",
+    )
+    stochastic: bool = Field(False, description="Another seed gives another result; several give its uncertainty.")
 
     @model_validator(mode="after")
     def _window_fits_mode(self) -> Inference:
         if (self.mode == "sliding-window") != (self.window is not None):
             raise ValueError("a window goes with the mode 'sliding-window', and only with it")
+        return self
+
+    @model_validator(mode="after")
+    def _planes_fit_mode(self) -> Inference:
+        if len(set(self.planes)) != len(self.planes):
+            raise ValueError("a plane is named twice")
+        if self.mode != "slices" and self.planes != ("axial",):
+            raise ValueError("planes go with the mode 'slices', and only with it")
         return self
 
 
@@ -164,6 +179,7 @@ class TrainingFacts(CardPart):
     subjects: Subjects
     access: str = Field("", description="Who may use the training data.")
     seed: int = 0
+    meta_roi: tuple[Line, ...] = Field((), description="Atlas regions whose errors weighed more in training.")
     recipe: JsonObject = {}
     package_version: str = ""
     date: str = ""
@@ -242,6 +258,9 @@ class Card(CardPart):
     def _parts_fit_together(self) -> Card:
         if self.route.source == self.route.target:
             raise ValueError(f"the route leads from {self.route.source} to itself")
+        standardization = self.preprocessing.target.standardization
+        if standardization is not None and standardization.pooled is None:
+            raise ValueError("preprocessing.target.standardization lacks the training patients' pooled statistics")
         names = [variable.name for variable in self.clinical_variables]
         if len(set(names)) != len(names):
             raise ValueError("a clinical variable is declared twice")

@@ -30,10 +30,25 @@ def _training(card: Card) -> str:
         if facts.duration_minutes is None
         else f" Trained for {facts.duration_minutes:.0f} minutes on {facts.hardware}."
     )
+    regions = f" Errors weighed more in: {', '.join(facts.meta_roi)}." if facts.meta_roi else ""
     return (
         f"## Training\n\n{facts.data}.{warning} {people.train} training, {people.validation} validation and "
         f"{people.test} test subjects.{minutes} Data access: {facts.access or 'not stated'}"
+        f"{regions}{_standardization(card)}"
     )
+
+
+def _standardization(card: Card) -> str:
+    found = card.preprocessing.target.standardization
+    if found is None or found.pooled is None:
+        return ""
+    groups = {**found.statistics, "all": found.pooled}
+    rows = [["scanner", "mean", "std", "minimum", "maximum", "training subjects"], ["---"] * 6]
+    for name, figures in groups.items():
+        numbers = (figures.mean, figures.std, figures.minimum, figures.maximum)
+        rows.append([name, *(f"{number:.3f}" for number in numbers), str(figures.subjects)])
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return f"\n\nTarget values inside the brain, standardized by {found.method}:\n\n{table}"
 
 
 def _inputs(card: Card) -> str:
