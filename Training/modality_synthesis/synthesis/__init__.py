@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modality_synthesis.synthesis.batch import synthesize_batch
+    from modality_synthesis.synthesis.dicom_export import export_dicom
     from modality_synthesis.synthesis.pipeline import Synthesis, load_generator, synthesize
 
 _LAZY = {
     "Synthesis": "pipeline",
+    "export_dicom": "dicom_export",
     "load_generator": "pipeline",
     "synthesize": "pipeline",
     "synthesize_batch": "batch",
 }
 
-__all__ = ["Synthesis", "load_generator", "synthesize", "synthesize_batch"]
+__all__ = ["Synthesis", "export_dicom", "load_generator", "synthesize", "synthesize_batch"]
 
 
 def __getattr__(name: str) -> Any:

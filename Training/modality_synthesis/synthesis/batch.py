@@ -14,7 +14,8 @@ from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
-from modality_synthesis.synthesis.pipeline import choose_package, synthesize
+from modality_synthesis.synthesis.manufacturer import manufacturers
+from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesize
 from modality_synthesis.volumes import atomic_output, file_sha256, sidecar_path
 
 TABLE = "batch.csv"
@@ -37,9 +38,11 @@ def synthesize_batch(
     *,
     to: str | None = None,
     model: str | Path | ModelPackage | None = None,
+    manufacturer: str | None = None,
     resume: bool = False,
     device: str = "auto",
     seed: int = 0,
+    samples: int = 1,
     jobs: int = 1,
     reporter: Reporter | None = None,
 ) -> list[Row]:
@@ -54,9 +57,13 @@ def synthesize_batch(
         output: folder.
         to: target modality, instead of `model`.
         model: id, folder or opened package.
+        manufacturer: of the scanners whose images are wanted, for every row; None takes each row's own
+            (`Visit.manufacturer`), if the model is standardized by manufacturer.
         resume: skip a visit whose result was made by this very model from this very file.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: for generators that draw noise.
+        samples: per visit; with several, the volume is their mean and `<visit>_<target>_sd.nii.gz` their standard
+            deviation.
         jobs: worker processes; each needs the memory of one synthesis.
         reporter: receives progress and the state of each row.
 
@@ -68,9 +75,19 @@ def synthesize_batch(
     table = read_cohort(cohort)
     if not any(package.card.route.source in visit.volumes for visit in table):
         raise BadInputError(f"{table.path.name}: no row has a {package.card.route.source} volume.")
+    check_samples(package.card, samples)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    work = partial(_run_row, package=package, folder=folder, resume=resume, device=device, seed=seed)
+    work = partial(
+        _run_row,
+        package=package,
+        folder=folder,
+        resume=resume,
+        device=device,
+        seed=seed,
+        samples=samples,
+        manufacturer=manufacturer,
+    )
     rows: dict[int, Row] = {}
 
     def book(index: int, row: Row) -> None:
@@ -99,19 +116,34 @@ def exit_code(rows: Sequence[Row]) -> int:
     return 0 if finished == len(rows) else 3 if finished else 1
 
 
-def _run_row(visit: Visit, package: ModelPackage, folder: Path, resume: bool, device: str, seed: int) -> Row:
+def _run_row(
+    visit: Visit,
+    package: ModelPackage,
+    folder: Path,
+    resume: bool,
+    device: str,
+    seed: int,
+    samples: int,
+    manufacturer: str | None,
+) -> Row:
     target = folder / visit.name / f"{visit.name}_{package.card.route.target}.nii.gz"
+    spread = target.with_name(target.name.replace(".nii.gz", "_sd.nii.gz")) if samples > 1 else None
     book = partial(Row, visit.subject, visit.session, file=str(target.relative_to(folder)))
     try:
         source = visit.volumes.get(package.card.route.source)
         if source is None:
             raise BadInputError(f"no {package.card.route.source} volume in the table")
-        if resume and _is_made(target, source, package):
+        if manufacturer is None and manufacturers(package.card):
+            manufacturer = visit.manufacturer(package.card.route.target)
+        if resume and _is_made(target, source, package, samples, manufacturer):
             return book(state="skipped", message="done already")
-        names = {variable.name for variable in package.card.clinical_variables}
-        clinical = {name: value for name, value in visit.variables.items() if name in names and value is not None}
+        names = [variable.name for variable in package.card.clinical_variables]
+        clinical = {name: value for name in names if (value := visit.variable(name)) is not None}
         reporter = Reporter()
-        synthesize(source, target, model=package, clinical=clinical, device=device, seed=seed, reporter=reporter)
+        synthesize(
+            source, target, model=package, clinical=clinical, manufacturer=manufacturer, device=device, seed=seed,
+            samples=samples, uncertainty=spread, reporter=reporter,
+        )  # fmt: skip
         return book(state="done", message=" ".join(reporter.warnings))
     except ModalitySynthesisError as error:
         if error.exit_code == 130:
@@ -119,10 +151,12 @@ def _run_row(visit: Visit, package: ModelPackage, folder: Path, resume: bool, de
         return book(state="failed", message=str(error))
 
 
-def _is_made(target: Path, source: Path, package: ModelPackage) -> bool:
+def _is_made(target: Path, source: Path, package: ModelPackage, samples: int, manufacturer: str | None) -> bool:
     try:
         record = json.loads(sidecar_path(target).read_text(encoding="utf-8"))
         same_model = record["Model"]["weights_sha256"] == package.card.weights.sha256
+        same_model = same_model and record["Parameters"].get("samples", 1) == samples
+        same_model = same_model and record["Parameters"].get("manufacturer") == manufacturer
         return target.exists() and same_model and record["Sources"][0]["sha256"] == file_sha256(source)
     except (OSError, ValueError, KeyError, IndexError, ModalitySynthesisError):
         return False

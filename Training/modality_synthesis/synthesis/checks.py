@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.preprocessing.ct import check_hounsfield
 from modality_synthesis.preprocessing.registration import mni152
 from modality_synthesis.preprocessing.state import Prepared
 from modality_synthesis.progress import Reporter
@@ -33,11 +34,8 @@ def check_before(image: sitk.Image, source: str, name: str, reporter: Reporter) 
             f"{name}: this is a CT (values from {lowest:.0f} HU), but the model needs a {source} MRI. "
             "Choose a model that starts from CT."
         )
-    if source == "CT" and lowest > -500:
-        raise BadInputError(
-            f"{name}: the lowest value is {lowest:.0f}, but air in a CT is about -1000 HU. Give the CT in Hounsfield "
-            "units, neither windowed nor rescaled."
-        )
+    if source == "CT":
+        check_hounsfield(image, name)
     thickest = max(image.GetSpacing())
     if thickest > 3.5:
         reporter.warning(f"{name}: slices {thickest:.1f} mm apart; the result can be no finer than its source.")

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from modality_synthesis.errors import OutOfMemoryError
 from modality_synthesis.generators.base import Batch, Generator
-from modality_synthesis.models.card import Inference
+from modality_synthesis.models.card import Inference, Plane
 from modality_synthesis.progress import Reporter
+
+# Of (batch, channel, z, y, x): the axis along which the slices of a plane lie.
+_AXIS: dict[Plane, int] = {"axial": 2, "coronal": 3, "sagittal": 4}
 
 
 def run_generator(
@@ -24,8 +27,8 @@ def run_generator(
     """Synthesize one prepared volume.
 
     The window (or the whole volume) belongs to the model: running a generator another way changes what it computes,
-    so memory is never saved by changing it. When the device is full, first fewer windows are computed at a time, then
-    the CPU takes over; the reporter says so.
+    so memory is never saved by changing it. When the device is full, first fewer windows or slices are computed at a
+    time, then the CPU takes over; the reporter says so.
 
     Args:
         generator: in evaluation mode.
@@ -42,7 +45,7 @@ def run_generator(
     """
     reporter = reporter or Reporter()
     attempts = [(device, inference.batch_size)]
-    if inference.mode == "sliding-window" and inference.batch_size > 1:
+    if inference.mode != "whole" and inference.batch_size > 1:
         attempts.append((device, 1))
     if device.type != "cpu":
         attempts.append((torch.device("cpu"), inference.batch_size))
@@ -56,7 +59,8 @@ def run_generator(
                 torch.cuda.empty_cache()
             if number + 1 < len(attempts):
                 following = attempts[number + 1]
-                how = "one window at a time" if following[0] == where else f"on the {following[0].type.upper()}"
+                part = "slice" if inference.mode == "slices" else "window"
+                how = f"one {part} at a time" if following[0] == where else f"on the {following[0].type.upper()}"
                 reporter.warning(
                     f"Not enough memory on {where}; trying again {how}. The result is the same, only later."
                 )
@@ -83,23 +87,61 @@ def _run_on(
     reporter: Reporter,
 ) -> Tensor:
     generator = generator.to(device).eval()
-    moved = replace(
-        batch,
-        source=batch.source.to(device),
-        clinical=None if batch.clinical is None else batch.clinical.to(device),
-    )
     torch.manual_seed(batch.seed)
 
     def advance(fraction: float) -> None:
         reporter.progress(fraction, "Synthesizing")
 
     advance(0.0)
+    if inference.mode == "slices":
+        # Slice by slice nothing but the running batch is on the device, however large the volume.
+        output = _slices(generator, batch, inference, device, windows, advance)
+        advance(1.0)
+        return output
+    moved = replace(
+        batch,
+        source=batch.source.to(device),
+        clinical=None if batch.clinical is None else batch.clinical.to(device),
+    )
     if inference.mode == "whole":
         output = generator.synthesize(moved, advance)
     else:
         output = _sliding_window(generator, moved, inference, windows, advance)
     advance(1.0)
     return output.float().cpu()
+
+
+def _slices(
+    generator: Generator,
+    batch: Batch,
+    inference: Inference,
+    device: torch.device,
+    slices: int,
+    advance: Callable[[float], None],
+) -> Tensor:
+    """So many slices at a time with the generator's context, in one plane after another; the mean over the planes.
+
+    The generator gets its slices along depth, whatever the plane: an axial slab is (z, y, x), a coronal one (y, z, x),
+    a sagittal one (x, z, y). Beyond the volume, its first and last slice stand in for missing neighbors.
+    """
+    context = generator.context
+    source, clinical = batch.source, None if batch.clinical is None else batch.clinical.to(device)
+    total = torch.zeros_like(source[:, :1], dtype=torch.float32, device="cpu")
+    axes = [_AXIS[plane] for plane in inference.planes]
+    steps, done = sum(-(-source.shape[axis] // slices) for axis in axes), 0
+    for axis in axes:
+        # Views: turning the volume copies nothing, and what is added to the turned sum lands in the sum.
+        turned, turned_total = source.movedim(axis, 2), total.movedim(axis, 2)
+        depth = turned.shape[2]
+        for start in range(0, depth, slices):
+            stop = min(start + slices, depth)
+            indices = torch.arange(start - context, stop + context).clamp(0, depth - 1)
+            slab = Batch(source=turned[:, :, indices].to(device), clinical=clinical, seed=batch.seed)
+            output = generator.synthesize(slab)[:, :, context : context + stop - start]
+            turned_total[:, :, start:stop] += output.float().cpu()
+            done += 1
+            advance(done / steps)
+    return total.div_(len(axes))
 
 
 def _sliding_window(

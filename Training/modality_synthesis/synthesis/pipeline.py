@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +12,24 @@ import SimpleITK as sitk
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.models import ModelPackage, choose_model, find_model
 from modality_synthesis.preprocessing import Prepared, prepare, restore_target
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, parts
 from modality_synthesis.synthesis.checks import check_before, check_contrast
 from modality_synthesis.synthesis.clinical import clinical_values
 from modality_synthesis.synthesis.devices import check_device_name, choose_device
-from modality_synthesis.synthesis.provenance import Run, description, sidecar
+from modality_synthesis.synthesis.manufacturer import choose_scaling
+from modality_synthesis.synthesis.moments import RunningMoments
+from modality_synthesis.synthesis.provenance import (
+    Run,
+    description,
+    sidecar,
+    uncertainty_description,
+    uncertainty_sidecar,
+)
 from modality_synthesis.volumes import (
+    array,
     check_writable,
     file_sha256,
+    image_like,
     read_image,
     sidecar_path,
     write_image,
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
     import torch
 
     from modality_synthesis.generators.base import Generator
+    from modality_synthesis.models import Card
 
 SPACES = ("native", "template")
 
@@ -44,6 +55,7 @@ class Synthesis:
         prepared: its preprocessing, with the brain mask and the way back.
         package: the model.
         sidecar: the provenance record.
+        uncertainty: standard deviation over the samples, like `image`; None when only one was drawn.
     """
 
     image: sitk.Image
@@ -51,6 +63,7 @@ class Synthesis:
     prepared: Prepared
     package: ModelPackage
     sidecar: dict[str, object]
+    uncertainty: sitk.Image | None = None
 
 
 def synthesize(
@@ -60,9 +73,12 @@ def synthesize(
     to: str | None = None,
     model: str | Path | ModelPackage | None = None,
     clinical: Mapping[str, object] | None = None,
+    manufacturer: str | None = None,
     device: str = "auto",
     seed: int = 0,
     space: str = "native",
+    samples: int = 1,
+    uncertainty: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> Synthesis:
     """Synthesize a target modality from a source volume.
@@ -73,9 +89,13 @@ def synthesize(
         to: target modality; the best installed model for the route is taken.
         model: a model's id, folder or opened package, instead of `to`.
         clinical: clinical variables by name; what is left out is unknown.
+        manufacturer: for a model standardized by manufacturer: the one of the scanner whose image is wanted, as any
+            file writes it; `pooled` for the mean over all; None is unknown, which warns and takes the pooled one.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: for generators that draw noise.
         space: `native` (the input's grid) or `template` (the model's grid).
+        samples: how many to draw, with the seeds `seed`, `seed` + 1, ...; the volume is then their mean.
+        uncertainty: where to write the samples' standard deviation, with a sidecar of its own; needs two samples.
         reporter: receives progress and warnings.
 
     Raises:
@@ -87,11 +107,14 @@ def synthesize(
     if space not in SPACES:
         raise UsageError(f"Unknown space {space!r}. Use {' or '.join(SPACES)}.")
     check_device_name(device)
-    if output is not None:
-        check_writable(output)
+    for path in (output, uncertainty):
+        if path is not None:
+            check_writable(path)
     package = choose_package(to, model)
     card = package.card
+    check_samples(card, samples, output, uncertainty)
     values = clinical_values(card, clinical)
+    scaling = choose_scaling(card, manufacturer, reporter)
 
     reporter.progress(0.0, "Reading")
     image = read_image(source, reporter=reporter)
@@ -101,12 +124,9 @@ def synthesize(
     check_contrast(prepared, card.route.source, reporter)
 
     reporter.progress(0.65, "Loading the model")
-    network_output = _generate(package, prepared, values, where, seed, reporter.part(0.75, 0.92))
-    reporter.progress(0.92, "Returning to the input's grid")
-    mapping = card.preprocessing.target
-    result = restore_target(network_output, prepared, mapping)
-    if space == "native":
-        result = prepared.to_native_grid(result, mapping.background)
+    seeds = range(seed, seed + samples)
+    drawn = _draw(package, prepared, values, manufacturer, where, seeds, space, reporter.part(0.75, 0.95))
+    result, spread = _mean_and_spread(drawn, samples)
     record = sidecar(
         card,
         Run(
@@ -118,25 +138,78 @@ def synthesize(
             quality=prepared.quality,
             warnings=tuple(reporter.warnings),
             clinical=dict(clinical or {}),
+            samples=samples,
+            manufacturer=manufacturer,
+            scaling=scaling,
         ),
     )
+    reporter.progress(0.95, "Writing")
+    like = source if space == "native" and source.is_file() else None
+    files = []
     if output is not None:
-        reporter.progress(0.95, "Writing")
-        like = source if space == "native" and source.is_file() else None
-        _write(result, record, Path(output), like, description(card))
+        files.append(_File(Path(output), result, record, description(card)))
+    if uncertainty is not None and spread is not None:
+        about = uncertainty_sidecar(record, card, samples)
+        files.append(_File(Path(uncertainty), spread, about, uncertainty_description(card)))
+    _write(files, like)
     reporter.progress(1.0, "Done")
-    return Synthesis(image=result, source=image, prepared=prepared, package=package, sidecar=record)
+    return Synthesis(image=result, source=image, prepared=prepared, package=package, sidecar=record, uncertainty=spread)
 
 
-def _write(image: sitk.Image, record: dict[str, object], output: Path, like: Path | None, description: str) -> None:
-    """Write volume and sidecar; interrupted in between, neither stays: no synthetic volume without its provenance."""
+@dataclass(frozen=True)
+class _File:
+    """A volume to write, and its sidecar."""
+
+    path: Path
+    image: sitk.Image
+    record: Mapping[str, object]
+    description: str
+
+
+def _write(files: Sequence[_File], like: Path | None) -> None:
+    """Write volumes and sidecars; interrupted in between, none stays: no synthetic volume without its provenance."""
     try:
-        write_image(image, output, like=like, description=description)
-        write_json(record, sidecar_path(output))
+        for file in files:
+            write_image(file.image, file.path, like=like, description=file.description)
+            write_json(dict(file.record), sidecar_path(file.path))
     except BaseException:
-        output.unlink(missing_ok=True)
-        sidecar_path(output).unlink(missing_ok=True)
+        for file in files:
+            file.path.unlink(missing_ok=True)
+            sidecar_path(file.path).unlink(missing_ok=True)
         raise
+
+
+def check_samples(
+    card: Card, samples: int, output: str | Path | None = None, uncertainty: str | Path | None = None
+) -> None:
+    """Whether this model can draw so many samples.
+
+    Raises:
+        UsageError: what does not go together.
+    """
+    if samples < 1:
+        raise UsageError("At least one sample is drawn (--samples).")
+    if samples > 1 and not card.inference.stochastic:
+        raise UsageError(
+            f"The model {card.id} is deterministic: every sample would be the same, and its standard deviation says "
+            "nothing. Leave out --samples and --uncertainty, or choose a diffusion model."
+        )
+    if uncertainty is None:
+        return
+    if samples < 2:
+        raise UsageError("The uncertainty is the standard deviation of at least two samples: add --samples 8.")
+    if output is not None and Path(output).resolve() == Path(uncertainty).resolve():
+        raise UsageError("The volume and its uncertainty need files of their own.")
+
+
+def _mean_and_spread(drawn: Iterable[sitk.Image], samples: int) -> tuple[sitk.Image, sitk.Image | None]:
+    """Mean and standard deviation over the samples; a single sample is returned as it is."""
+    if samples == 1:
+        return next(iter(drawn)), None
+    moments = RunningMoments()
+    for image in drawn:
+        moments.add(array(image))
+    return image_like(moments.mean, image), image_like(moments.standard_deviation, image)
 
 
 def load_generator(package: ModelPackage) -> Generator:
@@ -160,6 +233,7 @@ def load_generator(package: ModelPackage) -> Generator:
         generator.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         raise BadInputError(f"{package.folder.name}: the weights do not fit the generator: {error}") from None
+    generator.drop_training_parts()
     return generator.eval()
 
 
@@ -180,14 +254,17 @@ def choose_package(to: str | None, model: str | Path | ModelPackage | None) -> M
     return package
 
 
-def _generate(
+def _draw(
     package: ModelPackage,
     prepared: Prepared,
     clinical: list[float] | None,
+    manufacturer: str | None,
     device: torch.device,
-    seed: int,
+    seeds: Sequence[int],
+    space: str,
     reporter: Reporter,
-) -> sitk.Image:
+) -> Iterator[sitk.Image]:
+    """One synthetic volume per seed, in the target's units, on the input's or the model's grid."""
     import torch
 
     from modality_synthesis.generators.base import Batch
@@ -197,13 +274,16 @@ def _generate(
 
     keep_freed_memory()
     generator = load_generator(package)
+    generator.optimize_for_synthesis()
     reporter.status(f"Model {package.card.id} {package.card.version} on {describe_device(device)}")
-    batch = Batch(
-        source=torch.from_numpy(sitk.GetArrayFromImage(prepared.image))[None, None],
-        clinical=None if clinical is None else torch.tensor([clinical]),
-        seed=seed,
-    )
-    output = run_generator(generator, batch, package.card.inference, device, reporter)
-    volume = sitk.GetImageFromArray(output[0, 0].numpy())
-    volume.CopyInformation(prepared.image)
-    return volume
+    source = torch.from_numpy(sitk.GetArrayFromImage(prepared.image))[None, None]
+    values = None if clinical is None else torch.tensor([clinical])
+    mapping = package.card.preprocessing.target
+    for seed, part in zip(seeds, parts(reporter, [1.0] * len(seeds)), strict=True):
+        batch = Batch(source=source, clinical=values, seed=seed)
+        output = run_generator(generator, batch, package.card.inference, device, part.part(0.0, 0.85))
+        volume = sitk.GetImageFromArray(output[0, 0].numpy())
+        volume.CopyInformation(prepared.image)
+        part.progress(0.85, "Returning to the input's grid")
+        result = restore_target(volume, prepared, mapping, manufacturer)
+        yield result if space == "template" else prepared.to_native_grid(result, mapping.background)

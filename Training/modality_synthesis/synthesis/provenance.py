@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 from modality_synthesis._version import __version__
 from modality_synthesis.models.card import Card
+from modality_synthesis.preprocessing import TargetScaling
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Run:
     quality: Mapping[str, float]
     warnings: Sequence[str]
     clinical: Mapping[str, object]
+    scaling: TargetScaling
+    manufacturer: str | None = None
+    samples: int = 1
 
 
 def description(card: Card) -> str:
@@ -34,9 +38,11 @@ def sidecar(card: Card, run: Run) -> dict[str, object]:
 
     It names the source file and its hash, never its folder, and only those clinical variables the user gave.
     """
+    what = f"Synthetic {card.route.target} computed from {card.route.source}"
+    mean = f", mean of {run.samples} samples" if run.samples > 1 else ""
     return {
         "SyntheticData": True,
-        "Description": f"Synthetic {card.route.target} computed from {card.route.source}; not measured.",
+        "Description": f"{what}{mean}; not measured.",
         "IntendedUse": "Research use only, not for diagnosis.",
         "ModelBadge": card.badge,
         "Model": {
@@ -56,10 +62,42 @@ def sidecar(card: Card, run: Run) -> dict[str, object]:
         "Parameters": {
             "device": run.device,
             "seed": run.seed,
+            "samples": run.samples,
             "space": run.space,
             "clinical": dict(run.clinical),
+            "manufacturer": run.manufacturer,
         },
+        "Standardization": _standardization(card, run.scaling),
         "Quality": dict(run.quality),
         "Warnings": list(run.warnings),
         "Date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def uncertainty_description(card: Card) -> str:
+    """At most 79 characters for the NIfTI header of a standard deviation."""
+    return f"SYNTHETIC {card.route.target} SD, {card.output.units}, {card.id} {card.version}, research use only"[:79]
+
+
+def uncertainty_sidecar(record: Mapping[str, object], card: Card, samples: int) -> dict[str, object]:
+    """The JSON beside a standard deviation, from that of the mean it belongs to."""
+    changed = {
+        "Description": f"Standard deviation over {samples} samples of a synthetic {card.route.target} computed from "
+        f"{card.route.source}. It shows how far the model's samples differ, not how far they are from the truth.",
+        "Statistic": "standard deviation",
+    }
+    return {name: value for name, value in {**record, **changed}.items() if name != "DisplayWindow"}
+
+
+def _standardization(card: Card, scaling: TargetScaling) -> dict[str, object] | None:
+    """Whose statistics turned network values into the target's units; None without a standardization."""
+    standardization = card.preprocessing.target.standardization
+    if standardization is None:
+        return None
+    return {
+        "by": standardization.by,
+        "method": standardization.method,
+        "statistics": scaling.statistics,
+        "scale": scaling.scale,
+        "offset": scaling.offset,
     }
