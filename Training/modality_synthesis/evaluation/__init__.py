@@ -1,4 +1,4 @@
-"""Evaluation: metrics, baselines, and pictures."""
+"""Evaluation: metrics, regions, statistics, baselines, reports and pictures."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modality_synthesis.evaluation.cohort import Evaluation, evaluate
+    from modality_synthesis.evaluation.cohort import evaluate
     from modality_synthesis.evaluation.comparison import Comparison, compare
     from modality_synthesis.evaluation.preview import save_preview
+    from modality_synthesis.evaluation.study import Evaluation
     from modality_synthesis.evaluation.tables import SUVR, suvr
 
 _LAZY = {
     "SUVR": "tables",
     "Comparison": "comparison",
-    "Evaluation": "cohort",
+    "Evaluation": "study",
     "compare": "comparison",
     "evaluate": "cohort",
     "save_preview": "preview",

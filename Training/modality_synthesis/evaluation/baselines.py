@@ -1,16 +1,26 @@
 """What a model must beat: predictors that learn almost nothing.
 
-All three live on the model's grid, in template space, and are fitted on the training subjects alone.
+All live on the model's grid, in template space, and are fitted on the training subjects alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from modality_synthesis.volumes import atomic_output
+
 Sample = dict[str, np.ndarray]
+COPY, MEAN, LINEAR, TISSUE = "copy of the input", "population mean", "voxelwise linear", "mean x tissue"
+BASELINES = {
+    COPY: "the source itself, its intensities scaled once for everybody to the target's units",
+    MEAN: "the voxelwise mean target of the training subjects",
+    LINEAR: "a linear regression on the source's intensity, at each voxel its own",
+    TISSUE: "the mean target times a linear function of gray matter, white matter and fluid",
+}
 TISSUE_SIGMA_VOXELS = 1.3  # blurs the tissue maps to about the PET's 6 mm resolution on a 2 mm grid
 
 
@@ -23,20 +33,46 @@ class Baselines:
         slope: voxelwise regression slope on the source's intensity.
         intercept: its intercept.
         tissue_weights: target = mean * (w0 + w1 * gray + w2 * white + w3 * fluid), least squares over all voxels.
+        scale: offset and gain that bring the source's intensities into target units, least squares over all voxels.
     """
 
     mean: np.ndarray
     slope: np.ndarray
     intercept: np.ndarray
     tissue_weights: np.ndarray
+    scale: np.ndarray
 
-    def predict(self, sample: Sample) -> dict[str, np.ndarray]:
-        """Each baseline's volume for one subject, target units, by name."""
+    def predict(self, sample: Sample, *, tissue: bool = True) -> dict[str, np.ndarray]:
+        """Each baseline's volume for one subject, target units, by name.
+
+        Args:
+            sample: as for `fit_baselines`.
+            tissue: the source is a tissue-normalized T1w, whose intensities tell gray from white matter.
+        """
         source, region = sample["source"], sample["region"] > 0
-        linear = self.intercept + self.slope * source
-        modulated = self.mean * np.tensordot(self.tissue_weights, _tissue_terms(sample), axes=1)
-        volumes = {"mean PET": self.mean, "voxelwise linear on T1w": linear, "mean PET x tissue": modulated}
+        volumes = {
+            COPY: self.scale[0] + self.scale[1] * source,
+            MEAN: self.mean,
+            LINEAR: self.intercept + self.slope * source,
+        }
+        if tissue:
+            volumes[TISSUE] = self.mean * np.tensordot(self.tissue_weights, _tissue_terms(sample), axes=1)
         return {name: np.where(region, volume, 0.0).astype(np.float32) for name, volume in volumes.items()}
+
+    def save(self, path: Path) -> None:
+        """Write the fitted arrays."""
+        from safetensors.numpy import save
+
+        arrays = {name: np.ascontiguousarray(value) for name, value in vars(self).items()}
+        with atomic_output(path) as temporary:
+            temporary.write_bytes(save(arrays))
+
+    @classmethod
+    def load(cls, path: Path) -> Baselines:
+        """Read what `save` wrote."""
+        from safetensors.numpy import load_file
+
+        return cls(**load_file(path))
 
 
 def fit_baselines(samples: Iterable[Sample]) -> Baselines:
@@ -48,6 +84,7 @@ def fit_baselines(samples: Iterable[Sample]) -> Baselines:
     count = 0
     sums: dict[str, np.ndarray] = {}
     normal, moment = np.zeros((4, 4)), np.zeros(4)
+    copy_normal, copy_moment = np.zeros((2, 2)), np.zeros(2)
     kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for sample in samples:
         source, target = sample["source"].astype(np.float64), sample["target"].astype(np.float64)
@@ -58,6 +95,9 @@ def fit_baselines(samples: Iterable[Sample]) -> Baselines:
         inside = sample["brain"] > 0
         # The tissue weights need the final mean: keep a thin sample of voxels per subject for a second look.
         picked = np.flatnonzero(inside)[::37]
+        design = np.stack([np.ones(picked.size), source.ravel()[picked]])
+        copy_normal += design @ design.T
+        copy_moment += design @ target.ravel()[picked]
         kept.append((picked, _tissue_terms(sample).reshape(4, -1)[:, picked], target.ravel()[picked]))
     if count == 0:
         raise ValueError("no training samples")
@@ -66,12 +106,18 @@ def fit_baselines(samples: Iterable[Sample]) -> Baselines:
     covariance = sums["st"] / count - mean_source * mean
     # A little ridge keeps voxels with constant source (outside the brain) from blowing up.
     slope = covariance / (variance + 1e-3)
-    for picked, terms, target in kept:
+    for picked, terms, measured in kept:
         design = terms * mean.ravel()[picked]
         normal += design @ design.T
-        moment += design @ target
+        moment += design @ measured
     weights = np.linalg.solve(normal + 1e-6 * np.eye(4), moment)
-    return Baselines(mean=mean, slope=slope, intercept=mean - slope * mean_source, tissue_weights=weights)
+    return Baselines(
+        mean=mean,
+        slope=slope,
+        intercept=mean - slope * mean_source,
+        tissue_weights=weights,
+        scale=np.linalg.solve(copy_normal + 1e-6 * np.eye(2), copy_moment),
+    )
 
 
 def _tissue_terms(sample: Sample) -> np.ndarray:

@@ -1,198 +1,352 @@
-"""Score a model, and the baselines, on the subjects of a cohort."""
+"""Evaluate models, existing volumes and baselines on the subjects of a cohort."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-
-import numpy as np
-import torch
+from typing import Any
 
 from modality_synthesis.datasets.cache import Pair, preprocess_pairs
-from modality_synthesis.datasets.cohort import read_cohort
-from modality_synthesis.datasets.splits import split_cohort, subjects_of
-from modality_synthesis.errors import BadInputError
-from modality_synthesis.evaluation.baselines import Sample, fit_baselines
-from modality_synthesis.evaluation.metrics import DEFINITIONS, bootstrap_interval, compare_arrays
-from modality_synthesis.generators.base import Batch
+from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
+from modality_synthesis.datasets.splits import Split, split_cohort, subjects_of
+from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.evaluation.baselines import fit_baselines
+from modality_synthesis.evaluation.scoring import Contender, Existing, Record, Settings, Task, load_sample, score
+from modality_synthesis.evaluation.statistics import grouping
+from modality_synthesis.evaluation.study import Evaluation, collect, write_evaluation
 from modality_synthesis.models import ModelPackage, find_model
-from modality_synthesis.preprocessing import TargetMapping
+from modality_synthesis.parallel import parallel_map
+from modality_synthesis.preprocessing import (
+    BiasField,
+    BrainMask,
+    ChainParameters,
+    Normalize,
+    Register,
+    Reorient,
+    Resample,
+    TargetMapping,
+)
 from modality_synthesis.progress import Reporter, parts
-from modality_synthesis.synthesis.allocator import keep_freed_memory
-from modality_synthesis.synthesis.clinical import clinical_values
-from modality_synthesis.synthesis.devices import choose_device
-from modality_synthesis.synthesis.inference import run_generator
-from modality_synthesis.synthesis.pipeline import load_generator
-from modality_synthesis.volumes import atomic_output, write_json
 
-MODEL = "model"
+# The grid on which volumes made elsewhere are judged when no model brings its own: 2 mm, MNI152.
+DEFAULT_CHAIN = ChainParameters(
+    source=(Reorient(), BrainMask(), BiasField(), Register(), Resample(), Normalize()),
+    target=TargetMapping(mask_margin_mm=4.0),
+)
+SUVR_RANGE = 2.0
+Model = str | Path | ModelPackage
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Scores per predictor, metric and subject.
+class _Part:
+    """Test visits with the models that never saw them, and the training visits for their baselines."""
 
-    Attributes:
-        model: id of the model.
-        split: which subjects.
-        data_range: used by PSNR and SSIM, target units.
-        subjects: in the order of the scores.
-        scores: predictor -> metric -> one figure per subject.
-    """
-
-    model: str
-    split: str
-    data_range: float
-    subjects: Sequence[str]
-    scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-
-    def summary(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Predictor -> metric -> mean over patients with its 95 % bootstrap interval."""
-        result: dict[str, dict[str, dict[str, float]]] = {}
-        for predictor, metrics in self.scores.items():
-            result[predictor] = {}
-            for metric, values in metrics.items():
-                low, high = bootstrap_interval(np.array(values))
-                result[predictor][metric] = {"mean": float(np.mean(values)), "low": low, "high": high}
-        return result
+    name: str
+    tests: list[Visit]
+    training: list[Visit]
+    contenders: tuple[Contender, ...]
 
 
 def evaluate(
     cohort: str | Path,
-    model: str | Path | ModelPackage,
+    model: Model | Sequence[Model] = (),
     output: str | Path | None = None,
     *,
+    synthetic: Sequence[str] = (),
+    uncertainty: str | None = None,
+    to: str | None = None,
     split: str = "test",
+    folds: str | None = None,
+    groups: Sequence[str] | None = None,
+    division: Split | None = None,
     baselines: bool = True,
     data_range: float | None = None,
     cache: str | Path | None = None,
     device: str = "auto",
     jobs: int | None = None,
     seed: int = 0,
+    samples: int = 1,
+    report: bool = False,
     reporter: Reporter | None = None,
 ) -> Evaluation:
-    """Score a model on a cohort that has both its source and its target volumes.
+    """Judge models, or volumes made elsewhere, on a cohort that has both its source and its target volumes.
 
-    Volumes are compared on the model's grid inside the brain mask. The baselines are fitted on the cohort's
-    training subjects.
+    Volumes are compared inside the brain mask on the first model's grid; what other models make on other grids is
+    sampled there. A visit is written to `output/subjects` as soon as it is measured: started again, an interrupted
+    evaluation goes on from there and ends with the same figures.
 
     Args:
         cohort: table with the route's two modalities.
-        model: id, folder or opened package.
-        output: folder for `metrics.json` and `metrics.csv`; None writes nothing.
+        model: id, folder or opened package, or several.
+        output: folder for `metrics.json` and the tables (`study.write_evaluation`); None writes nothing.
+        synthetic: columns of the table with synthetic volumes to read, in the source's native space.
+        uncertainty: column with the standard deviations of the first of them.
+        to: target modality, when no model says it.
         split: train, validation, test or all.
-        baselines: also score mean PET, voxelwise regression and mean PET x tissue.
-        data_range: for PSNR and SSIM; default the width of the model's display window.
+        folds: column of the table with each subject's fold; the models, in the order of the sorted folds, are then the
+            ones that were trained without it, and are pooled as one. `split` does not count.
+        groups: columns for subgroups; default every column with a few groups or numbers.
+        division: who is in which split; default the table's own split (`split_cohort`).
+        baselines: also score copy of the input, population mean, voxelwise regression and, for T1w, mean x tissue,
+            fitted on the cohort's training subjects.
+        data_range: for PSNR and SSIM; default the width of the first model's display window.
         cache: folder for preprocessed volumes; default `.cache` beside the table.
         device: auto, cpu, cuda, cuda:N or mps.
-        jobs: worker processes for preprocessing.
-        seed: of the random split, where the table has no `split` column, and of the generator's noise.
+        jobs: worker processes; on a GPU they only preprocess.
+        seed: of the random split, where the table has no `split` column, and of the generators' noise.
+        samples: to draw per model; more than one adds the calibration of their standard deviation.
+        report: also write `report.html` and, where fpdf2 is installed, `report.pdf`.
         reporter: receives progress.
 
     Raises:
+        UsageError: options that do not go together.
         BadInputError: the cohort lacks volumes or subjects.
     """
     reporter = reporter or Reporter()
-    package = model if isinstance(model, ModelPackage) else find_model(model)
-    card = package.card
+    packages = _packages(model)
+    if report and output is None:
+        raise UsageError("A report needs a folder to go to: add -o FOLDER.")
+    if not packages and not synthetic:
+        raise UsageError("Say what to evaluate: --model, or --synthetic with a column of the table.")
+    if uncertainty is not None and not synthetic:
+        raise UsageError("--uncertainty names the column that goes with --synthetic. With --model, use --samples.")
     table = read_cohort(cohort)
-    table.require(card.route.source, card.route.target)
-    division = split_cohort(table, seed=seed)
-    wanted = table.of_subjects(subjects_of(division, split))
-    if not wanted:
-        raise BadInputError(f"{table.path.name}: no subject is in the split {split!r}.")
-    folder = Path(cache) if cache else table.path.parent / ".cache"
-    first, second, third = parts(reporter, (4, 1, 2))
-
-    def preprocess(visits: list, progress: Reporter) -> list[Pair]:
-        return preprocess_pairs(
-            visits,
-            card.route.source,
-            card.route.target,
-            card.preprocessing,
-            folder,
-            jobs=jobs,
-            reporter=progress,
-        )
-
-    training = table.of_subjects(division.train) if baselines else []
-    pairs = preprocess([*wanted, *training], first)
-    tests, trains = pairs[: len(wanted)], pairs[len(wanted) :]
-    mapping = card.preprocessing.target
-    fitted = (
-        fit_baselines(_load(pair, mapping) for pair in second.track(trains, "Fitting the baselines"))
-        if trains
-        else None
+    source, target = _route(packages, table, to)
+    table.require(source, target)
+    divided = _parts(table, packages, division or split_cohort(table, seed=seed), split, folds)
+    chain = packages[0].card.preprocessing if packages else DEFAULT_CHAIN
+    existing = tuple(
+        Existing(column, column, uncertainty if number == 0 else None) for number, column in enumerate(synthetic)
     )
-    predict = _predictor(package, device, seed)
-    low, high = card.output.display_window
-    result = Evaluation(card.id, split, data_range or high - low, [visit.name for visit in wanted])
-    for pair in third.track(tests, "Scoring"):
-        sample = _load(pair, mapping)
-        volumes = {MODEL: predict(sample, pair), **(fitted.predict(sample) if fitted else {})}
-        for name, volume in volumes.items():
-            figures = compare_arrays(volume, sample["target"], sample["brain"] > 0, result.data_range).as_dict()
-            for metric, value in figures.items():
-                result.scores.setdefault(name, {}).setdefault(metric, []).append(value)
+    folder = Path(cache) if cache else table.path.parent / ".cache"
+    settings = Settings(
+        chain=chain,
+        contenders=(),
+        existing=existing,
+        baselines=None,
+        tissue=source == "T1w" and any(getattr(step, "method", "") == "tissue" for step in chain.source),
+        data_range=data_range or _data_range(packages, target),
+        device=device,
+        seed=seed,
+        samples=samples,
+        folder=None if output is None else Path(output),
+    )
+    table = _with_absolute_paths(table, [name for name in (*synthetic, uncertainty) if name])
+    measure = partial(_measure, source=source, target=target, folder=folder, baselines=baselines, jobs=jobs)
+    records: list[Record] = []
+    visits: list[Visit] = []
+    names: list[str] = []
+    for part, progress in zip(divided, parts(reporter, [len(part.tests) for part in divided]), strict=True):
+        part = replace(part, tests=[_same(table, visit) for visit in part.tests])
+        records += measure(part, replace(settings, contenders=part.contenders), reporter=progress)
+        visits += part.tests
+        names += [part.name] * len(part.tests)
+    result = Evaluation(
+        contenders=(*(contender.name for contender in divided[0].contenders), *(one.name for one in existing)),
+        split="cross-validation" if folds else split,
+        data_range=settings.data_range,
+        units=packages[0].card.output.units if packages else "SUVR" if target.endswith("PET") else "target units",
+        subjects=[visit.name for visit in visits],
+        patients=[visit.subject for visit in visits],
+        groups=_groups(visits, groups, {*synthetic, uncertainty, folds}),
+        folds=names if folds else (),
+        facts=_facts(table, divided, packages, source, target, settings),
+        **collect(records),
+    )
     if output is not None:
         write_evaluation(result, Path(output))
+    if report and output is not None:
+        from modality_synthesis.evaluation.report import write_cohort_report
+
+        write_cohort_report(result, Path(output), reporter)
     return result
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
-    """Write `metrics.json` (summary, definitions) and `metrics.csv` (one row per subject and predictor)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(
-        {
-            "model": evaluation.model,
-            "split": evaluation.split,
-            "subjects": len(evaluation.subjects),
-            "data_range": evaluation.data_range,
-            "region": "brain mask, on the model's grid",
-            "definitions": dict(DEFINITIONS),
-            "interval": "95 % percentile bootstrap over patients",
-            "summary": evaluation.summary(),
-        },
-        folder / "metrics.json",
-    )
-    with (
-        atomic_output(folder / "metrics.csv") as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerow(["subject", "predictor", *DEFINITIONS])
-        for predictor, metrics in evaluation.scores.items():
-            for index, subject in enumerate(evaluation.subjects):
-                writer.writerow([subject, predictor, *(f"{metrics[name][index]:.6g}" for name in DEFINITIONS)])
+def _packages(model: Model | Sequence[Model]) -> list[ModelPackage]:
+    models = [model] if isinstance(model, (str, Path, ModelPackage)) else list(model)
+    return [one if isinstance(one, ModelPackage) else find_model(one) for one in models]
 
 
-def _load(pair: Pair, mapping: TargetMapping) -> Sample:
-    """A pair with its target in target units, 0 outside the region."""
-    arrays = pair.load()
-    restored = arrays["target"] * mapping.scale + mapping.offset
-    return {**arrays, "target": np.where(arrays["region"] > 0, restored, 0.0).astype(np.float32)}
+def _route(packages: Sequence[ModelPackage], table: Cohort, to: str | None) -> tuple[str, str]:
+    if not packages:
+        if to is None:
+            raise UsageError("Without a model, say which modality the volumes are of: --to FDG-PET, for example.")
+        present = table.visits[0].volumes
+        sources = [name for name in ("T1w", "CT", "T2w") if name in present and name != to]
+        if not sources:
+            raise BadInputError(f"{table.path.name}: no T1w, CT or T2w column to find the brain with.")
+        return sources[0], to
+    routes = {(package.card.route.source, package.card.route.target) for package in packages}
+    if len(routes) > 1:
+        raise UsageError(f"The models go different ways: {', '.join(f'{a} to {b}' for a, b in sorted(routes))}.")
+    route = packages[0].card.route
+    if to is not None and to != route.target:
+        raise UsageError(f"The model {packages[0].card.id} makes {route.target}, not {to}.")
+    return route.source, route.target
 
 
-def _predictor(package: ModelPackage, device: str, seed: int) -> Callable[[Sample, Pair], np.ndarray]:
-    keep_freed_memory()
-    generator, where = load_generator(package), choose_device(device)
-    card = package.card
-    mapping = card.preprocessing.target
-
-    def predict(sample: Sample, pair: Pair) -> np.ndarray:
-        known = {variable.name: pair.visit.variables.get(variable.name) for variable in card.clinical_variables}
-        values = clinical_values(card, known)
-        batch = Batch(
-            source=torch.from_numpy(sample["source"])[None, None],
-            clinical=None if values is None else torch.tensor([values]),
-            seed=seed,
+def _parts(
+    table: Cohort, packages: Sequence[ModelPackage], division: Split, split: str, folds: str | None
+) -> list[_Part]:
+    if folds is None:
+        tests = table.of_subjects(subjects_of(division, split))
+        if not tests:
+            raise BadInputError(f"{table.path.name}: no subject is in the split {split!r}.")
+        return [_Part(split, tests, table.of_subjects(division.train), _contenders(packages))]
+    of_subject = {visit.subject: visit.variables.get(folds) for visit in table}
+    names = sorted({fold for fold in of_subject.values() if fold is not None})
+    if len(names) != len(packages):
+        raise UsageError(
+            f"{table.path.name}: the column {folds!r} has {len(names)} folds and {len(packages)} models are given; "
+            "each fold needs the model that was trained without it."
         )
-        output = run_generator(generator, batch, card.inference, where)[0, 0].numpy()
-        restored = output * mapping.scale + mapping.offset
-        if mapping.minimum is not None:
-            restored = np.maximum(restored, mapping.minimum)
-        return np.where(sample["region"] > 0, restored, 0.0).astype(np.float32)
+    name = f"{packages[0].card.id} ({len(names)}-fold)"
+    return [
+        _Part(
+            fold,
+            [visit for visit in table if of_subject[visit.subject] == fold],
+            [visit for visit in table if of_subject[visit.subject] not in (fold, None)],
+            (Contender(name, package),),
+        )
+        for fold, package in zip(names, packages, strict=True)
+    ]
 
-    return predict
+
+def _contenders(packages: Sequence[ModelPackage]) -> tuple[Contender, ...]:
+    ids = [package.card.id for package in packages]
+    names = [
+        one.card.id if ids.count(one.card.id) == 1 else f"{one.card.id} {one.card.version} ({one.folder.parent.name})"
+        for one in packages
+    ]
+    if len(set(names)) < len(names):
+        raise UsageError("The same model is given twice.")
+    return tuple(Contender(name, package) for name, package in zip(names, packages, strict=True))
+
+
+def _data_range(packages: Sequence[ModelPackage], target: str) -> float:
+    if packages:
+        low, high = packages[0].card.output.display_window
+        return high - low
+    if target.endswith("PET"):
+        return SUVR_RANGE
+    raise UsageError("Without a model, say what the data range is (PSNR and SSIM need it): --data-range 1000.")
+
+
+def _measure(
+    part: _Part,
+    settings: Settings,
+    *,
+    source: str,
+    target: str,
+    folder: Path,
+    baselines: bool,
+    jobs: int | None,
+    reporter: Reporter,
+) -> list[Record]:
+    first, second, third = parts(reporter, (4, 1, 4))
+
+    def preprocess(visits: list[Visit], chain: ChainParameters, progress: Reporter) -> list[Pair]:
+        return preprocess_pairs(visits, source, target, chain, folder, jobs=jobs, reporter=progress)
+
+    training = part.training if baselines else []
+    if baselines and not training:
+        reporter.warning("The cohort has no training subjects: the baselines are left out.")
+    pairs = preprocess([*part.tests, *training], settings.chain, first)
+    tests, trains = pairs[: len(part.tests)], pairs[len(part.tests) :]
+    own: list[dict[str, Pair]] = [{} for _ in tests]
+    for contender in part.contenders:
+        chain = contender.package.card.preprocessing
+        if chain.source != settings.chain.source:
+            for found, pair in zip(own, preprocess(part.tests, chain, first), strict=True):
+                found[contender.name] = pair
+    if trains:
+        settings = replace(settings, baselines=_fitted(trains, settings, folder, second))
+    work = partial(score, settings=settings)
+    tasks = [Task(pair, others) for pair, others in zip(tests, own, strict=True)]
+    return parallel_map(work, tasks, jobs=_scoring_jobs(settings, jobs), reporter=third, stage="Scoring")
+
+
+def _scoring_jobs(settings: Settings, jobs: int | None) -> int | None:
+    """One process for a GPU: several would only take each other's memory."""
+    if not settings.contenders:
+        return jobs
+    from modality_synthesis.synthesis.devices import choose_device
+
+    return jobs if choose_device(settings.device).type == "cpu" else 1
+
+
+def _fitted(trains: Sequence[Pair], settings: Settings, folder: Path, reporter: Reporter) -> Path:
+    """The file of the baselines of these training pairs."""
+    mapping = settings.chain.target
+    facts = "\n".join([mapping.model_dump_json(), *sorted(pair.path.name for pair in trains)])
+    path = folder / f"baselines-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.safetensors"
+    if not path.exists():
+        fit_baselines(load_sample(pair, mapping) for pair in reporter.track(trains, "Fitting the baselines")).save(path)
+    return path
+
+
+def _with_absolute_paths(table: Cohort, columns: Sequence[str]) -> Cohort:
+    """The same table, with the named columns' paths relative to the table made absolute.
+
+    Raises:
+        BadInputError: a column that the table does not have.
+    """
+    for column in columns:
+        if not any(column in visit.variables for visit in table):
+            raise BadInputError(f"{table.path.name} has no column {column!r}.")
+    visits = tuple(
+        replace(
+            visit,
+            variables={
+                name: str(table.path.parent.resolve() / value) if name in columns and value is not None else value
+                for name, value in visit.variables.items()
+            },
+        )
+        for visit in table
+    )
+    return replace(table, visits=visits)
+
+
+def _same(table: Cohort, visit: Visit) -> Visit:
+    return next(other for other in table if other.name == visit.name)
+
+
+def _groups(
+    visits: Sequence[Visit], wanted: Sequence[str] | None, taken: set[str | None]
+) -> dict[str, list[str | None]]:
+    present = list(dict.fromkeys(name for visit in visits for name in visit.variables))
+    unknown = [name for name in wanted or () if name not in present]
+    if unknown:
+        raise BadInputError(f"The cohort has no column {unknown[0]!r} to group by.")
+    found = {}
+    for name in wanted if wanted is not None else [name for name in present if name not in taken]:
+        members = grouping([visit.variables.get(name) for visit in visits])
+        if members is not None:
+            found[name] = members
+    return found
+
+
+def _facts(
+    table: Cohort, divided: Sequence[_Part], packages: Sequence[ModelPackage], source: str, target: str,
+    settings: Settings,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "cohort": {
+            "table": table.path.name,
+            "visits": len(table),
+            "patients": len({visit.subject for visit in table}),
+            "tested": sum(len(part.tests) for part in divided),
+            "training_for_baselines": sum(len(part.training) for part in divided),
+        },
+        "route": {"source": source, "target": target},
+        "models": [package.card.model_dump(mode="json") for package in packages],
+        "existing_columns": [one.column for one in settings.existing],
+        "preprocessing": settings.chain.model_dump(mode="json"),
+        "samples": settings.samples,
+        "seed": settings.seed,
+    }

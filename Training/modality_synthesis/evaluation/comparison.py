@@ -1,60 +1,126 @@
-"""Compare a synthetic volume with the real one: figures with their definitions, and difference maps."""
+"""Compare a synthetic volume with the real one: figures with their definitions, difference maps and regions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
-from modality_synthesis.errors import BadInputError
-from modality_synthesis.evaluation.metrics import DEFINITIONS, Metrics, compare_arrays
+from modality_synthesis._version import __version__
+from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.evaluation.alignment import Alignment, align
+from modality_synthesis.evaluation.atlas_space import to_template
+from modality_synthesis.evaluation.calibration import Calibration, calibrate
+from modality_synthesis.evaluation.csv_tables import write_rows
+from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_arrays
+from modality_synthesis.evaluation.regions import Parcels, RegionComparison, compare_regions
+from modality_synthesis.evaluation.signal import covered, is_signal, signal_factor
+from modality_synthesis.evaluation.similarity import scale_count
+from modality_synthesis.preprocessing.atlas import labels_on, regions
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import (
     array,
     describe_geometry,
+    file_sha256,
     image_like,
     read_image,
     resample_like,
     same_geometry,
+    sidecar_path,
     write_image,
     write_json,
 )
 
+WHOLE = "the whole volume, background included"
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """A synthetic volume against its reference, on the reference's grid.
+    """A synthetic volume against its reference, on the reference's grid (the synthetic volume's after alignment).
 
     Attributes:
-        metrics: figures inside the mask.
-        data_range: of PSNR and SSIM, target units.
+        metrics: figures inside the mask, by the names of `metrics.DEFINITIONS`.
+        whole_volume: the same figures over the whole volume, where an empty background counts.
+        data_range: of PSNR, SSIM and MS-SSIM, target units.
+        data_range_source: where it came from, in words.
         mask_source: where the mask came from, in words.
         voxels: inside the mask.
         difference: synthetic - reference.
         absolute: its magnitude.
         relative: percent of the reference, 0 where the reference is below 5 % of the data range.
+        synthetic: what was compared, on the common grid.
+        reference: what it was compared with.
+        inside: the mask, bool (z, y, x).
+        scales: of MS-SSIM, inside the mask and over the whole volume.
+        alignment: how the reference was moved; None when it was not.
+        signal_factor: what the reference was multiplied by; None where the volumes have a unit.
+        regions: figures per atlas region; empty without a way to the atlas.
+        calibration: of the uncertainty; None when none was given.
+        inputs: names and hashes of the files, and the synthetic volume's provenance record when it has one.
     """
 
-    metrics: Metrics
+    metrics: dict[str, float]
+    whole_volume: dict[str, float]
     data_range: float
+    data_range_source: str
     mask_source: str
     voxels: int
     difference: sitk.Image
     absolute: sitk.Image
     relative: sitk.Image
+    synthetic: sitk.Image
+    reference: sitk.Image
+    inside: np.ndarray
+    scales: tuple[int, int]
+    alignment: Alignment | None = None
+    signal_factor: float | None = None
+    regions: tuple[RegionComparison, ...] = ()
+    calibration: Calibration | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """Everything but the volumes, for JSON."""
+        share = self.voxels / self.inside.size
         return {
-            "metrics": self.metrics.as_dict(),
+            "metrics": self.metrics,
+            "whole_volume": self.whole_volume,
             "definitions": dict(DEFINITIONS),
+            "details": {name: self._details(name) for name in self.metrics},
             "data_range": self.data_range,
+            "data_range_source": self.data_range_source,
             "mask": self.mask_source,
             "voxels": self.voxels,
+            "background": {
+                "share": 1 - share,
+                "psnr_gain_db": self.whole_volume["PSNR"] - self.metrics["PSNR"],
+                "note": "What the background adds to PSNR when the whole volume is compared; an empty one adds "
+                "-10 log10(share inside the mask).",
+            },
             "difference": "synthetic - reference, target units",
+            "reference_multiplied_by": self.signal_factor,
+            "registration": None if self.alignment is None else self.alignment.as_dict(),
+            "regions": [asdict(row) for row in self.regions],
+            "calibration": None if self.calibration is None else self.calibration.as_dict(),
+            "inputs": dict(self.inputs),
+            "GeneratedBy": [{"Name": "modality-synthesis", "Version": __version__}],
         }
+
+    def _details(self, name: str) -> dict[str, object]:
+        metric = METRICS[name]
+        details: dict[str, object] = {
+            "unit": metric.unit,
+            "ideal": metric.ideal,
+            "better": metric.better,
+            "data_range": self.data_range if metric.uses_data_range else None,
+            "mask": {"metrics": self.mask_source, "whole_volume": WHOLE},
+        }
+        return details | ({"scales": list(self.scales)} if name == "MS-SSIM" else {})
 
 
 def compare(
@@ -65,6 +131,12 @@ def compare(
     mask: str | Path | sitk.Image | None = None,
     difference: str | Path | None = None,
     data_range: float | None = None,
+    register: bool = False,
+    match_signal: bool | None = None,
+    mri: str | Path | sitk.Image | None = None,
+    template_space: bool = False,
+    uncertainty: str | Path | sitk.Image | None = None,
+    report: bool = False,
     reporter: Reporter | None = None,
 ) -> Comparison:
     """Compare two volumes of one person.
@@ -75,19 +147,37 @@ def compare(
     Args:
         synthetic: file or image.
         reference: file or image, same units.
-        output: folder for `metrics.json`, `difference.nii.gz`, `absolute_difference.nii.gz` and
-            `relative_difference.nii.gz`; None writes nothing.
+        output: folder for `metrics.json`, `difference.nii.gz`, `absolute_difference.nii.gz`,
+            `relative_difference.nii.gz` and what is asked for below; None writes nothing.
         mask: file or image; above 0.5 is inside.
         difference: file for the signed difference map alone.
         data_range: of PSNR and SSIM; default the 99.9th percentile of the reference in the mask minus its minimum.
+        register: align the reference rigidly with the synthetic volume first; both are then compared on the synthetic
+            volume's grid, and `reference_aligned.nii.gz` goes into `output`. A mask must fit the synthetic volume then.
+        match_signal: the volumes are MRI, whose signal has no unit: multiply the reference by the factor that makes the
+            medians in the mask equal, and compare where the synthetic volume holds something. None asks the synthetic
+            volume's sidecar.
+        mri: the person's T1w MRI, aligned with the compared volumes: adds a table of atlas regions (`regions.csv`).
+        template_space: both volumes lie in MNI152 space: adds the table without an MRI.
+        uncertainty: standard deviation of the synthetic volume, on its grid: adds calibration.
+        report: also write `report.html` and, where fpdf2 is installed, `report.pdf`.
         reporter: receives progress and notices.
 
     Raises:
-        BadInputError: unreadable volumes, no overlap, or an empty mask.
+        UsageError: both `mri` and `template_space`, or a report without a folder.
+        BadInputError: unreadable volumes, no overlap, no agreement after alignment, or an empty mask.
     """
     reporter = reporter or Reporter()
+    if mri is not None and template_space:
+        raise UsageError("Say how the atlas reaches the volumes: the T1w MRI (--mri) or --template-space, not both.")
+    if report and output is None:
+        raise UsageError("A report needs a folder to go to: add -o FOLDER.")
     reporter.progress(0.0, "Reading")
     wanted, made = _image(reference), _image(synthetic)
+    spread = None if uncertainty is None else _image(uncertainty)
+    alignment = align(wanted, made, reporter.part(0.02, 0.3)) if register else None
+    if alignment is not None:
+        wanted = alignment.image
     if not same_geometry(made, wanted):
         reporter.warning(
             f"The volumes lie on different grids; the synthetic one was resampled onto the reference's "
@@ -96,16 +186,27 @@ def compare(
         _require_overlap(made, wanted)
         made = resample_like(made, wanted)
     inside, mask_source = _mask(mask, wanted)
+    factor, shown = None, None
+    if is_signal(synthetic) if match_signal is None else match_signal:
+        shown = covered(made)
+        inside = inside & shown
+        mask_source += ", and the synthetic volume holds something"
+        factor = signal_factor(array(made), array(wanted), inside)
+        wanted = wanted * factor
     reporter.progress(0.3, "Measuring")
     first, second = array(made), array(wanted)
     scale = data_range or float(np.percentile(second[inside], 99.9) - second[inside].min())
     if scale <= 0:
         raise BadInputError("The reference is constant inside the mask; nothing can be compared.")
-    error = first - second
+    # Where an MRI was not synthesized (skull, scalp) there is nothing to be wrong.
+    error = first - second if shown is None else np.where(shown, first - second, 0.0)
+    measure = partial(compare_arrays, spacing=tuple(reversed(wanted.GetSpacing())), slice_axis=_slice_axis(wanted))
     floor = 0.05 * scale
     result = Comparison(
-        metrics=compare_arrays(first, second, inside, scale),
+        metrics=measure(first, second, inside, scale),
+        whole_volume=measure(first, second, None, scale),
         data_range=round(scale, 6),
+        data_range_source="given" if data_range else "99.9th percentile of the reference in the mask minus its minimum",
         mask_source=mask_source,
         voxels=int(inside.sum()),
         difference=image_like(error, wanted),
@@ -113,9 +214,22 @@ def compare(
         relative=image_like(
             np.where(np.abs(second) > floor, 100 * error / np.where(second == 0, 1, second), 0.0), wanted
         ),
+        synthetic=made,
+        reference=wanted,
+        inside=inside,
+        scales=(scale_count(_extent(inside)), scale_count(inside.shape)),
+        alignment=alignment,
+        signal_factor=factor,
+        regions=_regions(mri, template_space, made, wanted, reporter.part(0.5, 0.8)),
+        calibration=None if spread is None else calibrate(error, array(resample_like(spread, wanted)), inside),
+        inputs=_inputs(synthetic=synthetic, reference=reference, mask=mask, mri=mri, uncertainty=uncertainty),
     )
     reporter.progress(0.8, "Writing")
     _write(result, None if output is None else Path(output), difference)
+    if report and output is not None:
+        from modality_synthesis.evaluation.report import write_comparison_report
+
+        write_comparison_report(result, Path(output), reporter)
     reporter.progress(1.0, "Done")
     return result
 
@@ -130,7 +244,8 @@ def _require_overlap(first: sitk.Image, second: sitk.Image) -> None:
     shared = array(resample_like(ones, second, interpolator="nearest")) > 0.5
     if shared.mean() < 0.05:
         raise BadInputError(
-            "The synthetic volume and the reference hardly overlap in space. Are they of the same person and aligned?"
+            "The synthetic volume and the reference hardly overlap in space. Are they of the same person and aligned? "
+            "--register aligns the reference."
         )
 
 
@@ -149,15 +264,61 @@ def _mask(mask: str | Path | sitk.Image | None, reference: sitk.Image) -> tuple[
     return inside, source
 
 
+def _slice_axis(image: sitk.Image) -> int:
+    """The array axis that runs closest to inferior-superior."""
+    vertical = np.abs(np.array(image.GetDirection()).reshape(3, 3)[2])
+    return 2 - int(np.argmax(vertical))
+
+
+def _extent(inside: np.ndarray) -> tuple[int, ...]:
+    hits = np.nonzero(inside)
+    return tuple(int(axis.max() - axis.min()) + 1 for axis in hits)
+
+
+def _regions(
+    mri: str | Path | sitk.Image | None,
+    template_space: bool,
+    synthetic: sitk.Image,
+    reference: sitk.Image,
+    reporter: Reporter,
+) -> tuple[RegionComparison, ...]:
+    if mri is None and not template_space:
+        return ()
+    transform = sitk.Transform(3, sitk.sitkIdentity) if mri is None else to_template(mri, reporter)[0]
+    parcels = Parcels(labels_on(reference, transform))
+    voxel_ml = float(np.prod(reference.GetSpacing())) / 1000
+    return compare_regions(array(synthetic), array(reference), parcels, regions(), voxel_ml)
+
+
+def _inputs(**volumes: str | Path | sitk.Image | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    for role, volume in volumes.items():
+        if isinstance(volume, (str, Path)):
+            facts[role] = {"file": Path(volume).name, "sha256": file_sha256(volume)}
+    synthetic = volumes["synthetic"]
+    if isinstance(synthetic, (str, Path)):
+        try:
+            facts["synthetic"]["provenance"] = json.loads(sidecar_path(synthetic).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            facts["synthetic"]["provenance"] = None
+    return facts
+
+
 def _write(result: Comparison, folder: Path | None, difference: str | Path | None) -> None:
     if difference is not None:
         write_image(result.difference, difference, description="synthetic - reference")
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    write_image(result.difference, folder / "difference.nii.gz", description="synthetic - reference")
-    write_image(result.absolute, folder / "absolute_difference.nii.gz", description="|synthetic - reference|")
-    write_image(
-        result.relative, folder / "relative_difference.nii.gz", description="100 (synthetic - reference) / reference"
-    )
+    maps = {
+        "difference": (result.difference, "synthetic - reference"),
+        "absolute_difference": (result.absolute, "|synthetic - reference|"),
+        "relative_difference": (result.relative, "100 (synthetic - reference) / reference"),
+    }
+    if result.alignment is not None:
+        maps["reference_aligned"] = (result.alignment.image, "reference, aligned rigidly")
+    for name, (image, description) in maps.items():
+        write_image(image, folder / f"{name}.nii.gz", description=description)
+    if result.regions:
+        write_rows(folder / "regions.csv", result.regions)
     write_json(result.as_dict(), folder / "metrics.json")

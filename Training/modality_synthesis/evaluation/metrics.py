@@ -1,98 +1,176 @@
-"""Image metrics inside a mask, with the data range stated by the caller.
+"""Image metrics with their definitions: inside a mask, or over the whole volume.
 
-A masked background cannot inflate a figure: voxels outside the mask take no part in any of them.
+Inside a mask no figure depends on what lies outside, so that an empty background cannot improve it. Figures over the
+whole volume, where it does, are only reported beside the others (Dohmen 2025, "Five pitfalls").
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-DEFINITIONS: Mapping[str, str] = {
-    "MAE": "mean absolute error inside the mask, target units",
-    "RMSE": "root mean squared error inside the mask, target units",
-    "PSNR": "20 log10(data range / RMSE) inside the mask, dB",
-    "SSIM": "mean SSIM (Gaussian window 11 voxels, sigma 1.5, K1 0.01, K2 0.03) over mask voxels",
-    "r": "Pearson correlation inside the mask",
-}
+from modality_synthesis.evaluation import sharpness
+from modality_synthesis.evaluation.similarity import (
+    correlation,
+    multiscale_structural_similarity,
+    normalized_mutual_information,
+    structural_similarity,
+)
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """Figures of one comparison; `DEFINITIONS` says what they mean."""
+class Volumes:
+    """Two volumes on one grid, and where and how they are compared.
 
-    mae: float
-    rmse: float
-    psnr: float
-    ssim: float
-    correlation: float
+    Attributes:
+        synthetic: (depth, height, width), target units.
+        reference: same shape.
+        inside: bool, same shape; all True for the whole volume.
+        masked: False when the whole volume is compared.
+        data_range: largest minus smallest value the target can take.
+        spacing: voxel size along the array's axes, mm.
+        slice_axis: the array axis across axial slices.
+    """
 
-    def as_dict(self) -> dict[str, float]:
-        """By the names of `DEFINITIONS`."""
-        return {
-            "MAE": self.mae,
-            "RMSE": self.rmse,
-            "PSNR": self.psnr,
-            "SSIM": self.ssim,
-            "r": self.correlation,
-        }
+    synthetic: np.ndarray
+    reference: np.ndarray
+    inside: np.ndarray
+    masked: bool
+    data_range: float
+    spacing: tuple[float, float, float]
+    slice_axis: int
+
+    @property
+    def error(self) -> np.ndarray:
+        """Synthetic minus reference at the voxels inside, float64."""
+        return self.synthetic[self.inside].astype(np.float64) - self.reference[self.inside].astype(np.float64)
 
 
-def compare_arrays(synthetic: np.ndarray, reference: np.ndarray, mask: np.ndarray, data_range: float) -> Metrics:
+@dataclass(frozen=True)
+class Metric:
+    """A figure and what is needed to read it.
+
+    Attributes:
+        definition: in words, with the source.
+        unit: `target units`, `dB`, or empty for pure numbers.
+        ideal: its value when both volumes are the same.
+        better: whether `lower`, `higher` or `nearer` (to `ideal`) is better.
+        uses_data_range: whether the data range enters.
+        compute: the figure.
+    """
+
+    definition: str
+    unit: str
+    ideal: float
+    better: str
+    uses_data_range: bool
+    compute: Callable[[Volumes], float]
+
+
+def _psnr(volumes: Volumes) -> float:
+    mse = float(np.mean(volumes.error**2))
+    return float("inf") if mse == 0 else float(10 * np.log10(volumes.data_range**2 / mse))
+
+
+METRICS: Mapping[str, Metric] = {
+    "MAE": Metric(
+        "mean absolute error", "target units", 0.0, "lower", False, lambda v: float(np.abs(v.error).mean())
+    ),
+    "MSE": Metric(
+        "mean squared error", "squared target units", 0.0, "lower", False, lambda v: float(np.mean(v.error**2))
+    ),
+    "RMSE": Metric(
+        "root of the mean squared error", "target units", 0.0, "lower", False,
+        lambda v: float(np.sqrt(np.mean(v.error**2))),
+    ),
+    "PSNR": Metric("10 log10(data range² / MSE)", "dB", float("inf"), "higher", True, _psnr),
+    "SSIM": Metric(
+        "mean local SSIM in 3-D, Gaussian window 11 voxels wide with sigma 1.5, K1 0.01, K2 0.03 (Wang 2004)",
+        "", 1.0, "higher", True,
+        lambda v: structural_similarity(v.synthetic, v.reference, v.inside, v.data_range, masked=v.masked),
+    ),
+    "MS-SSIM": Metric(
+        "multi-scale SSIM (Wang 2003) in 3-D: the standard weights of as many scales, five at most, as leave 11 voxels "
+        "across the compared region",
+        "", 1.0, "higher", True,
+        lambda v: multiscale_structural_similarity(v.synthetic, v.reference, v.inside, v.data_range, masked=v.masked),
+    ),
+    "NCC": Metric(
+        "zero-normalized cross-correlation (Pearson's r)", "", 1.0, "higher", False,
+        lambda v: correlation(v.synthetic[v.inside], v.reference[v.inside]),
+    ),
+    "NMI": Metric(
+        "normalized mutual information (H(A) + H(B)) / H(A, B) of a joint histogram with 100 bins (Studholme 1999); 1 "
+        "is none, 2 is full",
+        "", 2.0, "higher", False,
+        lambda v: normalized_mutual_information(v.synthetic[v.inside], v.reference[v.inside]),
+    ),
+    "Tenengrad ratio": Metric(
+        "mean Sobel gradient magnitude within axial slices, synthetic over reference: below 1 blurred, above 1 noisy",
+        "", 1.0, "nearer", False,
+        lambda v: sharpness.tenengrad_ratio(v.synthetic, v.reference, v.inside, slice_axis=v.slice_axis),
+    ),
+    "Spectrum ratio": Metric(
+        "power between half and the whole Nyquist frequency of the coarsest axis, synthetic over reference",
+        "", 1.0, "nearer", False,
+        lambda v: sharpness.spectrum_ratio(v.synthetic, v.reference, v.inside, spacing=v.spacing),
+    ),
+    "Through-plane ratio": Metric(
+        "mean absolute jump from one axial slice to the next, synthetic over reference: above 1, slices do not fit",
+        "", 1.0, "nearer", False,
+        lambda v: sharpness.through_plane_ratio(v.synthetic, v.reference, v.inside, axis=v.slice_axis),
+    ),
+}  # fmt: skip
+DEFINITIONS: Mapping[str, str] = {name: metric.definition for name, metric in METRICS.items()}
+# What training logs at each validation: the others cost more and say little about an unfinished model.
+QUICK = ("MAE", "RMSE", "PSNR", "SSIM", "NCC")
+
+
+def compare_arrays(
+    synthetic: np.ndarray,
+    reference: np.ndarray,
+    mask: np.ndarray | None,
+    data_range: float,
+    *,
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    slice_axis: int = 0,
+    names: Sequence[str] = tuple(METRICS),
+) -> dict[str, float]:
     """Compare two volumes on one grid.
 
     Args:
         synthetic: (depth, height, width), target units.
         reference: same shape.
-        mask: same shape; True where the comparison counts.
+        mask: same shape; True where the comparison counts. None compares the whole volume, background and all.
         data_range: largest minus smallest value the target can take (2.5 for FDG SUVR here), stated with the result.
+        spacing: voxel size along the array's axes, mm.
+        slice_axis: the array axis across axial slices.
+        names: which of `METRICS`.
+
+    Returns:
+        Figures by name; NaN where one is not defined (a constant reference, a region too thin).
 
     Raises:
         ValueError: shapes differ or the mask is empty.
     """
-    if not synthetic.shape == reference.shape == mask.shape:
-        raise ValueError(f"shapes differ: {synthetic.shape}, {reference.shape}, {mask.shape}")
-    inside = mask.astype(bool)
+    if synthetic.shape != reference.shape or (mask is not None and mask.shape != reference.shape):
+        raise ValueError(f"shapes differ: {synthetic.shape}, {reference.shape}, {None if mask is None else mask.shape}")
+    inside = np.ones(reference.shape, dtype=bool) if mask is None else mask.astype(bool)
     if not inside.any():
         raise ValueError("the mask is empty")
-    first, second = synthetic[inside].astype(np.float64), reference[inside].astype(np.float64)
-    error = first - second
-    rmse = float(np.sqrt(np.mean(error**2)))
-    return Metrics(
-        mae=float(np.mean(np.abs(error))),
-        rmse=rmse,
-        psnr=float("inf") if rmse == 0 else float(20 * np.log10(data_range / rmse)),
-        ssim=_ssim(synthetic, reference, inside, data_range),
-        correlation=_correlation(first, second),
+    around = _bounding_box(inside)
+    volumes = Volumes(
+        synthetic[around], reference[around], inside[around], mask is not None, data_range, spacing, slice_axis
     )
+    return {name: METRICS[name].compute(volumes) for name in names}
 
 
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    if first.std() == 0 or second.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def _ssim(synthetic: np.ndarray, reference: np.ndarray, inside: np.ndarray, data_range: float) -> float:
-    import torch
-
-    from modality_synthesis.losses.ssim import ssim_map
-
-    # Outside the mask both volumes take the same value, so that windows across the border compare the inside only.
-    volumes = [torch.from_numpy(np.where(inside, volume, 0.0))[None, None] for volume in (synthetic, reference)]
-    padded = [torch.nn.functional.pad(volume, [5] * 6) for volume in volumes]
-    values = ssim_map(padded[0], padded[1], data_range=data_range)[0, 0].numpy()
-    return float(values[inside].mean())
-
-
-def bootstrap_interval(
-    values: np.ndarray, *, level: float = 0.95, seed: int = 0, draws: int = 2000
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean; `values` holds one figure per patient."""
-    values = np.asarray(values, dtype=float)
-    rng = np.random.default_rng(seed)
-    means = rng.choice(values, (draws, values.size)).mean(axis=1)
-    low, high = np.percentile(means, [50 * (1 - level), 100 - 50 * (1 - level)])
-    return float(low), float(high)
+def _bounding_box(inside: np.ndarray) -> tuple[slice, ...]:
+    """What lies outside counts for nothing, so that it need not be computed either."""
+    box = []
+    for axis in range(inside.ndim):
+        hits = np.flatnonzero(inside.any(axis=tuple(other for other in range(inside.ndim) if other != axis)))
+        box.append(slice(int(hits[0]), int(hits[-1]) + 1))
+    return tuple(box)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BACKGROUND, INK, NOTE = "#101114", "#e8e8ea", "#f2b84b"
 _PLANES = ("axial", "coronal", "sagittal")
+BRAIN_WINDOW_HU = (0.0, 80.0)
 MARGIN_MM = 26  # the display volumes have 1 mm voxels
 
 
@@ -36,7 +37,7 @@ def save_preview(synthesis: Synthesis, path: str | Path) -> None:
     low, high = card.output.display_window
     scale = colors.Normalize(low, high)
     target_map = _colormap(card.output.colormap)
-    gray_low, gray_high = np.percentile(source[brain], [0.5, 99.8]) * np.array([0.0, 1.08])
+    gray_low, gray_high = _gray_window(source[brain], card.route.source)
 
     figure = Figure(figsize=(8.6, 9.2), dpi=110, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
@@ -110,6 +111,13 @@ def _display_volumes(synthesis: Synthesis) -> tuple[np.ndarray, np.ndarray, np.n
     arrays = [sitk.GetArrayFromImage(volume) for volume in (source, target, brain)]
     around = _around(arrays[2] > 0)
     return arrays[0][around], arrays[1][around], arrays[2][around] > 0
+
+
+def _gray_window(values: np.ndarray, modality: str) -> tuple[float, float]:
+    """Lower and upper end of the source's grays, from its values in the brain."""
+    if modality == "CT":
+        return BRAIN_WINDOW_HU
+    return 0.0, 1.08 * float(np.percentile(values, 99.8))
 
 
 def _around(brain: np.ndarray) -> tuple[slice, ...]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from modality_synthesis._version import __version__
 from modality_synthesis.errors import BadInputError, UsageError
-from modality_synthesis.evaluation.atlas import REFERENCE_REGIONS, labels_on, reference_mask, regions
-from modality_synthesis.preprocessing import BiasField, BrainMask, ChainParameters, Register, Reorient, prepare
+from modality_synthesis.evaluation.atlas_space import custom_mask, to_template
+from modality_synthesis.evaluation.csv_tables import write_rows
+from modality_synthesis.evaluation.normal_cohort import Key, Normal, read_normal_cohort
+from modality_synthesis.evaluation.partial_volume import iterative_yang
+from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
+from modality_synthesis.preprocessing.atlas import REFERENCE_REGIONS, Region, labels_on, reference_mask, regions
+from modality_synthesis.preprocessing.meta_regions import CENTILOID
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import (
     array,
-    atomic_output,
     check_writable,
+    file_sha256,
     image_like,
     read_image,
     sidecar_path,
@@ -24,14 +30,25 @@ from modality_synthesis.volumes import (
     write_json,
 )
 
-_CHAIN = ChainParameters(source=(Reorient(), BrainMask(), BiasField(), Register()))
-# Below this many voxels a mean says more about the grid than about the region.
-_FEWEST_VOXELS = 10
+CUSTOM = "custom mask"
+_NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class RegionRow:
-    """One region of the table; SUVR figures are NaN where the field of view holds too little of the region."""
+    """One region of the table; SUVR figures are NaN where the field of view holds too little of the region.
+
+    Attributes:
+        region: its name.
+        hemisphere: left, right or both.
+        kind: region or meta-region.
+        volume_ml: inside the field of view.
+        mean: SUVR, like all the figures that follow.
+        sd: over voxels.
+        median: and further percentiles.
+        asymmetry_percent: 200 (left - right) / (left + right), in rows of both hemispheres.
+        z: standard deviations above the normal cohort's mean; NaN without one.
+    """
 
     region: str
     hemisphere: str
@@ -40,6 +57,12 @@ class RegionRow:
     mean: float
     sd: float
     median: float
+    p5: float
+    p25: float
+    p75: float
+    p95: float
+    asymmetry_percent: float = _NAN
+    z: float = _NAN
 
 
 @dataclass(frozen=True)
@@ -52,6 +75,8 @@ class SUVR:
         reference_mean: the PET's mean there, in the PET's units.
         rows: regions and meta-regions.
         registration_dice: of the MRI with the template; None in template space.
+        centiloid: of the amyloid summary; None without an amyloid tracer.
+        pvc_fwhm_mm: point spread that was corrected for; None without correction.
     """
 
     image: sitk.Image
@@ -59,6 +84,8 @@ class SUVR:
     reference_mean: float
     rows: tuple[RegionRow, ...]
     registration_dice: float | None
+    centiloid: float | None = None
+    pvc_fwhm_mm: float | None = None
 
 
 def suvr(
@@ -68,6 +95,10 @@ def suvr(
     mri: str | Path | sitk.Image | None = None,
     template_space: bool = False,
     reference_region: str = "cerebellar-gray",
+    custom_reference: str | Path | sitk.Image | None = None,
+    normal_cohort: str | Path | None = None,
+    tracer: str | None = None,
+    pvc_fwhm_mm: float | None = None,
     image: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> SUVR:
@@ -78,15 +109,20 @@ def suvr(
 
     Args:
         pet: file or image, any linear units.
-        output: CSV for the table; None writes none.
+        output: CSV for the table; its sidecar states units and reference region. None writes none.
         mri: the person's T1w MRI.
         template_space: the PET lies in MNI152 space already.
-        reference_region: cerebellar-gray, whole-cerebellum or pons.
+        reference_region: one of `atlas.REFERENCE_REGIONS`.
+        custom_reference: a mask to use instead, aligned with the PET.
+        normal_cohort: table of healthy people (`read_normal_cohort`), measured with the same tracer and reference
+            region: adds z-scores.
+        tracer: florbetapir or florbetaben: adds Centiloids (whole cerebellum only).
+        pvc_fwhm_mm: correct for this point spread (iterative Yang) before measuring; the SUVR volume is corrected too.
         image: file for the SUVR volume; its sidecar states units and reference region.
         reporter: receives progress and warnings.
 
     Raises:
-        UsageError: neither or both of `mri` and `template_space`, or an unknown reference region.
+        UsageError: neither or both of `mri` and `template_space`, or an unknown or unfitting choice.
         BadInputError: unreadable volumes, failed registration, or a reference region outside the field of view.
     """
     reporter = reporter or Reporter()
@@ -94,44 +130,69 @@ def suvr(
         raise UsageError("Say how the atlas reaches the PET: give the T1w MRI (--mri) or --template-space, not both.")
     if reference_region not in REFERENCE_REGIONS:
         raise UsageError(f"Unknown reference region {reference_region!r}. Use one of {', '.join(REFERENCE_REGIONS)}.")
+    _check_tracer(tracer, reference_region, custom_reference is not None)
+    if pvc_fwhm_mm is not None and not 0 < pvc_fwhm_mm <= 20:
+        raise UsageError(f"A point spread of {pvc_fwhm_mm:g} mm cannot be; PET scanners have 3 to 8 mm.")
     for path, endings in ((output, [".csv"]), (image, None)):
         if path is not None:
             check_writable(path, **({"endings": endings} if endings else {}))
+    normal = None if normal_cohort is None else read_normal_cohort(normal_cohort)
     volume = pet if isinstance(pet, sitk.Image) else read_image(pet, reporter=reporter)
-    to_template, dice = _to_template(mri, reporter.part(0.05, 0.8))
+    transform, dice = _to_template(mri, reporter.part(0.05, 0.8))
     reporter.progress(0.8, "Measuring regions")
-    labels = labels_on(volume, to_template)
+    labels = labels_on(volume, transform)
     values = array(volume)
-    mask = reference_mask(reference_region, volume, to_template, labels)
-    level = _reference_level(values, mask, reference_region)
+    if pvc_fwhm_mm is not None:
+        spacing = (volume.GetSpacing()[2], volume.GetSpacing()[1], volume.GetSpacing()[0])
+        values = iterative_yang(values, labels, pvc_fwhm_mm, spacing)
+    if custom_reference is None:
+        mask, name = reference_mask(reference_region, volume, transform, labels), reference_region
+    else:
+        mask, name = custom_mask(custom_reference, volume), CUSTOM
+    level = _reference_level(values, mask, name)
     scaled = values / level
+    rows = region_table(scaled, Parcels(labels), float(np.prod(volume.GetSpacing())) / 1000, normal)
     result = SUVR(
         image=image_like(scaled, volume),
-        reference_region=reference_region,
+        reference_region=name,
         reference_mean=level,
-        rows=_table(scaled, labels, float(np.prod(volume.GetSpacing())) / 1000),
+        rows=rows,
         registration_dice=dice,
+        centiloid=None if tracer is None else _centiloid(rows, tracer),
+        pvc_fwhm_mm=pvc_fwhm_mm,
     )
+    record = _sidecar(result, pet, tracer, normal_cohort)
     if output is not None:
-        _write_table(result, Path(output))
+        write_rows(Path(output), result.rows)
+        write_json(record, Path(output).with_suffix(".json"))
     if image is not None:
-        write_image(result.image, image, description=f"SUVR, reference {reference_region}")
-        write_json(_sidecar(result), sidecar_path(image))
+        write_image(result.image, image, description=f"SUVR, reference {name}")
+        write_json(record, sidecar_path(image))
     reporter.progress(1.0, "Done")
     return result
+
+
+def _check_tracer(tracer: str | None, reference_region: str, custom: bool) -> None:
+    if tracer is None:
+        return
+    if tracer not in CENTILOID:
+        raise UsageError(f"No Centiloid constants for the tracer {tracer!r}. Known: {', '.join(CENTILOID)}.")
+    if custom or reference_region != "whole-cerebellum":
+        raise UsageError(
+            "Centiloid constants hold for the whole cerebellum as reference region only: add --reference-region "
+            "whole-cerebellum."
+        )
 
 
 def _to_template(mri: str | Path | sitk.Image | None, reporter: Reporter) -> tuple[sitk.Transform, float | None]:
     if mri is None:
         return sitk.Transform(3, sitk.sitkIdentity), None
-    name = Path(mri).name if isinstance(mri, (str, Path)) else "The MRI"
-    source = mri if isinstance(mri, sitk.Image) else read_image(mri, reporter=reporter)
-    prepared = prepare(source, _CHAIN, name=name, reporter=reporter)
-    return prepared.to_native.GetInverse(), prepared.quality["registration_dice"]
+    transform, quality = to_template(mri, reporter)
+    return transform, quality["registration_dice"]
 
 
 def _reference_level(values: np.ndarray, mask: np.ndarray, name: str) -> float:
-    if np.count_nonzero(mask) < _FEWEST_VOXELS:
+    if np.count_nonzero(mask) < FEWEST_VOXELS:
         raise BadInputError(f"The reference region {name} lies outside the PET's field of view. Is the PET aligned?")
     level = float(values[mask].mean())
     if level <= 0:
@@ -139,39 +200,83 @@ def _reference_level(values: np.ndarray, mask: np.ndarray, name: str) -> float:
     return level
 
 
-def _table(values: np.ndarray, labels: np.ndarray, voxel_ml: float) -> tuple[RegionRow, ...]:
-    order = np.argsort(labels, axis=None, kind="stable")
-    codes, flat = labels.ravel()[order], values.ravel()[order]
-    rows = []
-    for region in regions():
-        bounds = [np.searchsorted(codes, [code, code + 1]) for code in region.labels]
-        inside = np.concatenate([flat[low:high] for low, high in bounds])
-        enough = inside.size >= _FEWEST_VOXELS
-        figures = (inside.mean(), inside.std(), np.median(inside)) if enough else (np.nan,) * 3
-        rows.append(
-            RegionRow(
-                region.name, region.hemisphere, region.kind, round(inside.size * voxel_ml, 4), *map(float, figures)
-            )
+def region_table(
+    values: np.ndarray, parcels: Parcels, voxel_ml: float, normal: Mapping[Key, Normal] | None = None
+) -> tuple[RegionRow, ...]:
+    """Statistics of every region and meta-region.
+
+    Args:
+        values: SUVR (z, y, x).
+        parcels: the atlas on that grid.
+        voxel_ml: volume of a voxel.
+        normal: what is normal, for z-scores.
+    """
+    flat = values.ravel()
+    rows = {
+        (region.structure, region.hemisphere): _row(flat[parcels.voxels(region)], region, voxel_ml)
+        for region in regions()
+    }
+    return tuple(
+        replace(
+            row,
+            asymmetry_percent=_asymmetry(rows, structure) if side == "both" else _NAN,
+            z=_z(row, normal) if normal is not None else _NAN,
         )
-    return tuple(rows)
+        for (structure, side), row in rows.items()
+    )
 
 
-def _write_table(result: SUVR, path: Path) -> None:
-    with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(asdict(result.rows[0])), lineterminator="\n")
-        writer.writeheader()
-        for row in result.rows:
-            figures = asdict(row)
-            writer.writerow(
-                {key: f"{value:.5g}" if isinstance(value, float) else value for key, value in figures.items()}
-            )
+def _row(inside: np.ndarray, region: Region, voxel_ml: float) -> RegionRow:
+    volume = round(inside.size * voxel_ml, 4)
+    if inside.size < FEWEST_VOXELS:
+        return RegionRow(region.name, region.hemisphere, region.kind, volume, *[_NAN] * 7)
+    p5, p25, median, p75, p95 = (float(value) for value in np.percentile(inside, [5, 25, 50, 75, 95]))
+    facts = (float(inside.mean()), float(inside.std()), median, p5, p25, p75, p95)
+    return RegionRow(region.name, region.hemisphere, region.kind, volume, *facts)
 
 
-def _sidecar(result: SUVR) -> dict[str, object]:
-    return {
+def _asymmetry(rows: Mapping[tuple[str, str], RegionRow], structure: str) -> float:
+    sides = [rows.get((structure, side)) for side in ("left", "right")]
+    left, right = (_NAN if row is None else row.mean for row in sides)
+    return 200 * (left - right) / (left + right) if left + right != 0 else _NAN
+
+
+def _z(row: RegionRow, normal: Mapping[Key, Normal]) -> float:
+    found = normal.get((row.region, row.hemisphere))
+    return _NAN if found is None or found.sd <= 0 else found.z(row.mean)
+
+
+def _centiloid(rows: tuple[RegionRow, ...], tracer: str) -> float:
+    summary = next(row.mean for row in rows if row.region == "amyloid_global" and row.hemisphere == "both")
+    return CENTILOID[tracer].slope * summary + CENTILOID[tracer].intercept
+
+
+def _sidecar(
+    result: SUVR, pet: str | Path | sitk.Image, tracer: str | None, normal_cohort: str | Path | None
+) -> dict[str, object]:
+    record: dict[str, object] = {
         "Quantity": "SUVR",
         "Units": "SUVR",
         "ReferenceRegion": result.reference_region,
         "ReferenceMean": result.reference_mean,
         "RegistrationDice": result.registration_dice,
+        "PartialVolumeCorrection": None
+        if result.pvc_fwhm_mm is None
+        else {"method": "iterative Yang (Erlandsson 2012)", "fwhm_mm": result.pvc_fwhm_mm},
+        "NormalCohort": None if normal_cohort is None else Path(normal_cohort).name,
+        "Atlas": "Desikan-Killiany and aseg of MNI152, affine",
+        "GeneratedBy": [{"Name": "modality-synthesis", "Version": __version__}],
     }
+    if isinstance(pet, (str, Path)):
+        record["Sources"] = [{"file": Path(pet).name, "sha256": file_sha256(pet)}]
+    if tracer is not None:
+        constants = CENTILOID[tracer]
+        record["Centiloid"] = {
+            "value": result.centiloid,
+            "tracer": tracer,
+            "slope": constants.slope,
+            "intercept": constants.intercept,
+            "source": constants.source,
+            "limits": "The constants were found with each person's own parcellation; the atlas here is only affine.",
+        }
+    return record

@@ -1,0 +1,43 @@
+"""How the atlas reaches a person: through the T1w MRI, or through a mask of the person's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.preprocessing import BiasField, BrainMask, ChainParameters, Register, Reorient, prepare
+from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes import array, read_image, resample_like
+
+_CHAIN = ChainParameters(source=(Reorient(), BrainMask(), BiasField(), Register()))
+
+
+def to_template(
+    mri: str | Path | sitk.Image, reporter: Reporter | None = None
+) -> tuple[sitk.Transform, dict[str, float]]:
+    """The transform from a person's world to the template's, through the T1w MRI, and how good it is.
+
+    Raises:
+        BadInputError: unreadable MRI, or the registration failed.
+    """
+    name = "The MRI" if isinstance(mri, sitk.Image) else Path(mri).name
+    source = mri if isinstance(mri, sitk.Image) else read_image(mri, reporter=reporter)
+    prepared = prepare(source, _CHAIN, name=name, reporter=reporter)
+    return prepared.to_native.GetInverse(), dict(prepared.quality)
+
+
+def custom_mask(mask: str | Path | sitk.Image, grid: sitk.Image) -> np.ndarray:
+    """A reference region from a file, aligned with the volume in the world; above 0.5 is inside.
+
+    Raises:
+        BadInputError: unreadable, or empty on the volume's grid.
+    """
+    image = mask if isinstance(mask, sitk.Image) else read_image(mask)
+    inside = array(resample_like(sitk.Cast(image, sitk.sitkFloat32), grid, interpolator="nearest")) > 0.5
+    if not inside.any():
+        name = "The reference mask" if isinstance(mask, sitk.Image) else Path(mask).name
+        raise BadInputError(f"{name} is empty where the PET is. Is it aligned with the PET?")
+    return inside

@@ -1,0 +1,523 @@
+"""Reports of a comparison and of an evaluation: what was done, with what, and every figure with its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from modality_synthesis._version import __version__
+from modality_synthesis.evaluation import report_figures as figures
+from modality_synthesis.evaluation.baselines import BASELINES
+from modality_synthesis.evaluation.checklist import checklist
+from modality_synthesis.evaluation.document import Document, Section, Table, can_write_pdf, write_html, write_pdf
+from modality_synthesis.evaluation.metrics import METRICS
+from modality_synthesis.evaluation.scoring import MEASURED, PLANES, record_path
+from modality_synthesis.preprocessing.atlas import regions
+from modality_synthesis.preprocessing.meta_regions import META_REGIONS
+from modality_synthesis.preprocessing.resampling import resample_isotropic
+from modality_synthesis.progress import Reporter
+
+if TYPE_CHECKING:
+    from modality_synthesis.evaluation.comparison import Comparison
+    from modality_synthesis.evaluation.study import AgreementRow, Evaluation
+
+LABELS = {meta.name: meta.label for meta in META_REGIONS}
+_PRIMARY = {"FDG-PET": "fdg_ad_signature", "TAU-PET": "tau_meta_temporal", "AMYLOID-PET": "amyloid_global"}
+_FOREST = ("MAE", "PSNR", "SSIM", "MS-SSIM", "NCC", "NMI", "Tenengrad ratio", "Spectrum ratio")
+FILES = ("report.html", "report.pdf")
+
+
+def write_comparison_report(result: Comparison, folder: Path, reporter: Reporter | None = None) -> list[Path]:
+    """Write the report of one comparison; returns the files."""
+    return _write(comparison_document(result), folder, reporter)
+
+
+def write_cohort_report(evaluation: Evaluation, folder: Path, reporter: Reporter | None = None) -> list[Path]:
+    """Write the report of an evaluation; returns the files."""
+    return _write(cohort_document(evaluation, folder), folder, reporter)
+
+
+def _write(document: Document, folder: Path, reporter: Reporter | None) -> list[Path]:
+    written = [folder / FILES[0]]
+    write_html(document, written[0])
+    if can_write_pdf():
+        written.append(folder / FILES[1])
+        write_pdf(document, written[1])
+    elif reporter is not None:
+        reporter.status("No report.pdf: fpdf2 is not installed (pip install 'modality-synthesis[report]').")
+    return written
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A figure for people; a dash for what is not known."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "\N{EN DASH}"
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def _p(value: float) -> str:
+    return number(value) if np.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+# One comparison
+
+
+def comparison_document(result: Comparison) -> Document:
+    """The report of one comparison as data."""
+    record = (result.inputs.get("synthetic") or {}).get("provenance") or {}
+    units = record.get("Units", "target units")
+    inside = result.inside
+    made, wanted = (sitk.GetArrayFromImage(image) for image in (result.synthetic, result.reference))
+    error = made[inside].astype(np.float64) - wanted[inside]
+    window = _window(record, wanted[inside])
+    pictures = [
+        figures.montage(
+            _comparison_planes(result), window=window, limit=0.25 * (window[1] - window[0]),
+            colormap=_colormap(record), units=units, signed=("difference",),
+        ),
+        figures.difference_histogram(error, units),
+        figures.voxel_scatter(made[inside], wanted[inside], units),
+    ]  # fmt: skip
+    sections = [
+        Section("What was compared", tables=[_inputs_table(result, record)]),
+        Section("Figures", [_background_note(result)], [_metrics_table(result)]),
+        Section("Pictures", pictures=pictures),
+    ]
+    if result.regions:
+        sections.append(_regions_section(result, units))
+    if result.calibration is not None:
+        found = {"uncertainty": result.calibration.as_dict()}
+        sections.append(
+            Section(
+                "Uncertainty",
+                [
+                    "Coverage and sparsification over the voxels of this person; they say nothing about one voxel, nor "
+                    "whether a lesion is real.",
+                ],
+                [_calibration_table(found)],
+                [figures.calibration_curves(found)],
+            )
+        )
+    model = (record.get("Model") or {}).get("id")
+    made_by = f" made by {model}" if model else ""
+    lead = (
+        f"A synthetic volume{made_by} was compared with the measured volume of the same person, inside a mask of "
+        f"{result.voxels} voxels ({result.mask_source}). Written by modality-synthesis {__version__}."
+    )
+    warnings = [
+        text
+        for test, text in (
+            (
+                (record.get("Model") or {}).get("trained_on_simulated_data"),
+                "The model was trained on simulated data: the figures show that the software works, not that the model "
+                "is clinically valid.",
+            ),
+            (
+                not record,
+                "The synthetic volume has no provenance record: which model made it is not known.",
+            ),
+        )
+        if test
+    ]
+    return Document("Synthetic volume against its reference", lead, warnings, sections)
+
+
+def _window(record: Mapping[str, Any], values: np.ndarray) -> tuple[float, float]:
+    stated = record.get("DisplayWindow")
+    if stated:
+        return float(stated[0]), float(stated[1])
+    low, high = (float(np.percentile(values, share)) for share in (1, 99.5))
+    return low, high if high > low else low + 1
+
+
+def _colormap(record: Mapping[str, Any]) -> str:
+    return "inferno" if record.get("Quantity") == "SUVR" else "gray"
+
+
+def _comparison_planes(result: Comparison) -> dict[str, list[np.ndarray]]:
+    volumes = {"synthetic": result.synthetic, "reference": result.reference, "difference": result.difference}
+    mask = sitk.GetImageFromArray(result.inside.astype(np.uint8))
+    mask.CopyInformation(result.reference)
+    spacing = max(1.0, min(result.reference.GetSpacing()))
+    inside = sitk.GetArrayFromImage(resample_isotropic(sitk.DICOMOrient(mask, "LPS"), spacing, is_mask=True)) > 0
+    around, middle = _box(inside)
+    shown = {}
+    for name, image in volumes.items():
+        values = sitk.GetArrayFromImage(resample_isotropic(sitk.DICOMOrient(image, "LPS"), spacing))
+        if name == "difference":
+            values = np.where(inside, values, 0.0)
+        shown[name] = [_upright(values.take(index, axis), axis, around) for axis, index in enumerate(middle)]
+    return shown
+
+
+def _box(inside: np.ndarray, margin: int = 8) -> tuple[tuple[slice, ...], list[int]]:
+    around, middle = [], []
+    for axis in range(3):
+        hits = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+        low, high = (int(hits[0]), int(hits[-1])) if hits.size else (0, inside.shape[axis] - 1)
+        around.append(slice(max(low - margin, 0), high + margin + 1))
+        middle.append((low + high) // 2)
+    return tuple(around), middle
+
+
+def _upright(plane: np.ndarray, axis: int, around: tuple[slice, ...] | None = None) -> np.ndarray:
+    """A plane of a (z, y, x) volume in Left-Posterior-Superior order, with the front or the top of the head up."""
+    if around is not None:
+        rest = [box for other, box in enumerate(around) if other != axis]
+        plane = plane[rest[0], rest[1]]
+    return plane if axis == 0 else plane[::-1]
+
+
+def _inputs_table(result: Comparison, record: Mapping[str, Any]) -> Table:
+    rows = [
+        [role, facts["file"], facts["sha256"][:16]]
+        for role, facts in result.inputs.items()
+        if isinstance(facts, Mapping) and "file" in facts
+    ]
+    model = record.get("Model") or {}
+    if model:
+        rows.append(["model", f"{model.get('id')} {model.get('version')}", str(model.get("weights_sha256", ""))[:16]])
+    if result.alignment is not None:
+        found = result.alignment
+        moved = (
+            f"rigid: {found.shift_mm:.1f} mm, {found.rotation_degrees:.1f} degrees; correlation "
+            f"{found.correlation[0]:.2f} before, {found.correlation[1]:.2f} after"
+        )
+        rows.append(["registration", moved, ""])
+    return Table("Inputs", ["role", "what", "SHA-256 (first 16 digits)"], rows)
+
+
+def _metrics_table(result: Comparison) -> Table:
+    rows = [
+        [name, number(value, 4), number(result.whole_volume[name], 4), metric.unit, number(float(metric.ideal)),
+         metric.definition + (f"; data range {result.data_range:g}" if metric.uses_data_range else "")]
+        for name, value in result.metrics.items()
+        for metric in [METRICS[name]]
+    ]  # fmt: skip
+    return Table("All figures", ["metric", "inside the mask", "whole volume", "unit", "ideal", "definition"], rows)
+
+
+def _background_note(result: Comparison) -> str:
+    share = 1 - result.voxels / result.inside.size
+    gain = result.whole_volume["PSNR"] - result.metrics["PSNR"]
+    told = f"which changes PSNR by {gain:+.1f} dB" if np.isfinite(gain) else "where PSNR is not defined"
+    return (
+        f"Judge by the figures inside the mask. The whole volume holds {100 * share:.0f} % background, {told}. "
+        f"Data range: {result.data_range:g} ({result.data_range_source})."
+    )
+
+
+def _regions_section(result: Comparison, units: str) -> Section:
+    meta = [row for row in result.regions if row.kind == "meta-region" and row.hemisphere == "both"]
+    known = [row for row in meta if np.isfinite(row.synthetic)]
+    bars = figures.region_bars(
+        [LABELS[row.region] for row in known],
+        {"reference": [row.reference for row in known], "synthetic": [row.synthetic for row in known]},
+        units,
+    )
+    header = ["region", "side", "ml", "synthetic", "reference", "bias", "bias, %", "MAE", "RMSE"]
+
+    def table(caption: str, rows: Sequence[Any], *, wide: bool) -> Table:
+        cells = [
+            [LABELS.get(row.region, row.region), row.hemisphere, number(row.volume_ml), number(row.synthetic),
+             number(row.reference), number(row.bias), number(row.bias_percent), number(row.mae), number(row.rmse)]
+            for row in rows
+        ]  # fmt: skip
+        return Table(caption, header, cells, wide)
+
+    return Section(
+        "Regions",
+        ["Atlas: Desikan-Killiany and aseg of MNI152, registered affinely; small regions are approximate."],
+        [table("Meta-regions", meta, wide=False), table("All regions", result.regions, wide=True)],
+        [bars] if known else [],
+    )
+
+
+def _calibration_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
+    levels = next(iter(found.values()))["levels"]
+    header = ["predictor", *(f"coverage at {100 * level:.0f} %" for level in levels), "AUSE", "rank correlation"]
+    rows = [
+        [name, *(f"{100 * share:.1f} %" for share in one["coverage"]), number(one["ause"]), number(one["spearman"])]
+        for name, one in found.items()
+    ]
+    return Table("Calibration", header, rows)
+
+
+# A cohort
+
+
+def cohort_document(evaluation: Evaluation, folder: Path) -> Document:
+    """The report of an evaluation as data; `folder` holds the visits' planes."""
+    facts = evaluation.facts
+    route, cohort = facts["route"], facts["cohort"]
+    fairness, calibration = evaluation.fairness(), evaluation.calibration_summary()
+    summary = evaluation.summary()
+    sections = [
+        Section("What was evaluated", tables=_provenance_tables(evaluation)),
+        Section("Figures", _figures_notes(evaluation), _summary_tables(evaluation, summary), [_forest(summary)]),
+        Section("Tests between predictors", [_tests_note(evaluation)], [_tests_table(evaluation)]),
+        Section("Patients", pictures=_montages(evaluation, folder)),
+    ]
+    if evaluation.regional:
+        sections.append(_agreement_section(evaluation))
+    if calibration:
+        curves = figures.calibration_curves(calibration)
+        sections.append(Section("Uncertainty", tables=[_calibration_table(calibration)], pictures=[curves]))
+    if fairness:
+        sections.append(_fairness_section(evaluation, fairness))
+    sections += [
+        Section("Definitions", tables=[_definitions(evaluation)]),
+        _checklist_section(facts, subgroups=bool(fairness), calibrated=bool(calibration)),
+    ]
+    lead = (
+        f"{', '.join(evaluation.contenders)}: {route['target']} from {route['source']}, {len(evaluation.subjects)} "
+        f"visits of {len(set(evaluation.patients))} patients ({evaluation.split}) of {cohort['table']}, on "
+        f"{facts['date']}, by modality-synthesis {__version__}."
+    )
+    simulated = [card["id"] for card in facts["models"] if card["training"]["simulated"]]
+    warnings = []
+    if simulated:
+        warnings.append(
+            f"{', '.join(simulated)}: trained on simulated data. Figures on simulated people show that the software "
+            "works, not that a model is clinically valid."
+        )
+    if len(set(evaluation.patients)) < 20:
+        warnings.append(
+            f"Only {len(set(evaluation.patients))} patients: intervals are wide, and fewer than 19 cannot certify a "
+            "coverage of 95 %."
+        )
+    return Document(f"Evaluation: {route['source']} to {route['target']}", lead, warnings, sections)
+
+
+def _provenance_tables(evaluation: Evaluation) -> list[Table]:
+    facts, cohort = evaluation.facts, evaluation.facts["cohort"]
+    rows = [
+        ["Cohort", f"{cohort['table']}: {cohort['visits']} visits, {cohort['patients']} patients"],
+        ["Evaluated", f"{cohort['tested']} visits; split: {evaluation.split}"],
+        ["Baselines fitted on", f"{cohort['training_for_baselines']} training visits"],
+        ["Preprocessing", ", ".join(step["step"] for step in facts["preprocessing"]["source"])],
+        ["Samples per model", str(facts["samples"])],
+        ["Seed", str(facts["seed"])],
+    ]  # fmt: skip
+    tables = [Table("Study", ["what", "which"], rows)]
+    cards = facts["models"]
+    if cards:
+        header = ["model", "generator", "parameters", "trained on", "badge", "licence", "weights", "seconds per visit"]
+        seconds = [float(np.mean(times)) for times in evaluation.seconds.values()] or [float("nan")] * len(cards)
+        tables.append(
+            Table(
+                "Models",
+                header,
+                [
+                    [f"{card['id']} {card['version']}", card["generator"]["name"], f"{card['weights']['parameters']:,}",
+                     card["training"]["data"], card["badge"], card["licence"], card["weights"]["sha256"][:12],
+                     number(seconds[min(index, len(seconds) - 1)])]
+                    for index, card in enumerate(cards)
+                ],
+            )
+        )  # fmt: skip
+    if evaluation.baselines:
+        rows = [[name, BASELINES.get(name, "")] for name in evaluation.baselines]
+        tables.append(Table("Baselines that a model must beat", ["name", "what it does"], rows))
+    return tables
+
+
+def _figures_notes(evaluation: Evaluation) -> list[str]:
+    return [
+        f"Inside the brain mask; means over patients with 95 % bootstrap intervals; data range of PSNR and SSIM "
+        f"{evaluation.data_range:g} {evaluation.units}. No figure alone decides: PSNR and SSIM hardly notice blur, the "
+        "ratios hardly notice a wrong pattern.",
+    ]
+
+
+def _forest(summary: Mapping[str, Mapping[str, Mapping[str, float]]]) -> figures.Picture:
+    return figures.forest(summary, _FOREST, {name: metric.ideal for name, metric in METRICS.items()})
+
+
+def _summary_tables(evaluation: Evaluation, summary: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[Table]:
+    def cell(found: Mapping[str, float]) -> str:
+        return f"{number(found['mean'])} [{number(found['low'])}, {number(found['high'])}]"
+
+    names = list(summary)
+    rows = [[metric, *(cell(summary[name][metric]) for name in names)] for metric in METRICS]
+    tables = [Table("Mean over patients [95 % interval]", ["metric", *names], rows)]
+    folds = evaluation.fold_summary()
+    if folds:
+        rows = [
+            [metric, *(f"{number(folds[n][metric]['mean'])} ± {number(folds[n][metric]['sd'])}" for n in folds)]
+            for metric in METRICS
+        ]
+        tables.append(Table("Mean ± SD of the folds' means", ["metric", *folds], rows))
+    return tables
+
+
+def _tests_note(evaluation: Evaluation) -> str:
+    patients = len(set(evaluation.patients))
+    return (
+        "Paired over patients, two-sided; p is corrected after Holm over all tests of the table. With "
+        f"{patients} patients the Wilcoxon test cannot go below {min(1.0, 2.0 ** (1 - patients)):.2g} uncorrected."
+    )
+
+
+def _tests_table(evaluation: Evaluation) -> Table:
+    rows = [
+        [test.metric, test.first, test.second,
+         f"{number(test.difference.value)} [{number(test.difference.low)}, {number(test.difference.high)}]",
+         _p(test.wilcoxon_p), _p(test.wilcoxon_p_holm), _p(test.t_p_holm)]
+        for test in evaluation.tests()
+    ]  # fmt: skip
+    header = ["metric", "first", "second", "first − second [95 % interval]", "Wilcoxon p", "Holm", "paired t, Holm"]
+    return Table("Paired tests", header, rows, wide=len(rows) > 30)
+
+
+def _montages(evaluation: Evaluation, folder: Path) -> list[figures.Picture]:
+    """The patients with the median and the largest error of the first contender."""
+    errors = np.array(evaluation.scores[evaluation.contenders[0]]["MAE"])
+    order = np.argsort(errors)
+    chosen = {"Median patient": int(order[len(order) // 2]), "Worst patient": int(order[-1])}
+    pictures = []
+    for title, index in chosen.items():
+        planes = _planes(record_path(folder, evaluation.subjects[index]).with_suffix(".safetensors"))
+        if planes:
+            mae = f"MAE of {evaluation.contenders[0]} {errors[index]:.3g}"
+            pictures.append(_montage(evaluation, planes, f"{title}, {evaluation.subjects[index]} ({mae})"))
+    return pictures if len(set(chosen.values())) > 1 else pictures[:1]
+
+
+def _planes(path: Path) -> dict[str, list[np.ndarray]]:
+    from safetensors.numpy import load_file
+
+    if not path.exists():
+        return {}
+    arrays = load_file(path)
+    names = dict.fromkeys(name.rpartition("/")[0] for name in arrays)
+    return {
+        name: [_upright(arrays[f"{name}/{plane}"].astype(np.float32), axis) for axis, plane in enumerate(PLANES)]
+        for name in names
+    }
+
+
+def _montage(evaluation: Evaluation, planes: Mapping[str, list[np.ndarray]], title: str) -> figures.Picture:
+    measured = planes[MEASURED]
+    rows = {"source": planes["source"], MEASURED: measured}
+    differences = []
+    for name in evaluation.contenders[:3]:
+        rows[name] = planes[name]
+        differences.append(f"{name} − measured")
+        rows[differences[-1]] = [made - real for made, real in zip(planes[name], measured, strict=True)]
+    cards = evaluation.facts["models"]
+    shown = np.concatenate([plane.ravel() for plane in measured])
+    window = _window({"DisplayWindow": cards[0]["output"]["display_window"]} if cards else {}, shown)
+    pet = evaluation.facts["route"]["target"].endswith("PET")
+    return figures.montage(
+        rows, window=window, limit=0.25 * (window[1] - window[0]),
+        colormap="inferno" if pet else "gray", units=evaluation.units, signed=differences, gray=("source",),
+        title=title,
+    )  # fmt: skip
+
+
+def _agreement_section(evaluation: Evaluation) -> Section:
+    rows = evaluation.agreement()
+    primary = _PRIMARY.get(evaluation.facts["route"]["target"], "braak_5")
+    index = next(i for i, r in enumerate(regions()) if (r.name, r.hemisphere) == (primary, "both"))
+    measured = evaluation.regional_of_patients(MEASURED)[:, index]
+    pictures = []
+    points = {}
+    for name in evaluation.contenders:
+        made = evaluation.regional_of_patients(name)[:, index]
+        known = np.isfinite(made) & np.isfinite(measured)
+        if known.sum() >= 3:
+            points[name] = (made[known], measured[known])
+            title = f"{LABELS[primary]}, {name}"
+            pictures.append(figures.bland_altman(made[known], measured[known], title, evaluation.units))
+    if points:
+        pictures.insert(0, figures.identity_scatter(points, LABELS[primary], evaluation.units))
+    pictures.append(_mean_bars(evaluation))
+    meta = [row for row in rows if row.kind == "meta-region" and row.hemisphere == "both"]
+    return Section(
+        "Regional agreement",
+        [
+            "Mean of each region per patient. Bias and limits of agreement after Bland and Altman; ICC(2,1) is "
+            "absolute agreement; a slope below 1 is regression to the mean.",
+        ],
+        [_agreement_table("Meta-regions", meta, wide=False), _agreement_table("All regions", rows, wide=True)],
+        pictures,
+    )
+
+
+def _mean_bars(evaluation: Evaluation) -> figures.Picture:
+    chosen = [(i, r) for i, r in enumerate(regions()) if r.kind == "meta-region" and r.hemisphere == "both"]
+    means = {name: np.nanmean(evaluation.regional[name], axis=0) for name in (MEASURED, *evaluation.contenders)}
+    chosen = [(i, r) for i, r in chosen if np.isfinite(means[MEASURED][i])]
+    series = {name: [float(values[i]) for i, _ in chosen] for name, values in means.items()}
+    return figures.region_bars([LABELS[r.name] for _, r in chosen], series, evaluation.units)
+
+
+def _agreement_table(caption: str, rows: Sequence[AgreementRow], *, wide: bool) -> Table:
+    header = ["region", "side", "predictor", "patients", "bias [95 %]", "limits of agreement", "ICC(2,1) [95 %]",
+              "slope [95 %]", "r", "MAE"]  # fmt: skip
+    cells = [
+        [LABELS.get(row.region, row.region), row.hemisphere, row.predictor, str(row.count),
+         f"{number(row.bias)} [{number(row.bias_low)}, {number(row.bias_high)}]",
+         f"{number(row.limit_low)} to {number(row.limit_high)}",
+         f"{number(row.icc)} [{number(row.icc_low)}, {number(row.icc_high)}]",
+         f"{number(row.slope)} [{number(row.slope_low)}, {number(row.slope_high)}]", number(row.r), number(row.mae)]
+        for row in rows
+    ]  # fmt: skip
+    return Table(caption, header, cells, wide)
+
+
+def _fairness_section(evaluation: Evaluation, fairness: Mapping[str, Sequence[Any]]) -> Section:
+    first = [list(evaluation.patients).index(patient) for patient in dict.fromkeys(evaluation.patients)]
+    groups = {name: [values[index] for index in first] for name, values in evaluation.groups.items()}
+    lead = evaluation.contenders[0]
+    rows = [
+        [name, row.variable, row.group, row.metric, str(row.value.count),
+         f"{number(row.value.value)} [{number(row.value.low)}, {number(row.value.high)}]", number(row.gap),
+         _p(row.p_holm)]
+        for name, found in fairness.items()
+        for row in found
+    ]  # fmt: skip
+    header = ["predictor", "variable", "group", "metric", "patients", "mean [95 %]", "gap to the others", "p (Holm)"]
+    return Section(
+        "Subgroups",
+        ["Mann-Whitney test of each group against all others. A missing difference in a small group proves nothing."],
+        [Table("Figures by subgroup", header, rows, wide=len(rows) > 40)],
+        [figures.violins(evaluation.patient_scores(lead)["MAE"], groups, f"MAE of {lead}, {evaluation.units}")],
+    )  # fmt: skip
+
+
+def _definitions(evaluation: Evaluation) -> Table:
+    rows = [
+        [name, metric.definition, metric.unit or "none", number(float(metric.ideal)), metric.better,
+         f"{evaluation.data_range:g}" if metric.uses_data_range else "not used"]
+        for name, metric in METRICS.items()
+    ]  # fmt: skip
+    return Table(
+        "Metrics, inside the brain mask", ["metric", "definition", "unit", "ideal", "better", "data range"], rows
+    )
+
+
+def _checklist_section(facts: Mapping[str, Any], *, subgroups: bool, calibrated: bool) -> Section:
+    items = checklist(facts, subgroups=subgroups, calibrated=calibrated)
+    tables = []
+    for name in dict.fromkeys(item.checklist for item in items):
+        mine = [item for item in items if item.checklist == name]
+        filled = sum(item.filled for item in mine)
+        tables.append(
+            Table(
+                f"{name}: {filled} of {len(mine)} items filled in from provenance",
+                ["no.", "item", "answer"],
+                [[str(item.number), item.item, item.answer] for item in mine],
+                wide=True,
+            )
+        )
+    return Section(
+        "Reporting checklists",
+        ["Items are named in short; the published wording binds. What provenance does not know is the authors' part."],
+        tables,
+    )

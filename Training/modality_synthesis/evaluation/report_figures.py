@@ -1,0 +1,340 @@
+"""The figures of reports: PNG pictures that stand alone, with captions and texts for those who cannot see them.
+
+Colors are the palette of Okabe and Ito, and perceptually uniform maps: both survive color blindness and gray printing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a8a8a", "#000000")
+DIVERGING = "PuOr_r"  # orange above, purple below, white at zero
+PAPER, INK, GRID = "#ffffff", "#1b1b1f", "#d9d9de"
+_MOST_POINTS = 60_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of a report.
+
+    Attributes:
+        caption: what it shows and how to read it.
+        alt: what is to be seen, in words and figures.
+        png: the picture.
+    """
+
+    caption: str
+    alt: str
+    png: bytes
+
+
+def _canvas(width: float, height: float) -> Canvas:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Canvas) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", facecolor=PAPER)
+    return stream.getvalue()
+
+
+def _axes(figure: Canvas, *place: Any) -> Axes:
+    axes = figure.add_subplot(*place)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(True, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def difference_histogram(error: np.ndarray, units: str) -> Picture:
+    """Signed differences inside the mask; `error` is flat."""
+    limit = float(np.percentile(np.abs(error), 99.5)) or 1.0
+    bias, spread = float(error.mean()), float(error.std())
+    figure = _canvas(6.2, 3.4)
+    axes = _axes(figure, 111)
+    weights = np.full(error.size, 100 / error.size)
+    axes.hist(np.clip(error, -limit, limit), bins=81, range=(-limit, limit), weights=weights, color=PALETTE[0])
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.axvline(bias, color=PALETTE[1], linewidth=1.6, linestyle="--", label=f"mean {bias:+.3g}")
+    axes.set_xlabel(f"synthetic \N{MINUS SIGN} reference, {units}")
+    axes.set_ylabel("share of voxels, %")
+    axes.legend(frameon=False)
+    return Picture(
+        f"Differences inside the mask. The last bar on each side holds everything beyond {limit:.3g}.",
+        f"Histogram of differences: mean {bias:+.3g}, standard deviation {spread:.3g} {units}.",
+        _png(figure),
+    )
+
+
+def voxel_scatter(synthetic: np.ndarray, reference: np.ndarray, units: str) -> Picture:
+    """Density of voxel pairs with the identity and the fitted line; both arrays are flat."""
+    step = max(1, reference.size // _MOST_POINTS)
+    x, y = reference[::step].astype(float), synthetic[::step].astype(float)
+    low, high = (float(np.percentile(np.concatenate([x, y]), share)) for share in (0.1, 99.9))
+    figure = _canvas(5.0, 4.4)
+    axes = _axes(figure, 111)
+    shown = axes.hexbin(x, y, gridsize=60, extent=(low, high, low, high), bins="log", cmap="cividis", mincnt=1)
+    axes.plot([low, high], [low, high], color=INK, linewidth=1, label="identity")
+    slope, intercept = np.polyfit(x, y, 1) if x.std() > 0 else (float("nan"), float("nan"))
+    axes.plot([low, high], [slope * low + intercept, slope * high + intercept], color=PALETTE[1], linestyle="--",
+              label=f"fit: slope {slope:.2f}")  # fmt: skip
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    axes.set_xlabel(f"reference, {units}")
+    axes.set_ylabel(f"synthetic, {units}")
+    axes.legend(frameon=False, loc="upper left")
+    figure.colorbar(shown, label="voxels")
+    return Picture(
+        "Voxels inside the mask. A slope below 1 means that the synthesis draws high and low values to the middle.",
+        f"Density plot of synthetic against reference voxels; the fitted slope is {slope:.2f}.",
+        _png(figure),
+    )
+
+
+def region_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], units: str) -> Picture:
+    """Regional means side by side.
+
+    Args:
+        names: of the regions.
+        series: reference, synthetic, ...: one value per region.
+        units: of the values.
+    """
+    figure = _canvas(6.6, 0.9 + 0.24 * len(names) * max(len(series), 1) / 1.6)
+    axes = _axes(figure, 111)
+    height = 0.8 / len(series)
+    positions = np.arange(len(names))
+    for index, (label, values) in enumerate(series.items()):
+        axes.barh(positions + (index - (len(series) - 1) / 2) * height, values, height, label=label,
+                  color=PALETTE[index % len(PALETTE)])  # fmt: skip
+    axes.set_yticks(positions, names)
+    axes.invert_yaxis()
+    axes.set_xlabel(units)
+    axes.legend(frameon=False, ncols=min(len(series), 3), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    told = "; ".join(
+        f"{name}: " + ", ".join(f"{label} {values[index]:.3g}" for label, values in series.items())
+        for index, name in enumerate(names)
+    )
+    return Picture("Mean of each meta-region, left and right together.", f"Bars. {told}.", _png(figure))
+
+
+def bland_altman(synthetic: np.ndarray, measured: np.ndarray, title: str, units: str) -> Picture:
+    """Difference against mean, one point per patient, with bias and limits of agreement."""
+    middle, difference = (synthetic + measured) / 2, synthetic - measured
+    bias, spread = float(difference.mean()), float(difference.std(ddof=1))
+    limits = (bias - 1.96 * spread, bias + 1.96 * spread)
+    figure = _canvas(5.4, 3.6)
+    axes = _axes(figure, 111)
+    axes.scatter(middle, difference, s=26, color=PALETTE[0], edgecolor=PAPER, linewidth=0.5)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    for value, style, label in ((bias, "-", "bias"), (limits[0], "--", "\N{MINUS SIGN}1.96 SD"),
+                                (limits[1], "--", "+1.96 SD")):  # fmt: skip
+        axes.axhline(value, color=PALETTE[1], linestyle=style, linewidth=1.4)
+        axes.annotate(f"{label} {value:+.3g}", (1, value), xycoords=("axes fraction", "data"), fontsize=8,
+                      ha="right", va="bottom", color=INK)  # fmt: skip
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(f"mean of synthetic and measured, {units}")
+    axes.set_ylabel(f"synthetic \N{MINUS SIGN} measured, {units}")
+    return Picture(
+        f"Bland-Altman plot, {title}: one point per patient.",
+        f"Bland-Altman plot of {difference.size} patients: bias {bias:+.3g}, limits of agreement {limits[0]:.3g} to "
+        f"{limits[1]:.3g} {units}.",
+        _png(figure),
+    )
+
+
+def identity_scatter(points: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, units: str) -> Picture:
+    """Synthetic against measured, one point per patient.
+
+    Args:
+        points: predictor -> synthetic and measured values.
+        title: the region.
+        units: of the values.
+    """
+    figure = _canvas(4.8, 4.2)
+    axes = _axes(figure, 111)
+    values = np.concatenate([value for pair in points.values() for value in pair])
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * (high - low or 1)
+    ends = np.array([low - margin, high + margin])
+    axes.plot(ends, ends, color=INK, linewidth=1, label="identity")
+    slopes = {}
+    for index, (name, (made, measured)) in enumerate(points.items()):
+        color = PALETTE[index % len(PALETTE)]
+        axes.scatter(measured, made, s=24, color=color, marker="os^Dv"[index % 5], edgecolor=PAPER, linewidth=0.5)
+        slope, intercept = np.polyfit(measured, made, 1) if measured.std() > 0 else (float("nan"), float("nan"))
+        slopes[name] = slope
+        axes.plot(ends, slope * ends + intercept, color=color, linestyle="--", label=f"{name}: slope {slope:.2f}")
+    axes.set_xlim(*ends)
+    axes.set_ylim(*ends)
+    axes.set_xlabel(f"measured, {units}")
+    axes.set_ylabel(f"synthetic, {units}")
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
+    told = ", ".join(f"{name} has slope {slope:.2f}" for name, slope in slopes.items())
+    return Picture(
+        f"{title}: one point per patient, with the line of identity.", f"Scatter plot; {told}.", _png(figure)
+    )
+
+
+def forest(summary: Mapping[str, Mapping[str, Mapping[str, float]]], metrics: Sequence[str], ideal: Mapping[str, float]
+           ) -> Picture:  # fmt: skip
+    """Means with intervals, a panel per metric, a row per predictor."""
+    columns = 2
+    rows = -(-len(metrics) // columns)
+    predictors = list(summary)
+    figure = _canvas(7.2, (0.75 + 0.24 * len(predictors)) * rows + 0.3)
+    for place, metric in enumerate(metrics):
+        axes = _axes(figure, rows, columns, place + 1)
+        for index, name in enumerate(predictors):
+            found = summary[name][metric]
+            if np.isfinite(found["low"]):
+                axes.plot([found["low"], found["high"]], [index, index], color=PALETTE[index % len(PALETTE)], lw=2)
+            axes.plot(found["mean"], index, "o", color=PALETTE[index % len(PALETTE)], ms=5)
+        if np.isfinite(ideal[metric]) and ideal[metric] == 1.0 and "ratio" in metric:
+            axes.axvline(1.0, color=INK, linewidth=0.8)
+        axes.set_yticks(range(len(predictors)), predictors if place % columns == 0 else [], fontsize=8)
+        axes.set_ylim(len(predictors) - 0.5, -0.5)
+        axes.set_title(metric, fontsize=10)
+        axes.tick_params(axis="x", labelsize=8)
+    told = "; ".join(
+        f"{metric}: " + ", ".join(f"{name} {summary[name][metric]['mean']:.3g}" for name in predictors)
+        for metric in metrics
+    )
+    return Picture("Means over patients with 95 % intervals.", f"Dots with intervals. {told}.", _png(figure))
+
+
+def violins(values: np.ndarray, groups: Mapping[str, Sequence[str | None]], metric: str) -> Picture:
+    """A metric by subgroup, a panel per variable, each patient a dot."""
+    figure = _canvas(max(4.0, 2.8 * len(groups)), 3.4)
+    told = []
+    for place, (variable, members) in enumerate(groups.items()):
+        axes = _axes(figure, 1, len(groups), place + 1)
+        names = sorted({member for member in members if member is not None})
+        for index, name in enumerate(names):
+            inside = values[[member == name for member in members]]
+            inside = inside[np.isfinite(inside)]
+            color = PALETTE[index % len(PALETTE)]
+            if inside.size > 2 and inside.std() > 0:
+                bodies: Any = axes.violinplot(inside, [index], widths=0.8, showextrema=False)["bodies"]
+                for body in bodies:
+                    body.set_facecolor(color)
+                    body.set_alpha(0.3)
+            offsets = np.linspace(-0.12, 0.12, inside.size) if inside.size > 1 else np.zeros(inside.size)
+            axes.plot(index + offsets, inside, "o", ms=3.5, color=color)
+            if inside.size:
+                axes.plot([index - 0.25, index + 0.25], [np.median(inside)] * 2, color=INK, linewidth=1.4)
+                told.append(f"{variable} {name}: median {np.median(inside):.3g} of {inside.size}")
+        axes.set_xticks(range(len(names)), names, fontsize=8)
+        axes.set_title(variable, fontsize=10)
+        axes.set_ylabel(metric if place == 0 else "")
+    return Picture(
+        f"{metric} by subgroup: dots are patients, the bar is the median.", f"Violins. {'; '.join(told)}.", _png(figure)
+    )
+
+
+def calibration_curves(found: Mapping[str, Mapping[str, Any]]) -> Picture:
+    """Coverage against nominal level, and sparsification, per predictor."""
+    figure = _canvas(7.2, 3.3)
+    left, right = _axes(figure, 121), _axes(figure, 122)
+    left.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
+    told = []
+    for index, (name, values) in enumerate(found.items()):
+        color = PALETTE[index % len(PALETTE)]
+        left.plot(values["levels"], values["coverage"], "o-", color=color, label=name)
+        right.plot(values["fractions"], values["sparsification"], color=color, label=name)
+        right.plot(values["fractions"], values["oracle"], color=color, linestyle=":", label=f"{name}, best possible")
+        told.append(f"{name} covers {100 * values['coverage'][-1]:.0f} % at {100 * values['levels'][-1]:.0f} %")
+    left.set_xlabel("nominal level")
+    left.set_ylabel("coverage")
+    right.set_xlabel("share removed, most uncertain first")
+    right.set_ylabel("MAE of the rest")
+    left.legend(frameon=False, fontsize=8)
+    right.legend(frameon=False, fontsize=8)
+    return Picture(
+        "Left: share of voxels whose measured value lies in the interval; on the line is calibrated, below it is "
+        "overconfident. Right: the error should fall as uncertain voxels are removed.",
+        f"Calibration curves; {'; '.join(told)}.",
+        _png(figure),
+    )
+
+
+def montage(
+    rows: Mapping[str, Sequence[np.ndarray]],
+    *,
+    window: tuple[float, float],
+    limit: float,
+    colormap: str,
+    units: str,
+    signed: Sequence[str] = (),
+    gray: Sequence[str] = (),
+    title: str = "",
+) -> Picture:
+    """Planes of several volumes with one scale for all, and one for all difference maps.
+
+    Args:
+        rows: name -> axial, coronal and sagittal plane, ready to be shown (up is up).
+        window: ends of the values' colors.
+        limit: end of the differences' colors, both ways.
+        colormap: of the values.
+        units: of both.
+        signed: rows that are differences.
+        gray: rows that are anatomy, each in its own gray scale.
+        title: above.
+    """
+    from matplotlib import cm, colors
+
+    planes = next(iter(rows.values()))
+    widths = [plane.shape[1] for plane in planes]
+    tallest = max(plane.shape[0] for plane in planes)
+    figure = _canvas(6.8, 0.5 + len(rows) * 5.6 * tallest / sum(widths))
+    grid = figure.add_gridspec(len(rows), 3, width_ratios=widths)
+    values, differences = colors.Normalize(*window), colors.Normalize(-limit, limit)
+    drawn: dict[str, list[Any]] = {"values": [], "differences": []}
+    for row, (name, shown) in enumerate(rows.items()):
+        kind = "differences" if name in signed else "values"
+        for column, plane in enumerate(shown):
+            axes = figure.add_subplot(grid[row, column])
+            if name in gray:
+                axes.imshow(plane, cmap="gray", vmin=float(np.percentile(plane, 1)),
+                            vmax=float(np.percentile(plane, 99.5)))  # fmt: skip
+            else:
+                axes.imshow(plane, cmap=DIVERGING if kind == "differences" else colormap,
+                            norm=differences if kind == "differences" else values)  # fmt: skip
+                drawn[kind].append(axes)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            for spine in axes.spines.values():
+                spine.set_visible(False)
+            if column == 0:
+                axes.set_ylabel(name, fontsize=9)
+            if row == 0:
+                axes.set_title(("axial", "coronal", "sagittal")[column], fontsize=9)
+    scales = {"values": (values, colormap, units), "differences": (differences, DIVERGING, f"difference, {units}")}
+    for kind, axes_list in drawn.items():
+        if axes_list:
+            norm, colors_of, label = scales[kind]
+            figure.colorbar(cm.ScalarMappable(norm, colors_of), ax=axes_list, label=label, shrink=0.8, pad=0.02)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return Picture(
+        f"{title}{': ' if title else ''}planes through the middle; one scale for all volumes ({window[0]:.3g} to "
+        f"{window[1]:.3g} {units}), one for all differences (\N{PLUS-MINUS SIGN}{limit:.3g}). The person's right is on "
+        "the left of axial and coronal planes.",
+        f"Axial, coronal and sagittal planes of {', '.join(rows)}.",
+        _png(figure),
+    )

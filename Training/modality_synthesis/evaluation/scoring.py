@@ -1,0 +1,341 @@
+"""Score everything that predicts one visit's target: models, existing volumes, baselines. Runs in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from modality_synthesis._version import __version__
+from modality_synthesis.datasets.cache import Pair
+from modality_synthesis.datasets.samples import SampleSpec
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation.baselines import Baselines, Sample
+from modality_synthesis.evaluation.calibration import calibrate
+from modality_synthesis.evaluation.metrics import METRICS, compare_arrays
+from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
+from modality_synthesis.models import ModelPackage
+from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
+from modality_synthesis.preprocessing.atlas import labels_on, regions
+from modality_synthesis.volumes import atomic_output, file_sha256, matrix_transform, read_image, write_json
+
+# Of the records on disk: another number makes old ones be computed anew.
+_FORMAT = "1"
+# What of a card decides what its model makes; its texts and measured figures do not.
+_DECISIVE = {"generator", "inference", "preprocessing", "clinical_variables", "weights"}
+PLANES = ("axial", "coronal", "sagittal")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model under a name. Its volumes are made on its own grid."""
+
+    name: str
+    package: ModelPackage
+
+
+@dataclass(frozen=True)
+class Existing:
+    """Volumes made elsewhere, in the source's native world: columns of the cohort table."""
+
+    name: str
+    column: str
+    uncertainty: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for every visit.
+
+    Attributes:
+        chain: preprocessing that defines the grid, the brain mask and the target region of the evaluation.
+        contenders: models.
+        existing: columns of volumes.
+        baselines: file of the fitted baselines; None leaves them out.
+        tissue: the sources are tissue-normalized T1w.
+        data_range: of PSNR and SSIM.
+        device: where models run.
+        seed: of the first sample.
+        samples: per model and visit; their mean is scored, their standard deviation is the uncertainty.
+        folder: for the records; None keeps none.
+    """
+
+    chain: ChainParameters
+    contenders: tuple[Contender, ...]
+    existing: tuple[Existing, ...]
+    baselines: Path | None
+    tissue: bool
+    data_range: float
+    device: str
+    seed: int
+    samples: int
+    folder: Path | None
+
+    @property
+    def in_template_space(self) -> bool:
+        """Whether the evaluation's grid is the atlas' space."""
+        return any(step.step == "register" for step in self.chain.source)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One visit: its pair on the evaluation's grid, and on each contender's own where that is another."""
+
+    pair: Pair
+    own: Mapping[str, Pair]
+
+
+@dataclass
+class Record:
+    """What was measured on one visit.
+
+    Attributes:
+        key: hash of everything the figures depend on.
+        scores: predictor -> metric -> figure.
+        regions: predictor (or `MEASURED`) -> mean per region, in the order of `atlas.regions()`.
+        calibration: predictor -> `Calibration.as_dict()`.
+        seconds: contender -> time of its synthesis, without preprocessing.
+    """
+
+    key: str
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    regions: dict[str, list[float]] = field(default_factory=dict)
+    calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+MEASURED = "measured"
+
+
+def score(task: Task, settings: Settings) -> Record:
+    """All predictors of one visit; a finished record on disk is read instead of computed again."""
+    key = _key(task, settings)
+    kept = _read(task, settings, key)
+    if kept is not None:
+        return kept
+    record = Record(key)
+    sample = load_sample(task.pair, settings.chain.target)
+    inside = sample["brain"] > 0
+    grid = grid_image(task.pair, sample["source"].shape)
+    spacing = tuple(reversed(grid.GetSpacing()))
+    parcels = Parcels(labels_on(grid, sitk.Transform(3, sitk.sitkIdentity))) if settings.in_template_space else None
+    volumes: dict[str, np.ndarray] = {}
+    for name, (volume, spread, seconds) in _predictions(task, settings, sample, grid).items():
+        volumes[name] = volume
+        record.scores[name] = compare_arrays(
+            volume, sample["target"], inside, settings.data_range, spacing=spacing, slice_axis=0
+        )
+        if spread is not None and spread[inside].any():
+            record.calibration[name] = calibrate(volume - sample["target"], spread, inside).as_dict()
+        if seconds is not None:
+            record.seconds[name] = seconds
+    if parcels is not None:
+        for name, volume in {MEASURED: sample["target"], **volumes}.items():
+            means = parcels.means(volume, regions(), fewest=FEWEST_VOXELS)
+            record.regions[name] = list(means.values())
+    _write(task, settings, record, {"source": sample["source"], MEASURED: sample["target"], **volumes}, inside)
+    # What a later run reads is what this one returns: JSON has no infinity.
+    return _read(task, settings, key) or record
+
+
+def _predictions(
+    task: Task, settings: Settings, sample: Sample, grid: sitk.Image
+) -> dict[str, tuple[np.ndarray, np.ndarray | None, float | None]]:
+    """Name -> volume on the evaluation's grid, its standard deviation and the seconds it took, where known."""
+    found: dict[str, tuple[np.ndarray, np.ndarray | None, float | None]] = {}
+    for contender in settings.contenders:
+        started = time.perf_counter()
+        pair = task.own.get(contender.name)
+        volume, spread = synthesize_pair(contender.package, pair or task.pair, settings)
+        seconds = time.perf_counter() - started
+        if pair is not None:
+            volume = _regrid(volume, pair, task.pair, grid)
+            spread = None if spread is None else _regrid(spread, pair, task.pair, grid)
+        region = sample["region"] > 0
+        found[contender.name] = (np.where(region, volume, 0.0).astype(np.float32), spread, seconds)
+    for existing in settings.existing:
+        volume = _sample_file(existing.column, task.pair, sample, grid)
+        spread = None
+        if existing.uncertainty is not None:
+            spread = _sample_file(existing.uncertainty, task.pair, sample, grid)
+        found[existing.name] = (volume, spread, None)
+    if settings.baselines is not None:
+        fitted = _baselines(settings.baselines)
+        for name, volume in fitted.predict(sample, tissue=settings.tissue).items():
+            found[name] = (volume, None, None)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _baselines(path: Path) -> Baselines:
+    return Baselines.load(path)
+
+
+def load_sample(pair: Pair, mapping: TargetMapping) -> Sample:
+    """A pair with its target in target units, the background outside the region."""
+    arrays = pair.load()
+    # What was measured is not clamped; the cache knows only the fixed part of the mapping.
+    scaling = replace(target_scaling(mapping.fixed), minimum=None)
+    return {**arrays, "target": scaling.to_units(arrays["target"], arrays["region"])}
+
+
+def grid_image(pair: Pair, shape: tuple[int, ...]) -> sitk.Image:
+    """An empty volume on a pair's grid; `shape` is (depth, height, width)."""
+    matrix = pair.placement()[0]
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    image = sitk.Image([int(count) for count in reversed(shape)], sitk.sitkUInt8)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(matrix[:3, 3].tolist())
+    return image
+
+
+@lru_cache(maxsize=4)
+def _generator(folder: Path, sha256: str) -> Any:
+    """A model's generator, loaded once per process."""
+    from modality_synthesis.models import find_model
+    from modality_synthesis.synthesis.allocator import keep_freed_memory
+    from modality_synthesis.synthesis.pipeline import load_generator
+
+    keep_freed_memory()
+    generator = load_generator(find_model(folder))
+    generator.optimize_for_synthesis()
+    return generator
+
+
+def synthesize_pair(package: ModelPackage, pair: Pair, settings: Settings) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean and standard deviation (None for one sample) of a model's samples, target units, on the pair's grid."""
+    import torch
+
+    from modality_synthesis.generators.base import Batch
+    from modality_synthesis.synthesis.clinical import clinical_values
+    from modality_synthesis.synthesis.devices import choose_device
+    from modality_synthesis.synthesis.inference import run_generator
+
+    card = package.card
+    generator = _generator(package.folder, card.weights.sha256)
+    known = {variable.name: pair.visit.variable(variable.name) for variable in card.clinical_variables}
+    values = clinical_values(card, known)
+    source = torch.from_numpy(pair.load()["source"])[None, None]
+    scaling = SampleSpec(card.route.target, card.preprocessing).scaling(pair.visit)
+    drawn = []
+    for number in range(settings.samples):
+        batch = Batch(
+            source=source,
+            clinical=None if values is None else torch.tensor([values]),
+            seed=settings.seed + number,
+        )
+        output = run_generator(generator, batch, card.inference, choose_device(settings.device))[0, 0].numpy()
+        drawn.append(scaling.to_units(output, np.ones_like(output)))
+    stacked = np.stack(drawn)
+    return stacked.mean(axis=0), stacked.std(axis=0, ddof=1) if settings.samples > 1 else None
+
+
+def _regrid(values: np.ndarray, pair: Pair, wanted: Pair, grid: sitk.Image) -> np.ndarray:
+    """A volume on one pair's grid, sampled on another's through the native world (linear)."""
+    image = sitk.GetImageFromArray(values.astype(np.float32))
+    image.CopyInformation(grid_image(pair, values.shape))
+    way = np.linalg.inv(pair.placement()[1]) @ wanted.placement()[1]
+    return sitk.GetArrayFromImage(sitk.Resample(image, grid, matrix_transform(way), sitk.sitkLinear, 0.0))
+
+
+def existing_file(pair: Pair, column: str) -> Path:
+    """The file a cohort's column names for a visit.
+
+    Raises:
+        BadInputError: the visit has none, or it is not there.
+    """
+    named = pair.visit.variables.get(column)
+    if named is None:
+        raise BadInputError(f"{pair.visit.name} has no volume in the column {column!r}.")
+    path = Path(named)
+    if not path.exists():
+        raise BadInputError(f"The volume of {pair.visit.name} in the column {column!r} is missing: {path}")
+    return path
+
+
+def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> np.ndarray:
+    image = read_image(existing_file(pair, column))
+    moved = sitk.Resample(image, grid, matrix_transform(pair.placement()[1]), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    return np.where(sample["region"] > 0, sitk.GetArrayFromImage(moved), 0.0).astype(np.float32)
+
+
+# Records on disk
+
+
+def _key(task: Task, settings: Settings) -> str:
+    files = [
+        (name, path.stat().st_size, path.stat().st_mtime_ns)
+        for existing in settings.existing
+        for name in filter(None, (existing.column, existing.uncertainty))
+        for path in [existing_file(task.pair, name)]
+    ]
+    facts = [
+        _FORMAT, __version__, task.pair.path.name, sorted(pair.path.name for pair in task.own.values()),
+        [(one.name, one.package.card.model_dump(mode="json", include=_DECISIVE)) for one in settings.contenders],
+        files, None if settings.baselines is None else file_sha256(settings.baselines), settings.tissue,
+        settings.data_range, settings.seed, settings.samples, list(METRICS), task.pair.visit.variables,
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def record_path(folder: Path, visit: str) -> Path:
+    """Where a visit's record is kept; its planes lie beside it as .safetensors."""
+    return folder / "subjects" / f"{visit}.json"
+
+
+def _read(task: Task, settings: Settings, key: str) -> Record | None:
+    if settings.folder is None:
+        return None
+    try:
+        kept = json.loads(record_path(settings.folder, task.pair.visit.name).read_text(encoding="utf-8"))
+        if kept.get("key") != key:
+            return None
+        return Record(**_with_nan(kept))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _with_nan(value: Any) -> Any:
+    """JSON writes NaN and infinity as null; a PSNR of identical volumes comes back as NaN."""
+    if value is None:
+        return float("nan")
+    if isinstance(value, dict):
+        return {name: _with_nan(item) for name, item in value.items()}
+    return [_with_nan(item) for item in value] if isinstance(value, list) else value
+
+
+def _write(
+    task: Task, settings: Settings, record: Record, volumes: Mapping[str, np.ndarray], inside: np.ndarray
+) -> None:
+    if settings.folder is None:
+        return
+    from safetensors.numpy import save
+
+    path = record_path(settings.folder, task.pair.visit.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    planes = {
+        f"{name}/{plane}": np.ascontiguousarray(volume.take(index, axis)).astype(np.float16)
+        for name, volume in volumes.items()
+        for axis, (plane, index) in enumerate(zip(PLANES, middle_planes(inside), strict=True))
+    }
+    with atomic_output(path.with_suffix(".safetensors")) as temporary:
+        temporary.write_bytes(save(planes))
+    write_json(record, path)
+
+
+def middle_planes(inside: np.ndarray) -> list[int]:
+    """The index of the plane through the middle of the mask along each array axis."""
+    found = []
+    for axis in range(3):
+        hits = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+        found.append(int((hits[0] + hits[-1]) // 2))
+    return found
