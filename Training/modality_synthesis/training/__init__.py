@@ -6,12 +6,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modality_synthesis.training.folds import FoldsResult, train_folds
+    from modality_synthesis.training.importing import import_checkpoint
     from modality_synthesis.training.recipe import Recipe, read_recipe
+    from modality_synthesis.training.report import write_report
     from modality_synthesis.training.run import TrainingResult, train
 
-_LAZY = {"Recipe": "recipe", "read_recipe": "recipe", "TrainingResult": "run", "train": "run"}
+_LAZY = {
+    "FoldsResult": "folds",
+    "Recipe": "recipe",
+    "TrainingResult": "run",
+    "import_checkpoint": "importing",
+    "read_recipe": "recipe",
+    "train": "run",
+    "train_folds": "folds",
+    "write_report": "report",
+}
 
-__all__ = ["Recipe", "TrainingResult", "read_recipe", "train"]
+__all__ = [
+    "FoldsResult",
+    "Recipe",
+    "TrainingResult",
+    "import_checkpoint",
+    "read_recipe",
+    "train",
+    "train_folds",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

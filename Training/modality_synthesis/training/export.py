@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import platform
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cohort import Cohort
 from modality_synthesis.datasets.splits import Split
-from modality_synthesis.evaluation.cohort import MODEL, Evaluation, evaluate
-from modality_synthesis.evaluation.metrics import DEFINITIONS
+from modality_synthesis.evaluation.cohort import evaluate
+from modality_synthesis.evaluation.metrics import METRICS
+from modality_synthesis.evaluation.study import Evaluation
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.models import ModelPackage, write_package
 from modality_synthesis.progress import Reporter
+from modality_synthesis.training.folder import RunFacts
 from modality_synthesis.training.recipe import Recipe
-
-UNITS = {"MAE": "target units", "RMSE": "target units", "PSNR": "dB"}
 
 
 def package_model(
@@ -30,33 +30,56 @@ def package_model(
     folder: Path,
     *,
     minutes: float,
+    facts: RunFacts,
     cache: str | Path | None,
     jobs: int | None,
     evaluate_test: bool,
     reporter: Reporter,
 ) -> ModelPackage:
     """Write the package; with test subjects at hand, score it and write it again with the figures on its card."""
-    facts = _card(recipe, split, minutes)
-    package = write_package(folder, facts, generator.package_state())
+    card = card_facts(
+        recipe,
+        split,
+        minutes,
+        facts,
+        stochastic=generator.stochastic,
+        training_parameters=generator.training_parameters,
+    )
+    package = write_package(folder, card, generator.package_state())
     if not (evaluate_test and split.test):
         return package
     result = evaluate(
-        cohort.path, package, folder.parent.parent / "evaluation", cache=cache, jobs=jobs, seed=recipe.training.seed,
-        reporter=reporter,
+        cohort.path, package, folder.parent.parent / "evaluation", division=split, cache=cache, jobs=jobs,
+        seed=recipe.training.seed, reporter=reporter,
     )  # fmt: skip
-    return write_package(folder, {**facts, "metrics": _metrics(result, recipe)}, generator.package_state())
+    return write_package(folder, {**card, "metrics": _metrics(result, recipe)}, generator.package_state())
 
 
-def _card(recipe: Recipe, split: Split, minutes: float) -> dict[str, Any]:
+def card_facts(
+    recipe: Recipe,
+    split: Split,
+    minutes: float,
+    run: RunFacts | None = None,
+    *,
+    stochastic: bool,
+    training_parameters: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The card's fields, without metrics and weights; `training_parameters` of the generator are left out."""
     facts = recipe.package
+    parameters = {name: value for name, value in recipe.generator.parameters.items() if name not in training_parameters}
+    how = recipe.model_dump(mode="json", include={"name", "losses", "optimizer", "training"})
+    for term in how["losses"]:
+        # A card is passed on: it names the file of a feature network, not where it lies on this machine.
+        if isinstance(term["parameters"].get("weights"), str):
+            term["parameters"]["weights"] = Path(term["parameters"]["weights"]).name
     return {
         "id": facts.id,
         "version": facts.version,
         "name": facts.name,
         "badge": facts.badge,
         "route": recipe.route.model_dump(mode="json"),
-        "generator": recipe.generator.model_dump(mode="json"),
-        "inference": recipe.inference.model_dump(mode="json"),
+        "generator": {"name": recipe.generator.name, "parameters": parameters},
+        "inference": {**recipe.inference.model_dump(mode="json"), "stochastic": stochastic},
         "preprocessing": recipe.preprocessing.model_dump(mode="json"),
         "output": recipe.output.model_dump(mode="json"),
         "clinical_variables": [variable.model_dump(mode="json") for variable in recipe.clinical_variables],
@@ -66,11 +89,12 @@ def _card(recipe: Recipe, split: Split, minutes: float) -> dict[str, Any]:
             "subjects": {name: len(subjects) for name, subjects in split.as_dict().items()},
             "access": facts.access,
             "seed": recipe.training.seed,
-            "recipe": recipe.model_dump(mode="json", include={"name", "losses", "optimizer", "training"}),
+            "meta_roi": list(recipe.samples.region_names()),
+            "recipe": {**how, **({} if run is None else run.for_card())},
             "package_version": __version__,
             "date": datetime.now(timezone.utc).date().isoformat(),
             "duration_minutes": round(minutes, 1),
-            "hardware": _hardware(),
+            "hardware": "" if run is None else _hardware(run),
         },
         "metrics": [],
         "licence": facts.licence,
@@ -80,27 +104,31 @@ def _card(recipe: Recipe, split: Split, minutes: float) -> dict[str, Any]:
     }
 
 
-def _hardware() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+def _hardware(run: RunFacts) -> str:
+    return run.device if "CPU" not in run.device else f"{run.device} ({platform.machine()})"
 
 
 def _metrics(result: Evaluation, recipe: Recipe) -> list[dict[str, Any]]:
     summary = result.summary()
-    others = [name for name in summary if name != MODEL]
+    model = result.contenders[0]
+    others = result.baselines
     return [
         {
             "name": name,
-            "value": round(summary[MODEL][name]["mean"], 4),
-            "low": round(summary[MODEL][name]["low"], 4),
-            "high": round(summary[MODEL][name]["high"], 4),
-            "unit": UNITS.get(name, ""),
-            "definition": definition + (f"; data range {result.data_range:g}" if name in ("PSNR", "SSIM") else ""),
+            "value": round(summary[model][name]["mean"], 4),
+            "low": round(summary[model][name]["low"], 4),
+            "high": round(summary[model][name]["high"], 4),
+            "unit": metric.unit,
+            "definition": metric.definition + (f"; data range {result.data_range:g}" if metric.uses_data_range else ""),
             "region": "brain mask, on the model's grid",
             "dataset": f"{recipe.package.data} (test subjects)",
             "subjects": len(result.subjects),
-            "compared_with": {other: round(summary[other][name]["mean"], 4) for other in others},
+            "compared_with": {
+                other: round(summary[other][name]["mean"], 4)
+                for other in others
+                if math.isfinite(summary[other][name]["mean"])
+            },
         }
-        for name, definition in DEFINITIONS.items()
+        for name, metric in METRICS.items()
+        if math.isfinite(summary[model][name]["mean"])
     ]

@@ -5,17 +5,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from modality_synthesis.datasets.parameters import Augmentation, AugmentationPreset, Sampling
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.models.card import ClinicalVariable, Inference, Licence, Line, Output, Route, Slug, Version
 from modality_synthesis.preprocessing import ChainParameters
+from modality_synthesis.training.rates import CosineRate, Rate
 from modality_synthesis.validation import validate
 
+if TYPE_CHECKING:
+    from modality_synthesis.datasets.samples import SampleSpec
+
 Parameters = dict[str, Any]
+Moment = Annotated[float, Field(ge=0, lt=1)]
+# None of them but the loss depends on the losses' schedules, so that values of all epochs can be compared.
+MonitorName = Literal["validation/MAE", "validation/RMSE", "validation/SSIM", "validation/PSNR", "validation/loss"]
 
 
 class _Part(BaseModel):
@@ -42,10 +50,13 @@ class Optimizer(_Part):
 
     name: Literal["adam", "adamw", "sgd"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
+    betas: tuple[Moment, Moment] = Field(
+        (0.9, 0.999), description="Of Adam; adversarial systems publish 0.5 and 0.999."
+    )
     weight_decay: float = Field(1e-4, ge=0)
-    schedule: Literal["constant", "cosine", "one-cycle"] = "cosine"
+    schedule: Rate = CosineRate()
     warmup: float = Field(0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate.")
-    gradient_clip: float | None = Field(1.0, gt=0)
+    gradient_clip: float | None = Field(1.0, gt=0, description="Largest norm of a phase's gradient.")
     accumulate: int = Field(1, ge=1, description="Batches per optimizer step.")
 
 
@@ -54,11 +65,24 @@ class Schedule(_Part):
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(1, ge=1)
-    validate_every: int = Field(5, ge=1, description="Epochs between validations.")
-    augment: bool = True
+    validate_every: int = Field(5, ge=1, description="Epochs between validations; the last epoch is always validated.")
+    validate_subjects: int | None = Field(
+        None, ge=1, description="At most so many volumes per validation, always the same; for slow samplers."
+    )
+    image_every: int = Field(10, ge=0, description="Epochs between pictures in TensorBoard; 0 for none.")
+    sampling: Sampling = Sampling()
+    augment: bool | AugmentationPreset | Augmentation = Field(True, description="True is the preset 'default'.")
+    clinical_dropout: float = Field(0.1, ge=0, lt=1, description="Probability of forgetting clinical variables.")
     average_decay: float | None = Field(0.995, gt=0, lt=1, description="Exponential moving average of the weights.")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    patience: int | None = Field(None, ge=1, description="Validations without progress before stopping.")
+    monitor: MonitorName = "validation/MAE"
+    keep: Literal["best", "last"] = Field("best", description="Which weights are packaged: best by `monitor`, or last.")
+    patience: int | None = Field(None, ge=1, description="Validations without a better `monitor` before stopping.")
+    minimum_epochs: int = Field(1, ge=1, description="No stopping before; for losses that change by a schedule.")
+    compile: bool = Field(False, description="Compile the networks with torch.compile.")
+    deterministic: bool | Literal["warn"] = Field(
+        False, description="Only algorithms that repeat exactly; 'warn' tolerates those that have no such form."
+    )
     workers: int = Field(0, ge=0, description="Loader processes.")
     seed: int = 0
 
@@ -86,21 +110,44 @@ class Recipe(_Part):
     route: Route
     cohort: str = Field(description="Table of the training cohort, relative to the working folder.")
     generator: GeneratorChoice
-    losses: list[LossTerm] = Field(min_length=1)
+    losses: list[LossTerm] = []
     preprocessing: ChainParameters
     inference: Inference = Inference(mode="whole")
     output: Output
     clinical_variables: list[ClinicalVariable] = []
+    meta_roi: str | list[str | int] = Field([], description="Atlas regions that generators may weight in training.")
     optimizer: Optimizer = Optimizer()
     training: Schedule
     package: PackageFacts
+
+    @model_validator(mode="after")
+    def _logits_go_with_bce(self) -> Recipe:
+        # A generator's logits are no intensities: the other losses would compare them with the target all the same.
+        logits = self.generator.parameters.get("activation") == "logits"
+        if any((term.name == "bce") != logits for term in self.losses):
+            raise ValueError("the loss 'bce', and no other, goes with the generator's parameter 'activation: logits'")
+        return self
+
+    @property
+    def samples(self) -> SampleSpec:
+        """What a training sample holds."""
+        from modality_synthesis.datasets.samples import SampleSpec
+
+        regions = [self.meta_roi] if isinstance(self.meta_roi, str) else self.meta_roi
+        return SampleSpec(self.route.target, self.preprocessing, tuple(self.clinical_variables), tuple(regions))
+
+    def fitted(self, samples: SampleSpec) -> Recipe:
+        """With what was fitted to the training patients (`SampleSpec.fitted`), as the model package will state it."""
+        return self.model_copy(
+            update={"preprocessing": samples.chain, "clinical_variables": list(samples.clinical_variables)}
+        )
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and validate a recipe.
 
-    A recipe may build on another: `extends: base.yaml` (relative to it). Mappings are merged, everything else is
-    replaced. Overrides `training.epochs=5` are applied last; their values are YAML.
+    A recipe may build on others: `extends: base.yaml` (relative to it), or a list of which the later ones win. Mappings
+    are merged, everything else is replaced. Overrides `training.epochs=5` are applied last; their values are YAML.
 
     Raises:
         BadInputError: unreadable, an unknown key (the nearest known one is named), or a value out of range.
@@ -123,10 +170,11 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise BadInputError(f"{path.name} is not YAML: {str(error).splitlines()[0]}.") from None
     if not isinstance(data, dict):
         raise BadInputError(f"{path.name}: a recipe is a YAML mapping.")
-    base = data.pop("extends", None)
-    if base is None:
-        return data
-    return _merge(_read(path.parent / str(base), (*seen, path.resolve())), data)
+    bases = data.pop("extends", None) or []
+    merged: dict[str, Any] = {}
+    for base in bases if isinstance(bases, list) else [bases]:
+        merged = _merge(merged, _read(path.parent / str(base), (*seen, path.resolve())))
+    return _merge(merged, data)
 
 
 def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

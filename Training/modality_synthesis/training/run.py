@@ -3,43 +3,54 @@
 from __future__ import annotations
 
 import logging
-import time
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch.utils.data import DataLoader
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from modality_synthesis.datasets.cache import Pair, preprocess_pairs
-from modality_synthesis.datasets.cohort import read_cohort
-from modality_synthesis.datasets.pairs import EpochShuffle, PairDataset
-from modality_synthesis.datasets.splits import Split, split_cohort
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.datasets.cache import preprocess_pairs
+from modality_synthesis.datasets.cohort import Cohort, read_cohort
+from modality_synthesis.datasets.pairs import require_disjoint
+from modality_synthesis.datasets.splits import Split, fold, split_cohort
+from modality_synthesis.errors import BadInputError, OutOfMemoryError, UsageError
 from modality_synthesis.generators import build_generator
+from modality_synthesis.generators.base import Generator
 from modality_synthesis.losses import WeightedLosses
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.progress import Reporter, parts
 from modality_synthesis.synthesis.allocator import keep_freed_memory
+from modality_synthesis.training.callbacks import LOG, History, ReportProgress, SaveLast, ToTensorBoard
+from modality_synthesis.training.data import PairData
 from modality_synthesis.training.export import package_model
-from modality_synthesis.training.module import GeneratorModule
+from modality_synthesis.training.folder import RunFacts, RunFolder
+from modality_synthesis.training.module import GeneratorModule, compile_networks
+from modality_synthesis.training.monitor import KeepBest, Monitor
+from modality_synthesis.training.processes import Placement, place
 from modality_synthesis.training.recipe import Recipe, read_recipe
-from modality_synthesis.volumes import atomic_output, write_json
+from modality_synthesis.training.report import write_report
 
-LAST_CHECKPOINT = "last.ckpt"
+EXAMPLES = 2
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Where a finished training left its files."""
+    """Where a finished training left its files.
 
-    package: ModelPackage
+    Attributes:
+        folder: the run folder.
+        package: the model; None in processes that only helped (all but the first of a distributed training).
+    """
+
     folder: Path
+    package: ModelPackage | None
 
 
 def train(
@@ -52,15 +63,22 @@ def train(
     cache: str | Path | None = None,
     jobs: int | None = None,
     accelerator: str = "auto",
-    devices: int | str = 1,
+    devices: int | None = None,
+    num_nodes: int | None = None,
+    strategy: str = "auto",
+    part: tuple[int, int] | None = None,
     evaluate_test: bool = True,
     reporter: Reporter | None = None,
 ) -> TrainingResult:
     """Train a generator and write its model package.
 
-    The run folder receives `splits.json`, `recipe.json`, `checkpoints/`, `logs/` (CSV and TensorBoard), and
-    `package/<model id>`. With `resume`, an interrupted run goes on from its last finished epoch; on the CPU the result
-    equals that of an uninterrupted run bit for bit.
+    The run folder receives `splits.json`, `recipe.json`, `run.json`, `checkpoints/`, `logs/` (a table and
+    TensorBoard), `package/<model id>`, `evaluation/` and `report.html`. With `resume`, an interrupted run goes on from
+    its last finished epoch; on the CPU the result equals that of an uninterrupted run bit for bit.
+
+    With several devices or machines each computes its share of every batch (PyTorch's DistributedDataParallel); an
+    optimizer step then sees `batch_size` samples from each process. The processes are started by this call, or by
+    torchrun or SLURM, and must see the same folders. The first one preprocesses, writes and scores.
 
     Args:
         recipe: YAML file or validated recipe.
@@ -70,29 +88,45 @@ def train(
         cohort: cohort table instead of the recipe's.
         cache: folder for preprocessed pairs; default `.cache` beside the cohort table.
         jobs: worker processes for preprocessing.
-        accelerator: Lightning's accelerator: auto, cpu, gpu, mps.
-        devices: Lightning's devices.
+        accelerator: auto, cpu, gpu or mps.
+        devices: per machine; default what torchrun or SLURM started, else 1.
+        num_nodes: machines; default what torchrun or SLURM started, else 1.
+        strategy: auto or ddp.
+        part: (i, k), fold i of a k-fold cross-validation over patients; the table's column `split` is not used then.
         evaluate_test: score the finished model and the baselines on the test subjects, for the card.
         reporter: receives progress.
 
     Raises:
-        BadInputError: a recipe or cohort that cannot be used, or nothing to resume.
+        BadInputError: a recipe or cohort that cannot be used, nothing to resume, or another recipe than the run's.
+        UsageError: devices that do not exist.
+        OutOfMemoryError: the device's memory is too small for a batch.
     """
-    reporter = reporter or Reporter()
     settings = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
-    folder = Path(output)
-    checkpoint = folder / "checkpoints" / LAST_CHECKPOINT
-    if resume and not checkpoint.exists():
-        raise BadInputError(f"Nothing to resume in {folder}: {checkpoint.name} is missing. Start without --resume.")
-    if not resume and checkpoint.exists():
-        raise BadInputError(f"{folder} holds a training run. Continue it with --resume, or choose another folder.")
-    keep_freed_memory()
+    placement = place(accelerator, devices, num_nodes, strategy)
     table = read_cohort(cohort or settings.cohort)
     table.require(settings.route.source, settings.route.target)
-    split = split_cohort(table, seed=settings.training.seed)
-    _write_facts(folder, settings, split)
-
+    split = _split(table, settings, part)
+    folder = RunFolder(Path(output))
+    losses = WeightedLosses([(term.name, term.weight, term.parameters) for term in settings.losses])
+    facts = RunFacts(
+        fold=None if part is None else f"{part[0]}/{part[1]}",
+        processes=placement.processes,
+        device=placement.describe(),
+        precision=placement.precision(settings.training.precision),
+        losses=losses.describe(),
+    )
+    keep_freed_memory()
+    reporter = reporter or Reporter()
     preparing, fitting, finishing = parts(reporter, (1, 8, 1))
+    history = History(folder.path / LOG)
+    best = KeepBest(Monitor(settings.training.monitor), settings.training.patience)
+    progress = ReportProgress(fitting, settings.training.epochs)
+    trainer = _trainer(settings, placement, folder, [history, best, progress])
+    leads = trainer.is_global_zero
+    if leads:
+        folder.open(settings, split, facts, resume=resume)
+        _say(settings, facts, split, part, reporter)
+
     visits = [*table.of_subjects(split.train), *table.of_subjects(split.validation)]
     pairs = preprocess_pairs(
         visits,
@@ -101,152 +135,148 @@ def train(
         settings.preprocessing,
         Path(cache) if cache else table.path.parent / ".cache",
         jobs=jobs,
-        reporter=preparing,
+        wait=not leads,
+        reporter=preparing if leads else None,
     )
-    training_pairs = [pair for pair in pairs if pair.visit.subject in split.train]
-    validation_pairs = [pair for pair in pairs if pair.visit.subject in split.validation]
-    started = time.monotonic()
-    module = _fit(
-        settings,
-        training_pairs,
-        validation_pairs,
-        folder,
-        checkpoint if resume else None,
-        accelerator,
-        devices,
-        fitting,
-    )
+    training = [pair for pair in pairs if pair.visit.subject in split.train]
+    validation = [pair for pair in pairs if pair.visit.subject in split.validation]
+    require_disjoint(training, validation)
+    settings = settings.fitted(settings.samples.fitted(training))
+
+    lightning.seed_everything(settings.training.seed, workers=True, verbose=False)
+    generator = build_generator(settings.generator.name, settings.generator.parameters)
+    module = GeneratorModule(generator, losses, settings, examples=EXAMPLES)
+    if settings.training.compile:
+        compile_networks(generator)
+    data = PairData(settings, training, validation, placement.processes)
+    _fit(trainer, module, data, folder.checkpoint if resume else None)
+    if not leads:
+        return TrainingResult(folder.path, None)
+
+    final = _kept(settings, module, best, reporter)
+    examples = [
+        module.demonstrate(final, data.validation[index], trainer.strategy.root_device)
+        for index in range(min(EXAMPLES, len(data.validation)))
+    ]
+    minutes = history.seconds / 60
+    facts = facts.finished(history, best, minutes=minutes, parameters=sum(map(torch.numel, final.parameters())))
+    folder.close(facts, examples)
     package = package_model(
         settings,
-        module.best_generator,
+        final,
         split,
         table,
-        folder / "package" / settings.package.id,
-        minutes=(time.monotonic() - started) / 60,
+        folder.path / "package" / settings.package.id,
+        minutes=minutes,
+        facts=facts,
         cache=cache,
         jobs=jobs,
         evaluate_test=evaluate_test,
         reporter=finishing,
     )
-    return TrainingResult(package=package, folder=folder)
+    write_report(folder.path)
+    return TrainingResult(folder.path, package)
 
 
-def _write_facts(folder: Path, recipe: Recipe, split: Split) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(split.as_dict(), folder / "splits.json")
-    write_json(recipe.model_dump(mode="json"), folder / "recipe.json")
+def _split(table: Cohort, recipe: Recipe, part: tuple[int, int] | None) -> Split:
+    if part is None:
+        return split_cohort(table, seed=recipe.training.seed)
+    return fold([visit.subject for visit in table], *part, seed=recipe.training.seed)
 
 
-def _fit(
-    recipe: Recipe,
-    training_pairs: list[Pair],
-    validation_pairs: list[Pair],
-    folder: Path,
-    checkpoint: Path | None,
-    accelerator: str,
-    devices: int | str,
-    reporter: Reporter,
-) -> GeneratorModule:
+def _say(recipe: Recipe, facts: RunFacts, split: Split, part: tuple[int, int] | None, reporter: Reporter) -> None:
+    """What is about to happen, for the log."""
+    route, optimizer, schedule = recipe.route, recipe.optimizer, recipe.training
+    reporter.status(
+        f"Training {recipe.name}: {route.source} to {route.target} by {recipe.generator.name}, on {facts.device}, "
+        f"{facts.precision}"
+    )
+    sizes = ", ".join(f"{len(subjects)} {name}" for name, subjects in split.as_dict().items())
+    reporter.status(f"Patients: {sizes}" + (f"; fold {part[0]} of {part[1]}" if part else ""))
+    for line in facts.loss_lines():
+        reporter.status(f"Loss: {line}")
+    together = schedule.batch_size * facts.processes * optimizer.accumulate
+    reporter.status(
+        f"Optimizer: {optimizer.name}, learning rate {optimizer.learning_rate:g} ({optimizer.schedule.name}), "
+        f"{together} sample(s) per step, {schedule.epochs} epochs; weights kept: {schedule.keep}"
+        + (f" by {schedule.monitor}" if schedule.keep == "best" else "")
+    )
+    if schedule.monitor == "validation/loss" and any("schedule" in term for term in facts.losses):
+        reporter.warning(
+            "training.monitor is the loss, which changes with its schedule: its values in different epochs cannot be "
+            "compared, and neither the best weights nor stopping early mean much. Use validation/MAE, PSNR or SSIM."
+        )
+
+
+def _trainer(recipe: Recipe, placement: Placement, folder: RunFolder, callbacks: list[Any]) -> lightning.Trainer:
     schedule = recipe.training
-    lightning.seed_everything(schedule.seed, workers=True, verbose=False)
-    generator = build_generator(recipe.generator.name, recipe.generator.parameters)
-    losses = WeightedLosses([(term.name, term.weight, term.parameters) for term in recipe.losses])
-    loader = DataLoader(
-        PairDataset(training_pairs, augmented=schedule.augment, seed=schedule.seed),
-        batch_size=schedule.batch_size,
-        sampler=EpochShuffle(len(training_pairs), schedule.seed),
-        num_workers=schedule.workers,
-    )
-    validation = DataLoader(PairDataset(validation_pairs), batch_size=1)
-    steps = -(-len(loader) // recipe.optimizer.accumulate) * schedule.epochs
-    low, high = recipe.output.display_window
-    module = GeneratorModule(
-        generator,
-        losses,
-        recipe.optimizer,
-        steps=steps,
-        average_decay=schedule.average_decay,
-        data_range=(high - low) / recipe.preprocessing.target.scale,
-        seed=schedule.seed,
-    )
-    callbacks: list[Callback] = [
-        _SaveLast(folder / "checkpoints" / LAST_CHECKPOINT),
-        _ReportProgress(reporter, schedule.epochs),
-    ]
-    if schedule.patience:
-        callbacks.append(EarlyStopping("validation/MAE", patience=schedule.patience))
+    logger = TensorBoardLogger(folder.path / "logs", name="", version="")
+    with _quiet():
+        try:
+            return lightning.Trainer(
+                max_epochs=schedule.epochs,
+                min_epochs=schedule.minimum_epochs,
+                accelerator=placement.accelerator,
+                devices=placement.devices,
+                num_nodes=placement.nodes,
+                strategy=placement.strategy(),
+                precision=placement.precision(schedule.precision),
+                deterministic=schedule.deterministic,
+                benchmark=not schedule.deterministic,
+                num_sanity_val_steps=0,
+                callbacks=[
+                    *callbacks,
+                    ToTensorBoard(logger, recipe.output, schedule.image_every),
+                    SaveLast(folder.checkpoint),
+                ],
+                logger=logger,
+                log_every_n_steps=1,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+        except (MisconfigurationException, ValueError) as error:
+            raise UsageError(f"These devices cannot be used: {error}") from None
+
+
+def _fit(trainer: lightning.Trainer, module: GeneratorModule, data: PairData, checkpoint: Path | None) -> None:
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    with _quiet():
+        try:
+            trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=True)
+        except torch.OutOfMemoryError:
+            raise OutOfMemoryError(
+                "The device's memory is too small for this training. Use a smaller training.batch_size (with "
+                "optimizer.accumulate to make up for it), training.precision=bf16-mixed, or a smaller network."
+            ) from None
+        except RuntimeError as error:
+            if "deterministic" not in str(error):
+                raise
+            raise BadInputError(
+                f"training.deterministic: {str(error).splitlines()[0]} Use training.deterministic=warn, or another "
+                "generator."
+            ) from None
+        finally:
+            torch.use_deterministic_algorithms(deterministic)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's advice on loader workers, tensor cores and the like."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Lightning's advice on loader workers and tensor-core precision
+        warnings.simplefilter("ignore")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        trainer = lightning.Trainer(
-            max_epochs=schedule.epochs,
-            accelerator=accelerator,
-            devices=devices,
-            precision=_precision(schedule.precision, accelerator),
-            check_val_every_n_epoch=schedule.validate_every,
-            num_sanity_val_steps=0,
-            callbacks=callbacks,
-            logger=[
-                CSVLogger(folder / "logs", name="", version=""),
-                TensorBoardLogger(folder / "logs", name="", version=""),
-            ],
-            log_every_n_steps=1,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(
-            module,
-            loader,
-            validation,
-            ckpt_path=None if checkpoint is None else str(checkpoint),
-            weights_only=True,
-        )
-    return module
+        logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+        yield
 
 
-def _precision(wanted: str, accelerator: str) -> Any:
-    if wanted != "auto":
-        return wanted
-    # Half precision pays on a GPU only: most CPUs emulate it many times slower.
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
-
-
-class _SaveLast(Checkpoint):
-    """Keeps one checkpoint, of the last finished epoch; it is replaced in one step."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_output(self.path) as temporary:
-            trainer.save_checkpoint(temporary)
-
-
-class _ReportProgress(Callback):
-    """Hands Lightning's progress to the reporter."""
-
-    def __init__(self, reporter: Reporter, epochs: int) -> None:
-        self.reporter, self.epochs = reporter, epochs
-
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        index: int,
-    ) -> None:
-        done = trainer.current_epoch + (index + 1) / trainer.num_training_batches
-        self.reporter.progress(done / self.epochs, f"Training, epoch {trainer.current_epoch + 1} of {self.epochs}")
-
-    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        figures = {
-            name.split("/")[1]: float(value)
-            for name, value in trainer.callback_metrics.items()
-            if "validation/" in name
-        }
-        if figures:
-            text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            self.reporter.status(f"Epoch {trainer.current_epoch + 1}: validation {text}")
+def _kept(recipe: Recipe, module: GeneratorModule, best: KeepBest, reporter: Reporter) -> Generator:
+    generator = module.best_generator
+    if recipe.training.keep == "last":
+        return generator
+    if best.value is None or math.isnan(best.value):
+        reporter.warning(f"{recipe.training.monitor} was never a number; the last weights are packaged.")
+        return generator
+    generator.load_state_dict({**generator.state_dict(), **best.weights})
+    reporter.status(f"The weights of epoch {best.epoch + 1} are kept: {recipe.training.monitor} {best.value:.4g}")
+    return generator

@@ -1,0 +1,129 @@
+"""On which devices, and in how many processes, a training runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+
+from modality_synthesis.errors import UsageError
+
+# While the first process scores one fold, the others wait for it at the start of the next.
+_WAIT = timedelta(hours=2)
+_ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+_STRATEGIES = ("auto", "ddp")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Devices of one training.
+
+    Attributes:
+        accelerator: cpu, cuda or mps.
+        devices: processes per machine, each with a device of its own; on the CPU they share it.
+        nodes: machines.
+        distributed: whether gradients are exchanged, which also a single process may be asked to do.
+    """
+
+    accelerator: str
+    devices: int
+    nodes: int
+    distributed: bool
+
+    @property
+    def processes(self) -> int:
+        return self.devices * self.nodes
+
+    def strategy(self) -> Any:
+        """Lightning's strategy."""
+        if not self.distributed:
+            return "auto"
+        from lightning.pytorch.strategies import DDPStrategy
+
+        # A phase uses a part of the parameters only. Buffers stay each process's own: there are none that training
+        # changes, unless a network keeps running statistics, of which the first process's count.
+        return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, timeout=_WAIT)
+
+    def precision(self, wanted: str) -> Any:
+        """Lightning's precision for what the recipe wants.
+
+        Raises:
+            UsageError: 16-bit floats without a device that computes with them.
+        """
+        if wanted == "16-mixed" and self.accelerator == "cpu":
+            raise UsageError("training.precision 16-mixed needs a GPU. Use bf16-mixed, 32-true or auto.")
+        if wanted != "auto":
+            return wanted
+        # Half precision pays on a GPU only: most CPUs emulate it many times slower.
+        return "bf16-mixed" if self.accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+
+    def describe(self) -> str:
+        """For people."""
+        name = torch.cuda.get_device_name() if self.accelerator == "cuda" else self.accelerator.upper()
+        machines = f", {self.nodes} machines" if self.nodes > 1 else ""
+        return name if self.processes == 1 else f"{self.processes} processes on {name}{machines}"
+
+
+def place(
+    accelerator: str = "auto", devices: int | None = None, num_nodes: int | None = None, strategy: str = "auto"
+) -> Placement:
+    """Check a wish against this machine and what started the process.
+
+    Args:
+        accelerator: auto, cpu, gpu (cuda) or mps.
+        devices: per machine; None takes as many as torchrun or SLURM started processes, else 1.
+        num_nodes: machines; None asks torchrun or SLURM, else 1.
+        strategy: auto, or ddp.
+
+    Raises:
+        UsageError: an unknown name, or devices that this machine does not have.
+    """
+    if accelerator not in _ACCELERATORS:
+        raise UsageError(f"Unknown accelerator {accelerator!r}. Use auto, cpu, gpu or mps.")
+    if strategy not in _STRATEGIES:
+        raise UsageError(f"Unknown strategy {strategy!r}. Use {' or '.join(_STRATEGIES)}.")
+    started = started_processes(os.environ)
+    devices = devices or (started[0] if started else 1)
+    nodes = num_nodes or (started[1] if started else 1)
+    kind = _kind(accelerator)
+    present = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind)
+    if present is not None and devices > present:
+        raise UsageError(f"{devices} devices were asked for, but this machine has {present} {kind.upper()} device(s).")
+    if started and (devices, nodes) != started:
+        raise UsageError(
+            f"{started[0]} processes on {started[1]} machine(s) were started, but {devices} devices on {nodes} "
+            "machine(s) were asked for. Leave out --devices and --num-nodes, or make them agree."
+        )
+    return Placement(kind, devices, nodes, distributed=strategy == "ddp" or devices * nodes > 1)
+
+
+def started_processes(environment: Mapping[str, str]) -> tuple[int, int] | None:
+    """Processes per machine, and machines, as torchrun or `srun` started them; None when they did not."""
+    if "TORCHELASTIC_RUN_ID" in environment:
+        local = int(environment["LOCAL_WORLD_SIZE"])
+        return local, int(environment["WORLD_SIZE"]) // local
+    # An interactive shell in an allocation has SLURM's variables too, but was not started once per device.
+    tasks = int(environment.get("SLURM_NTASKS", 1))
+    if tasks > 1 and "SLURM_PROCID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        nodes = int(environment.get("SLURM_NNODES", 1))
+        return tasks // nodes, nodes
+    return None
+
+
+def _kind(accelerator: str) -> str:
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if accelerator == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    if accelerator in ("gpu", "cuda"):
+        if cuda:
+            return "cuda"
+        if accelerator == "gpu" and mps:
+            return "mps"
+        raise UsageError("No CUDA device was found on this machine. Use --accelerator cpu or auto.")
+    if accelerator == "mps" and not mps:
+        raise UsageError("The device mps is not there. Use --accelerator cpu or auto.")
+    return accelerator
