@@ -41,10 +41,12 @@ names its own paper and data. Atlases and label maps keep their licenses, listed
 
 
 def registerSampleData():
-    """Offer a head CT in the module Sample Data."""
+    """Offer a head CT and the same person's T1w MRI in the module Sample Data."""
     icons = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Resources", "Icons")
     sample_data.registerSampleData(
-        "Head CT (simulated)", "sub-simulated_CT.nii.gz", "CT head", os.path.join(icons, "SampleCT.png")
+        "Head CT and T1w MRI (simulated)",
+        {"sub-simulated_CT.nii.gz": "CT head", "sub-simulated_T1w.nii.gz": "Reference T1w"},
+        os.path.join(icons, "SampleCT.png"),
     )
 
 

@@ -45,7 +45,7 @@ def registerSampleData():
     """Offer a real T1w head in the module Sample Data."""
     icons = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Resources", "Icons")
     sample_data.registerSampleData(
-        "T1w MRI (studyforrest)", "sub-forrest_T1w.nii.gz", "T1w head", os.path.join(icons, "SampleT1w.png")
+        "T1w MRI (studyforrest)", {"sub-forrest_T1w.nii.gz": "T1w head"}, os.path.join(icons, "SampleT1w.png")
     )
 
 

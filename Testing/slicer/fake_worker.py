@@ -76,8 +76,8 @@ def synthesize() -> dict:
     sidecar = Path(output).with_suffix(".json")
     sidecar.write_text(json.dumps({"SyntheticData": True, "Arguments": sys.argv[1:]}), encoding="utf-8")
     files["sidecar"] = str(sidecar)
-    if "uncertain" in option("--model"):
-        files["uncertainty"] = write_like(image, 0.1 * array, str(Path(output).with_name("uncertainty.nrrd")))
+    if option("--uncertainty"):
+        files["uncertainty"] = write_like(image, 0.1 * array, option("--uncertainty"))
     return {"files": files, "model": option("--model")}
 
 
@@ -86,7 +86,9 @@ def compare() -> dict:
     synthetic = sitk.Cast(sitk.ReadImage(sys.argv[2]), sitk.sitkFloat32)
     reference = sitk.Cast(sitk.ReadImage(sys.argv[3]), sitk.sitkFloat32)
     folder = Path(option("-o"))
+    registration = None
     if "--register" in sys.argv:
+        registration = {"shift_mm": 3.2, "rotation_degrees": 1.5, "correlation_after": 0.93}
         reference = sitk.Resample(reference, synthetic, sitk.Transform(), sitk.sitkLinear, 0.0)
         write_like(synthetic, sitk.GetArrayFromImage(reference), str(folder / "reference_aligned.nii.gz"))
     made = sitk.GetArrayFromImage(sitk.Resample(synthetic, reference, sitk.Transform(), sitk.sitkLinear, 0.0))
@@ -101,6 +103,7 @@ def compare() -> dict:
         "definitions": {"MAE": "mean absolute error"},
         "data_range": 1.8,
         "mask": "reference above 0.1",
+        "registration": registration,
         "voxels": int((measured > 0.1).sum()),
     }
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
@@ -136,9 +139,13 @@ def batch() -> dict:
 
 
 def export() -> dict:
-    """Leaves a note."""
-    (Path(option("-o")) / "series.txt").write_text(option("--format"), encoding="utf-8")
-    return {"files": {"folder": option("-o")}}
+    """A new folder with a note, from a volume with its record."""
+    sitk.ReadImage(sys.argv[2])
+    record = json.loads(Path(sys.argv[2]).with_suffix(".json").read_text(encoding="utf-8"))
+    folder = Path(option("-o"))
+    folder.mkdir()
+    (folder / "note.json").write_text(json.dumps([option("--format"), record["SyntheticData"]]), encoding="utf-8")
+    return {"files": {"folder": str(folder)}, "step": 1e-4, "largest_error": 5e-5}
 
 
 def models() -> dict:

@@ -109,7 +109,7 @@ def test_missing_packages_are_asked_for_and_installed_at_first_use(
 
     from modality_synthesis.slicer import dependencies
 
-    absent, asked, ensured = ["torch>=2.2", "monai>=1.4"], [], []
+    absent, asked, ensured = ["torch>=2.2", "monai>=1.5"], [], []
     monkeypatch.setattr(dependencies, "missing", lambda: list(absent))
     install_card(tmp_path / "models", "pet")
     add_head()
@@ -134,7 +134,7 @@ def test_missing_packages_are_asked_for_and_installed_at_first_use(
     monkeypatch.setattr(slicer, "packaging", packaging, raising=False)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
     panel.ui.synthesizeButton.click()
-    assert ensured == ["torch>=2.2", "monai>=1.4"]
+    assert ensured == ["torch>=2.2", "monai>=1.5"]
     assert panel.logic.running
     wait(lambda: not panel.logic.running)
 
@@ -148,8 +148,8 @@ def test_older_slicer_falls_back_to_pip_install(scene: Any, monkeypatch: pytest.
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
     monkeypatch.setattr(slicer.util, "pip_install", installed.extend)
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-    dependencies.install(["monai>=1.4"])
-    assert installed == ["monai>=1.4"]
+    dependencies.install(["monai>=1.5"])
+    assert installed == ["monai>=1.5"]
 
 
 def test_torch_comes_through_the_pytorch_extension(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_what_is_missing_is_found_by_name(scene: Any, monkeypatch: pytest.Monkey
     monkeypatch.undo()
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "monai" else real(name, *a))
-    assert "monai>=1.4" in dependencies.missing()
+    assert "monai>=1.5" in dependencies.missing()
     monkeypatch.setenv("MODALITY_SYNTHESIS_PYTHON", "/somewhere/python")
     assert dependencies.missing() == []
 
@@ -330,10 +330,13 @@ def test_sample_data_is_registered_from_the_resources(app: Any, monkeypatch: pyt
             registered.append(keywords)
 
     monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=SampleDataLogic))
-    assert sample_data.registerSampleData("T1w", "sub-forrest_T1w.nii.gz", "T1w head", "/none.png")
-    assert registered[0]["uris"].startswith("file:///")
-    assert registered[0]["checksums"].startswith("SHA256:")
-    assert not sample_data.registerSampleData("None", "no-such-file.nii.gz", "none", "/none.png")
+    pair = {"sub-simulated_CT.nii.gz": "CT head", "sub-simulated_T1w.nii.gz": "Reference T1w"}
+    assert sample_data.registerSampleData("Pair", pair, "/none.png")
+    [sample] = registered
+    assert all(uri.startswith("file:///") for uri in sample["uris"])
+    assert all(checksum.startswith("SHA256:") for checksum in sample["checksums"])
+    assert dict(zip(sample["fileNames"], sample["nodeNames"], strict=True)) == pair
+    assert not sample_data.registerSampleData("None", {"no-such-file.nii.gz": "none"}, "/none.png")
 
 
 # Headless

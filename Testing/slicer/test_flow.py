@@ -394,12 +394,20 @@ def test_device_and_seed_reach_the_worker(ready: Any, wait: Any) -> None:
     assert arguments[-2:] == ["--progress", "json"]
 
 
-def test_uncertainty_is_imported(ready: Any, wait: Any, tmp_path: Path) -> None:
-    install_card(tmp_path / "models", "uncertain")
+def test_uncertainty_is_asked_of_models_that_draw_noise_and_imported(ready: Any, wait: Any, tmp_path: Path) -> None:
+    install_card(tmp_path / "models", "diffusion", inference={"mode": "whole", "stochastic": True})
     panel = ready()
     panel.sections["GeneratorSection"].refresh()
-    panel.parameters.model = "uncertain"
+    panel.parameters.samples = 8
+    assert not panel.ui.samplesSpinBox.enabled
     click_and_wait(panel, wait)
+    assert panel.parameters.uncertaintyVolume is None  # the deterministic model is not asked for samples
+    panel.parameters.model = "diffusion"
+    assert panel.ui.samplesSpinBox.enabled
+    assert panel.ui.samplesSpinBox.value == 8
+    click_and_wait(panel, wait)
+    arguments = json.loads(panel.parameters.outputVolume.GetAttribute("ModalitySynthesis.Sidecar"))["Arguments"]
+    assert arguments[arguments.index("--samples") + 1] == "8"
     assert panel.parameters.uncertaintyVolume is not None
     assert panel.ui.uncertaintyCheckBox.enabled
 
@@ -479,13 +487,14 @@ def test_comparison_again_adds_no_nodes(ready: Any, wait: Any) -> None:
     assert node_ids() == before
 
 
-def test_coregistration_brings_an_aligned_reference(ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from modality_synthesis.slicer import logic
-
-    monkeypatch.setattr(logic, "WORKER_REGISTERS", True)
+def test_coregistration_brings_an_aligned_reference(ready: Any, wait: Any) -> None:
     panel = ready()
+    assert not panel.ui.coregisterCheckBox.isHidden()
     compared(panel, wait, coregister=True)
     assert panel.parameters.referenceVolume.GetName() == "measured PET (aligned)"
+    table = panel.ui.metricsTableWidget
+    assert table.item(table.rowCount - 1, 0).text() == "Correlation after alignment"
+    assert "3.2 mm" in table.item(table.rowCount - 1, 2).text()
 
 
 def test_a_synthetic_reference_is_refused(ready: Any, wait: Any) -> None:
@@ -579,21 +588,48 @@ def test_export_with_provenance(ready: Any, wait: Any, tmp_path: Path, file_form
         assert b"Synthetic FDG-PET" in nibabel.load(path).header["descrip"].tobytes()
 
 
-def test_dicom_export_goes_to_the_worker(
-    ready: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from modality_synthesis.slicer import logic
+@pytest.mark.parametrize(
+    ("label", "file_format"), [("DICOM series", "dicom-series"), ("DICOM parametric map", "dicom-parametric-map")]
+)
+def test_dicom_export_is_one_click(ready: Any, wait: Any, tmp_path: Path, label: str, file_format: str) -> None:
+    panel = ready()
+    click_and_wait(panel, wait)
+    before = node_ids()
+    panel.parameters.exportFolder = tmp_path
+    panel.parameters.exportFormat = label
+    for suffix in ("", "_2"):  # a second export goes beside the first
+        click_and_wait(panel, wait, "export")
+        folder = tmp_path / f"sub-01_T1w_FDG-PET_synthetic_{file_format}{suffix}"
+        assert json.loads((folder / "note.json").read_text()) == [file_format, True]
+        assert str(folder) in panel.ui.exportStatusLabel.text
+    assert node_ids() == before
 
+
+def test_dicom_export_takes_synthetic_volumes_only(ready: Any, wait: Any, tmp_path: Path) -> None:
     panel = ready()
     click_and_wait(panel, wait)
     panel.parameters.exportFolder = tmp_path
     panel.parameters.exportFormat = "DICOM series"
-    if not logic.WORKER_EXPORTS_DICOM:
-        assert "not in this version" in panel.ui.exportButton.toolTip
-    monkeypatch.setattr(logic, "WORKER_EXPORTS_DICOM", True)
-    panel.update()
-    click_and_wait(panel, wait, "export")
-    assert (tmp_path / "series.txt").read_text() == "dicom-series"
+    panel.ui.exportSelector.setCurrentNode(panel.parameters.inputVolume)
+    assert not panel.ui.exportButton.enabled
+    assert "no record of its synthesis" in panel.ui.exportButton.toolTip
+    panel.parameters.exportFormat = "NIfTI"
+    assert panel.ui.exportButton.enabled
+
+
+def test_cancelled_dicom_export(ready: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = ready()
+    click_and_wait(panel, wait)
+    panel.parameters.exportFolder = tmp_path / "out"
+    (tmp_path / "out").mkdir()
+    panel.parameters.exportFormat = "DICOM series"
+    monkeypatch.setenv("FAKE_WORKER_MODE", "slow")
+    panel.ui.exportButton.click()
+    wait(lambda: panel.ui.exportProgressBar.value > 0)
+    panel.ui.exportCancelButton.click()
+    wait(lambda: not panel.logic.running)
+    assert "Cancelled" in panel.ui.exportStatusLabel.text
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_doctor_writes_to_the_log(ready: Any, wait: Any) -> None:

@@ -73,6 +73,11 @@ class Card:
         return list(self.facts.get("clinical_variables") or [])
 
     @property
+    def stochastic(self) -> bool:
+        """Whether another seed gives another result."""
+        return bool((self.facts.get("inference") or {}).get("stochastic"))
+
+    @property
     def input_ranges(self) -> dict:
         return dict(self.facts.get("input_ranges") or {})
 

@@ -33,9 +33,6 @@ DIFFERENCE_FILES = {
     "relative": "relative_difference.nii.gz",
 }
 META_REGION = "meta-region"
-# What the worker's command line does not do yet: `compare --register`, `export --format dicom-…`. The panel says so.
-WORKER_REGISTERS = False
-WORKER_EXPORTS_DICOM = False
 ALIGNED_FILE = "reference_aligned.nii.gz"
 DICOM_FORMATS = {"DICOM series": "dicom-series", "DICOM parametric map": "dicom-parametric-map"}
 FILE_ENDINGS = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
@@ -135,16 +132,18 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         clinical: str = "",
         device: str = "auto",
         seed: int = 0,
+        samples: int = 1,
     ) -> bool:
         """Synthesize in the background.
 
         :param outputVolume: an earlier result to overwrite; None makes a new node.
+        :param samples: to draw, for a model that draws noise: two or more give an uncertainty.
         :param onFinished: called with the `Outcome` and a dict of the nodes made (`volume`, `uncertainty`).
         :return: False when a job is running already.
         """
         if self.running:
             return False
-        arguments = self._synthesisArguments(inputVolume, card, clinical, device, seed)
+        arguments = self._synthesisArguments(inputVolume, card, clinical, device, seed, samples)
 
         def finished(outcome: Outcome) -> None:
             self._finish(outcome, lambda: self._importSynthesis(outcome, inputVolume, card, outputVolume), onFinished)
@@ -159,6 +158,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         clinical: str = "",
         device: str = "auto",
         seed: int = 0,
+        samples: int = 1,
     ) -> slicer.vtkMRMLScalarVolumeNode:
         """Synthesize and wait for the result: for scripts.
 
@@ -168,7 +168,9 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         if card is None:
             raise RuntimeError(_("No model {model} is installed for this module.").format(model=model))
         try:
-            outcome = run_blocking(self.command(), self._synthesisArguments(inputVolume, card, clinical, device, seed))
+            outcome = run_blocking(
+                self.command(), self._synthesisArguments(inputVolume, card, clinical, device, seed, samples)
+            )
             if not outcome.ok:
                 raise RuntimeError(outcome.message)
             return self._importSynthesis(outcome, inputVolume, card, outputVolume)["volume"]
@@ -176,7 +178,13 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
             self._removeFolder()
 
     def _synthesisArguments(
-        self, inputVolume: slicer.vtkMRMLScalarVolumeNode, card: Card, clinical: str, device: str, seed: int
+        self,
+        inputVolume: slicer.vtkMRMLScalarVolumeNode,
+        card: Card,
+        clinical: str,
+        device: str,
+        seed: int,
+        samples: int,
     ) -> list:
         folder = self._makeFolder()
         source = os.path.join(folder, fileName(inputVolume.GetName()) + ".nrrd")
@@ -185,6 +193,9 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         arguments = ["synthesize", source, "--model", card.id, "-o", output, "--device", device, "--seed", str(seed)]
         if clinical:
             arguments += ["--clinical", clinical]
+        if card.stochastic and samples > 1:
+            spread = os.path.join(folder, "out", "uncertainty.nrrd")
+            arguments += ["--samples", str(samples), "--uncertainty", spread]
         return [*arguments, "--progress", "json"]
 
     def _importSynthesis(
@@ -233,6 +244,8 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         exchange.writeVolume(reference, paths[1])
         arguments = ["compare", *paths, "-o", os.path.join(folder, "comparison")]
         arguments += ["--register"] if coregister else []
+        # The volume travels without its record, which would say so.
+        arguments += ["--match-signal"] if results.sidecarOf(synthetic).get("Quantity") == "signal" else []
 
         def finished(outcome: Outcome) -> None:
             self._finish(outcome, lambda: self._importComparison(outcome, synthetic, reference), onFinished)
@@ -356,7 +369,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         if results.isSynthetic(petVolume):
             for attribute in petVolume.GetAttributeNames():
                 image.SetAttribute(attribute, petVolume.GetAttribute(attribute))
-        image.SetAttribute("ModalitySynthesis.ReferenceRegion", referenceRegion)
+        results.setReferenceRegion(image, referenceRegion)
         image.SetNodeReferenceID(results.SOURCE_ROLE, mriVolume.GetID())
         results.setQuantity(image, "SUVR")
         window = results.displayWindow(petVolume) if results.isSynthetic(petVolume) else (0.0, 2.0)
@@ -365,7 +378,11 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         results.putBeside(image, petVolume)
         table = tables.makeTable(name, header, rows, _existing("vtkMRMLTableNode", name))
         name = f"{name} meta-regions"
-        meta = [row for row in rows if row[header.index("kind")] == META_REGION]
+        meta = [
+            row
+            for row in rows
+            if row[header.index("kind")] == META_REGION and row[header.index("hemisphere")] == "both"
+        ]
         metaTable = tables.makeTable(name, header, meta, _existing("vtkMRMLTableNode", name))
         return {"image": image, "table": table, "chart": tables.makePlot(name, metaTable, header[0], "mean", bars=True)}
 
@@ -446,8 +463,9 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         onMessage: object,
         onFinished: object,
     ) -> bool:
-        """Write a volume as DICOM, in the background.
+        """Write a synthetic volume as DICOM, in the background, into a new folder that the outcome names.
 
+        :param folder: where the new folder is made.
         :param fileFormat: one of `DICOM_FORMATS`.
         :return: False when a job is running already.
         """
@@ -458,7 +476,9 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         exchange.writeVolume(volumeNode, path)
         with open(path[: -len(".nrrd")] + ".json", "w", encoding="utf-8") as file:
             json.dump(results.sidecarOf(volumeNode), file)
-        arguments = ["export", path, "-o", folder, "--format", DICOM_FORMATS[fileFormat], "--progress", "json"]
+        form = DICOM_FORMATS[fileFormat]
+        output = newPath(os.path.join(folder, f"{fileName(volumeNode.GetName())}_{form}"))
+        arguments = ["export", path, "-o", output, "--format", form, "--progress", "json"]
         return self.start(arguments, onMessage, lambda outcome: self._finish(outcome, dict, onFinished))
 
     # Helpers
@@ -489,6 +509,13 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
 def fileName(name: str) -> str:
     """A node's name made fit for files of every system."""
     return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._") or "volume"
+
+
+def newPath(path: str) -> str:
+    """A path where nothing is yet: the given one, or with a number behind it."""
+    return next(
+        path + suffix for suffix in ("", *(f"_{i}" for i in range(2, 10000))) if not os.path.exists(path + suffix)
+    )
 
 
 def unitsOf(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:

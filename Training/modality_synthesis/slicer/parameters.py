@@ -17,6 +17,7 @@ ORIENTATIONS = ["Axial", "Coronal", "Sagittal", "All"]
 EXPORT_FORMATS = ["NIfTI", "NRRD", "DICOM series", "DICOM parametric map"]
 REFERENCE_REGIONS = ["cerebellar-gray", "whole-cerebellum", "pons"]
 LARGEST_SEED = 2**31 - 1
+MOST_SAMPLES = 64
 
 
 class SynthesisParameters:
@@ -25,9 +26,10 @@ class SynthesisParameters:
     model - Id of the chosen model package.
     clinical - Clinical variables as NAME=VALUE, separated by commas; what is left out is unknown.
     outputVolume - The synthetic volume of the last run, and the one to overwrite in the next.
-    uncertaintyVolume - Its voxel-wise uncertainty, when the model gives one.
+    uncertaintyVolume - Its voxel-wise uncertainty, when several samples were drawn.
     device - Where the network runs.
     seed - For generators that draw noise.
+    samples - How many a diffusion model draws; two or more give an uncertainty.
     referenceVolume - The measured volume that the synthetic one is compared with.
     coregister - Align the reference with the synthetic volume first.
     differenceVolume - The difference map that is shown.
@@ -50,6 +52,7 @@ class SynthesisParameters:
     uncertaintyVolume: vtkMRMLScalarVolumeNode
     device: Annotated[str, Choice(DEVICES)] = "auto"
     seed: Annotated[int, WithinRange(0, LARGEST_SEED)] = 0
+    samples: Annotated[int, WithinRange(1, MOST_SAMPLES)] = 1
     referenceVolume: vtkMRMLScalarVolumeNode
     coregister: bool = False
     differenceVolume: vtkMRMLScalarVolumeNode

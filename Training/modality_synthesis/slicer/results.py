@@ -7,6 +7,7 @@ import json
 import numpy as np
 import slicer
 
+from modality_synthesis.quantities import QUANTITIES
 from modality_synthesis.slicer import display, exchange
 from modality_synthesis.slicer.cards import Card
 
@@ -14,12 +15,6 @@ SYNTHETIC = "SyntheticData"
 SOURCE_ROLE = "ModalitySynthesis.Source"
 SIDECAR = "ModalitySynthesis.Sidecar"
 _PREFIX = "ModalitySynthesis."
-# Quantity and unit as coded entries: value, scheme, meaning. SUVR has no standard code (see DICOM CID 7466).
-_CODES = {
-    "SUVR": (("SUVR", "99MODSYN", "Standardized Uptake Value Ratio"), ("{ratio}", "UCUM", "ratio")),
-    "HU": (("112031", "DCM", "Attenuation Coefficient"), ("[hnsf'U]", "UCUM", "Hounsfield unit")),
-    "signal": (("110852", "DCM", "MR signal intensity"), ("1", "UCUM", "no units")),
-}
 
 
 def isSynthetic(node: slicer.vtkMRMLNode | None) -> bool:
@@ -119,16 +114,22 @@ def markSynthetic(
 
 def setQuantity(node: slicer.vtkMRMLScalarVolumeNode, quantity: str) -> None:
     """Give a volume the codes of its quantity and unit."""
-    codes = _CODES.get(quantity)
-    if codes is None:
-        return
     entries = []
-    for value, scheme, meaning in codes:
+    for value, scheme, meaning in QUANTITIES[quantity]:
         entry = slicer.vtkCodedEntry()
         entry.SetValueSchemeMeaning(value, scheme, meaning)
         entries.append(entry)
     node.SetVoxelValueQuantity(entries[0])
     node.SetVoxelValueUnits(entries[1])
+
+
+def setReferenceRegion(node: slicer.vtkMRMLScalarVolumeNode, region: str) -> None:
+    """Say what a SUVR volume is relative to, in its provenance record too when it has one."""
+    node.SetAttribute(_PREFIX + "ReferenceRegion", region)
+    sidecar = sidecarOf(node)
+    if sidecar:
+        facts = {"Quantity": "SUVR", "Units": "SUVR", "ReferenceRegion": region}
+        node.SetAttribute(SIDECAR, json.dumps({**sidecar, **facts}))
 
 
 def legendTitle(card: Card) -> str:

@@ -31,6 +31,10 @@ def readMetrics(path: str) -> tuple[list, list]:
         rows.append(["Data range", formatNumber(content["data_range"]), "Of PSNR and SSIM"])
     if "voxels" in content:
         rows.append(["Voxels", str(content["voxels"]), f"Mask: {content.get('mask', '')}"])
+    aligned = content.get("registration")
+    if aligned:
+        moved = f"Reference moved {aligned['shift_mm']:.1f} mm, {aligned['rotation_degrees']:.1f}°"
+        rows.append(["Correlation after alignment", formatNumber(aligned["correlation_after"]), moved])
     return ["Metric", "Value", "Definition"], rows
 
 

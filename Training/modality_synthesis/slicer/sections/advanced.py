@@ -1,4 +1,4 @@
-"""Advanced: device, seed, the Python of the worker, installation and log."""
+"""Advanced: device, seed, samples, the Python of the worker, installation and log."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class AdvancedSection(Section):
         self.ui.installRequirementsButton.connect("clicked(bool)", self.onInstall)
 
     def update(self) -> None:
+        card = self.panel.card()
+        self.ui.samplesSpinBox.enabled = card is not None and card.stochastic
         self.ui.checkInstallationButton.enabled = not self.logic.running
 
     def onPythonChosen(self, path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import display, logic, results, tables
+from modality_synthesis.slicer import display, results, tables
 from modality_synthesis.slicer.logic import unitsOf
 from modality_synthesis.slicer.protocol import Outcome
 from modality_synthesis.slicer.sections.base import JobSection, fillTable
@@ -21,7 +21,6 @@ class CompareSection(JobSection):
         self._shownKind = None
         self._shownTable = None
         self.ui.showComparisonButton.connect("clicked(bool)", self.show)
-        self.ui.coregisterCheckBox.visible = logic.WORKER_REGISTERS
 
     def update(self) -> None:
         super().update()
@@ -45,7 +44,6 @@ class CompareSection(JobSection):
     def onCollapsed(self, collapsed: bool) -> None:
         super().onCollapsed(collapsed)
         if not collapsed:
-            self.ui.coregisterCheckBox.visible = logic.WORKER_REGISTERS
             self.ui.metricsTableWidget.visible = self.ui.metricsTableWidget.rowCount > 0
 
     def obstacle(self) -> str:
@@ -64,7 +62,7 @@ class CompareSection(JobSection):
             self.parameters.referenceVolume,
             self.onMessage,
             self.onFinished,
-            coregister=self.parameters.coregister and logic.WORKER_REGISTERS,
+            coregister=self.parameters.coregister,
         )
 
     def onJobDone(self, outcome: Outcome, made: dict) -> str:

@@ -9,7 +9,7 @@ import ctk
 import slicer
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import logic
+from modality_synthesis.slicer import results
 from modality_synthesis.slicer.logic import DICOM_FORMATS
 from modality_synthesis.slicer.protocol import Outcome
 from modality_synthesis.slicer.sections.base import JobSection
@@ -42,13 +42,16 @@ class ExportSection(JobSection):
             super().update()
 
     def obstacle(self) -> str:
-        if self.ui.exportSelector.currentNode() is None:
+        volume = self.ui.exportSelector.currentNode()
+        if volume is None:
             return _("Select a volume.")
         folder = str(self.parameters.exportFolder)
         if folder == "." or not os.path.isdir(folder):
             return _("Choose a folder that exists.")
-        if self.parameters.exportFormat in DICOM_FORMATS and not logic.WORKER_EXPORTS_DICOM:
-            return _("DICOM export is not in this version. Choose NIfTI or NRRD.")
+        if self.parameters.exportFormat in DICOM_FORMATS and not results.sidecarOf(volume):
+            return _(
+                "This volume has no record of its synthesis. Choose NIfTI or NRRD, or export it with the DICOM module."
+            )
         return ""
 
     def onStart(self) -> None:
@@ -73,7 +76,7 @@ class ExportSection(JobSection):
         )
 
     def onJobDone(self, outcome: Outcome, made: dict) -> str:
-        return _("Wrote {path}.").format(path=html.escape(str(self.parameters.exportFolder)))
+        return _("Wrote {path}.").format(path=html.escape(outcome.files["folder"]))
 
     def onSceneClose(self) -> None:
         super().onSceneClose()

@@ -39,6 +39,7 @@ class SynthesizeSection(JobSection):
             clinical=parameters.clinical,
             device=parameters.device,
             seed=parameters.seed,
+            samples=parameters.samples,
         )
 
     def onJobDone(self, outcome: Outcome, made: dict) -> str:

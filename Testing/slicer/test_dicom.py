@@ -1,0 +1,126 @@
+"""Export from the panel by the real command line, and back into the scene by Slicer's own readers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import add_head, card_facts, head_matrix, install_card
+from test_flow import click_and_wait
+
+NEEDED = ("pydantic", "pydicom", "typer")
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in NEEDED), reason="the worker's packages are not installed"
+)
+
+
+def sidecar(source: str, target: str) -> dict:
+    """What the worker writes beside a volume."""
+    facts = card_facts("pet", source, target)
+    return {
+        "SyntheticData": True,
+        "Model": {"id": "pet", "version": "1.2.0", "weights_sha256": "ab" * 32, "trained_on_simulated_data": True},
+        "Route": facts["route"],
+        "Quantity": facts["output"]["quantity"],
+        "Units": facts["output"]["units"],
+        "ReferenceRegion": facts["output"]["reference_region"],
+        "DisplayWindow": facts["output"]["display_window"],
+        "GeneratedBy": [{"Name": "modality-synthesis", "Version": "1.0"}],
+        "Parameters": {"device": "cpu", "seed": 0, "space": "native", "clinical": {"age": 71}},
+        "Sources": [{"file": "secret.nrrd", "sha256": "cd" * 32}],
+    }
+
+
+@pytest.fixture
+def synthetic(open_panel: Any, tmp_path: Path) -> Any:
+    """A panel with the real worker, and a synthetic volume of noise on an oblique, anisotropic grid."""
+    import slicer
+
+    from modality_synthesis.slicer import results
+
+    def synthetic_(module: str, left_handed: bool) -> Any:
+        source, target = ("T1w", "FDG-PET") if module == "MRItoPETSynthesis" else ("CT", "T1w")
+        install_card(tmp_path / "models", "pet", source, target)
+        matrix = head_matrix(spacing=6.3, angle=17, left_handed=left_handed)
+        matrix[:3, 2] *= 0.7
+        head = add_head(name="Secret Name", matrix=matrix, ct=source == "CT")
+        values = np.random.default_rng(0).uniform(-0.1, 2.7, slicer.util.arrayFromVolume(head).shape)
+        panel = open_panel(module)
+        panel.logic.workerCommand = None
+        values = values.astype(np.float32)
+        panel.parameters.outputVolume = results.makeResult(
+            values, head, panel.logic.model("pet"), sidecar(source, target)
+        )
+        panel.parameters.exportFolder = tmp_path
+        return panel
+
+    return synthetic_
+
+
+def differences(node: Any, expected: Any) -> np.ndarray:
+    """Look every voxel of a node up in another one, by its place in the patient."""
+    import slicer
+
+    from modality_synthesis.slicer import exchange
+
+    values = slicer.util.arrayFromVolume(node).astype(np.float64)
+    k, j, i = np.indices(values.shape).reshape(3, -1)
+    world = exchange.ijkToRas(node) @ np.stack([i, j, k, np.ones_like(i)])
+    index = np.linalg.inv(exchange.ijkToRas(expected)) @ world
+    whole = np.rint(index[:3]).astype(int)
+    assert np.abs(index[:3] - whole).max() < 1e-4
+    assert len(np.unique(whole, axis=1).T) == values.size == slicer.util.arrayFromVolume(expected).size
+    return values.ravel() - slicer.util.arrayFromVolume(expected)[whole[2], whole[1], whole[0]]
+
+
+@pytest.mark.parametrize("left_handed", [False, True])
+@pytest.mark.parametrize("module", ["MRItoPETSynthesis", "CTtoMRSynthesis"])
+def test_slicer_reads_the_exported_series(
+    synthetic: Any, wait: Any, tmp_path: Path, module: str, left_handed: bool
+) -> None:
+    import pydicom
+    import slicer
+
+    panel = synthetic(module, left_handed)
+    panel.parameters.exportFormat = "DICOM series"
+    click_and_wait(panel, lambda condition: wait(condition, seconds=120), "export")
+    (folder,) = (path for path in tmp_path.glob("*_dicom-series"))
+    assert f"Wrote {folder}" in panel.ui.exportStatusLabel.text
+    files = sorted(str(path) for path in folder.iterdir())
+    loaded = slicer.util.loadVolume(files[0], {"fileNames": files, "singleFile": False})
+    header = pydicom.dcmread(files[0])
+    step = float(header.RescaleSlope)
+    assert step < 2.7 / 32000
+    assert np.abs(differences(loaded, panel.parameters.outputVolume)).max() <= step / 2 + 3e-7  # float32
+    assert header.SyntheticData == "YES"
+    assert header.Modality == ("PT" if module == "MRItoPETSynthesis" else "MR")
+    for file in files:
+        assert b"ecret" not in Path(file).read_bytes()
+
+
+def test_parametric_map_from_the_panel(synthetic: Any, wait: Any, tmp_path: Path) -> None:
+    """With highdicom it is written; without, the panel says what to do."""
+    panel = synthetic("MRItoPETSynthesis", True)
+    panel.parameters.exportFormat = "DICOM parametric map"
+    click_and_wait(panel, lambda condition: wait(condition, seconds=120), "export")
+    written = list(tmp_path.glob("*_dicom-parametric-map/*.dcm"))
+    if importlib.util.find_spec("highdicom") is None:
+        assert written == []
+        assert "highdicom" in panel.ui.exportStatusLabel.text
+    else:
+        assert len(written) == 1
+
+
+def test_suvr_volume_keeps_its_own_reference_region(synthetic: Any) -> None:
+    from modality_synthesis.slicer import results
+
+    panel = synthetic("MRItoPETSynthesis", False)
+    pet = panel.parameters.outputVolume
+    results.setReferenceRegion(pet, "pons")
+    assert results.sidecarOf(pet)["ReferenceRegion"] == "pons"
+    assert results.sidecarOf(pet)["Model"]["id"] == "pet"
+    assert json.loads(pet.GetAttribute(results.SIDECAR)) == results.sidecarOf(pet)
