@@ -56,7 +56,7 @@ MINI_RECIPE = {
 
 @pytest.fixture(scope="session")
 def mini_cohort(tmp_path_factory) -> Path:
-    """A table of six simulated subjects with T1w and FDG PET volumes at 2.5 mm."""
+    """A table of six simulated subjects with T1w and FDG PET volumes at 2.5 mm, of two manufacturers by turns."""
     folder = tmp_path_factory.mktemp("mini cohort")
     rows = []
     heads = (("01", "train"), ("02", "train"), ("03", "train"), ("04", "train"), ("11", "validation"), ("16", "test"))
@@ -67,7 +67,8 @@ def mini_cohort(tmp_path_factory) -> Path:
         files = {"T1w": f"{subject}_T1w.nii.gz", "FDG-PET": f"{subject}_pet.nii.gz"}
         write_image(simulate_mri(labels, "T1w", rng, Acquisition((2.5,) * 3)), folder / files["T1w"])
         write_image(simulate_pet(labels, "FDG", 0.5, rng, spacing=(4.0, 4.0, 4.0)), folder / files["FDG-PET"])
-        rows.append({"subject": subject, "split": split, **files, "age": 70 + index})
+        maker = ("SIEMENS", "GE MEDICAL SYSTEMS")[index % 2]
+        rows.append({"subject": subject, "split": split, **files, "age": 70 + index, "manufacturer": maker})
     with (folder / "cohort.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
         writer.writeheader()

@@ -183,7 +183,7 @@ def test_a_run_that_cannot_write_its_sidecar_leaves_no_volume(result, sample_hea
 
     monkeypatch.setattr(pipeline, "write_json", fail)
     with pytest.raises(KeyboardInterrupt):
-        pipeline._write(result[0].image, {}, tmp_path / "pet.nii.gz", None, "")
+        pipeline._write([pipeline._File(tmp_path / "pet.nii.gz", result[0].image, {}, "")], None)
     assert list(tmp_path.iterdir()) == []
 
 

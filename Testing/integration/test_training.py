@@ -13,6 +13,8 @@ from modality_synthesis.cli import app
 from modality_synthesis.datasets import read_cohort
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation import evaluate
+from modality_synthesis.evaluation.baselines import COPY, LINEAR, MEAN
+from modality_synthesis.evaluation.metrics import METRICS
 from modality_synthesis.models import load_weights, verify_package
 from modality_synthesis.training import read_recipe, train
 from modality_synthesis.volumes import read_image
@@ -28,8 +30,8 @@ def test_a_run_leaves_what_is_needed_to_use_and_to_check_it(trained, mini_cohort
     package = verify_package(trained.package.folder)
     assert package.card.training.simulated
     assert package.card.training.subjects.model_dump() == {"train": 4, "validation": 1, "test": 1}
-    assert {metric.name for metric in package.card.metrics} == {"MAE", "RMSE", "PSNR", "SSIM", "r"}
-    assert set(package.card.metrics[0].compared_with) == {"mean PET", "voxelwise linear on T1w", "mean PET x tissue"}
+    assert {metric.name for metric in package.card.metrics} == set(METRICS)
+    assert set(package.card.metrics[0].compared_with) == {COPY, MEAN, LINEAR}
     splits = json.loads((trained.folder / "splits.json").read_text())
     assert splits["test"] == ["sub-5"]
     with (trained.folder / "logs" / "metrics.csv").open() as stream:
@@ -40,19 +42,19 @@ def test_a_run_leaves_what_is_needed_to_use_and_to_check_it(trained, mini_cohort
 
 
 def test_resume_continues_bit_for_bit(trained, mini_cohort, mini_recipe, tmp_path, monkeypatch):
-    from modality_synthesis.training import run
+    from modality_synthesis.training.callbacks import SaveLast
 
     class Stop(Exception):
         pass
 
-    original = run._SaveLast.on_train_epoch_end
+    original = SaveLast.on_train_epoch_end
 
     def stop_after_the_second_epoch(self, trainer, module):
         original(self, trainer, module)
         if trainer.current_epoch == 1:
             raise Stop
 
-    monkeypatch.setattr(run._SaveLast, "on_train_epoch_end", stop_after_the_second_epoch)
+    monkeypatch.setattr(SaveLast, "on_train_epoch_end", stop_after_the_second_epoch)
     with pytest.raises(Stop):
         train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu")
     monkeypatch.undo()
@@ -97,10 +99,10 @@ def test_evaluation_writes_one_row_per_subject_and_predictor(trained, mini_cohor
     result = evaluate(mini_cohort, trained.package, tmp_path, split="all")
     with (tmp_path / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == 6 * 4
+    assert len(rows) == 6 * 4  # the model and three baselines
     summary = json.loads((tmp_path / "metrics.json").read_text())
-    by_hand = [float(row["PSNR"]) for row in rows if row["predictor"] == "model"]
-    assert summary["summary"]["model"]["PSNR"]["mean"] == pytest.approx(sum(by_hand) / 6, rel=1e-4)
+    by_hand = [float(row["PSNR"]) for row in rows if row["predictor"] == "mini"]
+    assert summary["summary"]["mini"]["PSNR"]["mean"] == pytest.approx(sum(by_hand) / 6, rel=1e-4)
     assert result.data_range == summary["data_range"] == 2.0
 
 
@@ -127,6 +129,13 @@ def test_recipes_build_on_others(mini_recipe):
     assert recipe.training.seed == 11
     assert recipe.training.batch_size == 1
     assert [term.name for term in recipe.losses] == ["l1"]
+    short = mini_recipe.parent / "short.yaml"
+    short.write_text("training: {epochs: 2, batch_size: 3}\n")
+    both = mini_recipe.parent / "both.yaml"
+    both.write_text("extends: [child.yaml, short.yaml]\ntraining: {batch_size: 2}\n")
+    composed = read_recipe(both)
+    assert (composed.training.epochs, composed.training.batch_size, composed.training.seed) == (2, 2, 7)
+    assert [term.name for term in composed.losses] == ["l1"]
     loop = mini_recipe.parent / "loop.yaml"
     loop.write_text("extends: loop.yaml\n")
     with pytest.raises(BadInputError, match="circle"):

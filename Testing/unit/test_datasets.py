@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
+import json
+
 import pytest
-import torch
 
 from modality_synthesis.datasets import read_cohort, split_cohort
-from modality_synthesis.datasets.augmentation import augment
 from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError
 
@@ -68,14 +67,40 @@ def test_leaks_are_refused(tmp_path):
         split_cohort(read_cohort(path))
 
 
-def test_augmentation_moves_source_and_target_together_and_repeats_by_seed():
-    base = torch.rand((1, 5, 5, 5), generator=torch.Generator().manual_seed(0))
-    base = torch.nn.functional.interpolate(base[None], (20, 22, 21), mode="trilinear")[0]
-    ones = torch.ones_like(base)
-    for seed in range(8):
-        source, target, _ = augment(base, base, ones, ones, np.random.default_rng(seed))
-        again, _, _ = augment(base, base, ones, ones, np.random.default_rng(seed))
-        torch.testing.assert_close(source, again)
-        correlation = torch.corrcoef(torch.stack([source.flatten(), target.flatten()]))[0, 1]
-        assert correlation > 0.9
-        assert not torch.equal(source, base)
+def test_the_manufacturer_is_the_column_s_then_the_target_file_s_and_never_the_source_s(tmp_path):
+    (tmp_path / "a_T1w.json").write_text(json.dumps({"Manufacturer": "Philips"}))
+    (tmp_path / "a_pet.json").write_text(json.dumps({"Manufacturer": "SIEMENS"}))
+    (tmp_path / "b_pet.json").write_text("not JSON")
+    header = "subject,Manufacturer,T1w,TAU-PET\n"
+    rows = ["c,GE,a_T1w.nii,a_pet.nii", "a,,a_T1w.nii,a_pet.nii", "b,n/a,a_T1w.nii,b_pet.nii", "d,,a_T1w.nii,"]
+    cohort = read_cohort(table(tmp_path, header + "\n".join(rows)))
+    assert [visit.manufacturer("TAU-PET") for visit in cohort] == ["GE", "SIEMENS", None, None]
+
+
+def test_a_column_for_the_pet_scanner_goes_before_a_general_one(tmp_path):
+    cohort = read_cohort(table(tmp_path, "subject,manufacturer,pet_manufacturer,T1w\na,Philips,CPS,x\nb,Philips,,x\n"))
+    assert [visit.manufacturer("TAU-PET") for visit in cohort] == ["CPS", "Philips"]
+
+
+def test_the_dicom_header_names_the_manufacturer(tmp_path):
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
+
+    from modality_synthesis.volumes import scanner_manufacturer
+
+    header = Dataset()
+    header.SOPClassUID, header.SOPInstanceUID = PositronEmissionTomographyImageStorage, generate_uid()
+    header.SeriesInstanceUID, header.Modality, header.Manufacturer = generate_uid(), "PT", "GE MEDICAL SYSTEMS"
+    header.Rows = header.Columns = 4
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+    folder = tmp_path / "pet"
+    folder.mkdir()
+    header.save_as(folder / "1.dcm", enforce_file_format=True)
+    assert scanner_manufacturer(folder) == "GE MEDICAL SYSTEMS"
+    assert scanner_manufacturer(folder / "1.dcm") == "GE MEDICAL SYSTEMS"
+    assert scanner_manufacturer(tmp_path / "nothing.nii.gz") is None
+    (tmp_path / "pet.json").write_text(json.dumps({"Manufacturer": "Siemens"}))
+    assert scanner_manufacturer(folder) == "Siemens"

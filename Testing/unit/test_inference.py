@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modality_synthesis.errors import OutOfMemoryError, UsageError
+from modality_synthesis.errors import CancelledError, OutOfMemoryError, UsageError
+from modality_synthesis.generators import build_generator
 from modality_synthesis.generators.base import Batch, Generator
 from modality_synthesis.models.card import Inference
 from modality_synthesis.progress import Reporter
@@ -82,3 +83,88 @@ def test_devices():
     for name in ("gpu", "cuda:x", "cpu:1"):
         with pytest.raises(UsageError, match="Unknown device"):
             choose_device(name)
+
+
+class Slab(Generator):
+    """Each slice becomes the mean of it and its neighbors, times a ramp along the slice's rows; keeps what it saw."""
+
+    context = 1
+
+    def __init__(self, room_for: int = 99) -> None:
+        super().__init__()
+        self.room_for = room_for
+        self.depths: list[int] = []
+
+    def forward(self, source, clinical=None):
+        self.depths.append(source.shape[2])
+        if source.shape[2] - 2 > self.room_for:
+            raise torch.OutOfMemoryError("out of memory")
+        padded = torch.nn.functional.pad(source, (0, 0, 0, 0, 1, 1), mode="replicate")
+        mean = (padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]) / 3
+        return mean * torch.arange(source.shape[3])[:, None]
+
+
+def slab_of(volume: torch.Tensor, axis: int) -> torch.Tensor:
+    """What `Slab` makes of a whole volume whose slices lie along `axis`."""
+    return Slab()(volume.movedim(axis, 2)).movedim(2, axis)
+
+
+@pytest.mark.parametrize(("plane", "axis"), [("axial", 2), ("coronal", 3), ("sagittal", 4)])
+@pytest.mark.parametrize("slices", [2, 7, 64])
+def test_slices_in_any_plane_and_number_equal_the_whole(plane, axis, slices, batch):
+    inference = Inference(mode="slices", planes=(plane,), batch_size=slices)
+    generator = Slab()
+    result = run_generator(generator, batch, inference, CPU)
+    torch.testing.assert_close(result, slab_of(batch.source, axis))
+    # Constant memory: no call saw more than the slices asked for and their two neighbors.
+    assert max(generator.depths) <= slices + 2
+    assert sum(depth - 2 for depth in generator.depths) == batch.source.shape[axis]
+
+
+def test_planes_are_averaged(batch):
+    inference = Inference(mode="slices", planes=("axial", "coronal", "sagittal"), batch_size=5)
+    result = run_generator(Slab(), batch, inference, CPU)
+    expected = sum(slab_of(batch.source, axis) for axis in (2, 3, 4)) / 3
+    torch.testing.assert_close(result, expected)
+
+
+def test_full_memory_means_one_slice_at_a_time_and_the_same_result(batch):
+    reporter, generator = Reporter(), Slab(room_for=1)
+    result = run_generator(generator, batch, Inference(mode="slices", batch_size=8), CPU, reporter)
+    torch.testing.assert_close(result, slab_of(batch.source, 2))
+    assert any("one slice at a time" in warning for warning in reporter.warnings)
+
+
+def test_synthesis_can_be_cancelled_between_batches_of_slices(batch):
+    class Impatient(Reporter):
+        def emit_progress(self, fraction, stage):
+            if fraction > 0.4:
+                raise CancelledError("Cancelled.")
+
+    generator = Slab()
+    with pytest.raises(CancelledError):
+        run_generator(generator, batch, Inference(mode="slices", batch_size=4), CPU, Impatient())
+    assert len(generator.depths) == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mode": "whole", "planes": ["coronal"]},
+        {"mode": "slices", "planes": ["axial", "axial"]},
+        {"mode": "slices", "planes": []},
+        {"mode": "slices", "window": [8, 8, 8]},
+    ],
+)
+def test_impossible_inference_settings_are_refused(wrong):
+    with pytest.raises(ValueError):
+        Inference.model_validate(wrong)
+
+
+def test_slices_with_their_neighbors_as_channels():
+    torch.manual_seed(0)
+    generator = build_generator("unet-2d", {"features": [2, 2, 2, 2, 2], "channels": "neighbors"}).eval()
+    source = torch.rand(1, 1, 9, 20, 18)
+    slices = run_generator(generator, Batch(source=source), Inference(mode="slices", batch_size=4), CPU)
+    whole = run_generator(generator, Batch(source=source), Inference(mode="whole"), CPU)
+    torch.testing.assert_close(slices, whole, atol=1e-5, rtol=1e-5)

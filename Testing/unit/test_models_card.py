@@ -191,3 +191,18 @@ def test_the_text_shows_inputs_and_every_metric_whatever_its_baselines():
     assert "Sex (`sex`): F or M, optional" in text
     assert "spacing (mm): 0.8 to 1.2" in text
     assert "(preview.png)" in text
+
+
+def test_the_card_for_people_names_scanners_and_weighted_regions():
+    figures = {"mean": 1.25, "std": 0.3, "minimum": 0.0, "maximum": 3.5, "subjects": 4}
+    standardization = {"statistics": {"Siemens": figures}, "pooled": {**figures, "subjects": 9}}
+    facts = example()
+    facts["preprocessing"] = {**facts["preprocessing"], "target": {"standardization": standardization}}
+    facts["training"] = {**facts["training"], "meta_roi": ["ctx-lh-precuneus"]}
+    text = card_text(parsed(facts))
+    assert "| Siemens | 1.250 | 0.300 | 0.000 | 3.500 | 4 |" in text
+    assert "| all |" in text
+    assert "Errors weighed more in: ctx-lh-precuneus." in text
+    del standardization["pooled"]
+    with pytest.raises(BadInputError, match="pooled statistics"):
+        parsed(facts)

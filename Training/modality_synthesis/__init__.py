@@ -13,6 +13,7 @@ from modality_synthesis._version import __version__
 
 _PUBLIC = {
     "synthesize": "modality_synthesis.synthesis",
+    "export_dicom": "modality_synthesis.synthesis",
     "load_model": "modality_synthesis.models",
     "compare": "modality_synthesis.evaluation",
     "evaluate": "modality_synthesis.evaluation",

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from modality_synthesis._version import __version__
-from modality_synthesis.console import JsonReporter, ProgressKind, finish, make_reporter, write_json_line
-from modality_synthesis.errors import CancelledError, ModalitySynthesisError
-from modality_synthesis.progress import Reporter
+from modality_synthesis.cli_figures import figures_app
+from modality_synthesis.cli_session import ProgressOption
+from modality_synthesis.cli_session import command as _command
+from modality_synthesis.cli_session import need as _need
+from modality_synthesis.cli_session import result as _result
+from modality_synthesis.console import JsonReporter, finish, write_json_line
+from modality_synthesis.errors import UsageError
+
+if TYPE_CHECKING:
+    from modality_synthesis.evaluation.comparison import Comparison
 
 app = typer.Typer(
     help="Synthesize one brain modality from another and measure how far the result can be trusted. "
@@ -26,15 +28,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(help="Model packages: list, show, install, remove, verify, export.", no_args_is_help=True,
-                         rich_markup_mode=None)  # fmt: skip
+models_app = typer.Typer(help="Model packages: list, show, install, remove, verify, export, import.",
+                         no_args_is_help=True, rich_markup_mode=None)  # fmt: skip
 app.add_typer(models_app, name="models")
+app.add_typer(figures_app, name="figures")
 
-ProgressOption = Annotated[
-    str,
-    typer.Option("--progress", metavar="auto|bar|json|none", help="How progress is shown (json: worker protocol)."),
-]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="For generators that draw noise.")]
+SamplesOption = Annotated[
+    int, typer.Option("--samples", min=1, help="Samples to draw (diffusion models); the volume is their mean.")
+]
+ManufacturerOption = Annotated[
+    str | None,
+    typer.Option("--manufacturer", help="Of the scanner whose image is wanted: Siemens, GE, Philips, ... or pooled."),
+]
 JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes; default one per core.")]
 
 
@@ -47,8 +54,13 @@ def synthesize(
     clinical: Annotated[
         str, typer.Option("--clinical", help="Clinical variables: age=71,sex=F (others unknown).")
     ] = "",
+    manufacturer: ManufacturerOption = None,
     device: DeviceOption = "auto",
-    seed: Annotated[int, typer.Option("--seed", help="For generators that draw noise.")] = 0,
+    seed: SeedOption = 0,
+    samples: SamplesOption = 1,
+    uncertainty: Annotated[
+        Path | None, typer.Option("--uncertainty", help="Volume of the samples' standard deviation to write.")
+    ] = None,
     space: Annotated[str, typer.Option("--space", metavar="native|template", help="Grid of the result.")] = "native",
     preview: Annotated[Path | None, typer.Option("--preview", help="Also write a picture (PNG).")] = None,
     progress: ProgressOption = "auto",
@@ -62,10 +74,12 @@ def synthesize(
         if preview is not None:
             check_writable(preview, endings=[".png"])
         result = run(
-            source, output, to=to, model=model, clinical=parse_clinical(clinical), device=device, seed=seed,
-            space=space, reporter=reporter,
+            source, output, to=to, model=model, clinical=parse_clinical(clinical), manufacturer=manufacturer,
+            device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
         )  # fmt: skip
         files = {"volume": output, "sidecar": sidecar_path(output)}
+        if uncertainty is not None:
+            files |= {"uncertainty": uncertainty, "uncertainty_sidecar": sidecar_path(uncertainty)}
         if preview is not None:
             from modality_synthesis.evaluation import save_preview
 
@@ -80,9 +94,11 @@ def batch(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    manufacturer: ManufacturerOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what is done already.")] = False,
     device: DeviceOption = "auto",
-    seed: Annotated[int, typer.Option("--seed", help="For generators that draw noise.")] = 0,
+    seed: SeedOption = 0,
+    samples: SamplesOption = 1,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
     progress: ProgressOption = "auto",
 ) -> None:
@@ -91,8 +107,9 @@ def batch(
         from modality_synthesis.synthesis.batch import TABLE, exit_code, synthesize_batch
 
         rows = synthesize_batch(
-            cohort, output, to=to, model=model, resume=resume, device=device, seed=seed, jobs=jobs, reporter=reporter
-        )
+            cohort, output, to=to, model=model, manufacturer=manufacturer, resume=resume, device=device, seed=seed,
+            samples=samples, jobs=jobs, reporter=reporter,
+        )  # fmt: skip
         states = {state: sum(row.state == state for row in rows) for state in ("done", "skipped", "failed")}
         finish(reporter)
         for row in rows:
@@ -111,22 +128,37 @@ def compare(
     difference: Annotated[Path | None, typer.Option("--difference", help="File for the signed difference.")] = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="Compare inside this mask.")] = None,
     data_range: Annotated[float | None, typer.Option("--data-range", help="For PSNR and SSIM, in units.")] = None,
+    register: Annotated[bool, typer.Option("--register", help="Align the reference rigidly first.")] = False,
+    match_signal: Annotated[
+        bool | None,
+        typer.Option("--match-signal/--no-match-signal", help="MRI has no unit: scale the reference (default: if so)."),
+    ] = None,
+    mri: Annotated[Path | None, typer.Option("--mri", help="T1w MRI, aligned: adds a table of atlas regions.")] = None,
+    template_space: Annotated[
+        bool, typer.Option("--template-space", help="Both are in MNI152 space: adds the table of regions.")
+    ] = False,
+    uncertainty: Annotated[
+        Path | None, typer.Option("--uncertainty", help="Standard deviation of the synthetic volume: adds calibration.")
+    ] = None,
+    report: Annotated[bool, typer.Option("--report", help="Also write report.html (and report.pdf).")] = False,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Compare a synthetic volume with the real one: figures and difference maps."""
+    """Compare a synthetic volume with the real one: figures, difference maps, regions, report."""
     with _command(progress) as reporter:
         from modality_synthesis.evaluation import compare as run
 
         result = run(
-            synthetic, reference, output, mask=mask, difference=difference, data_range=data_range, reporter=reporter
-        )
+            synthetic, reference, output, mask=mask, difference=difference, data_range=data_range, register=register,
+            match_signal=match_signal,
+            mri=mri, template_space=template_space, uncertainty=uncertainty, report=report, reporter=reporter,
+        )  # fmt: skip
         finish(reporter)
         if not isinstance(reporter, JsonReporter):
-            print(f"Inside the mask ({result.mask_source}), data range {result.data_range:g}:")
-            for name, value in result.metrics.as_dict().items():
-                print(f"  {name:<5} {value:.4f}")
+            _print_comparison(result)
         files = {} if output is None else {"metrics": output / "metrics.json", "maps": output}
-        _result(reporter, files if difference is None else {**files, "difference": difference}, **result.as_dict())
+        if output is not None and report:
+            files["report"] = output / "report.html"
+        _result(reporter, files if difference is None else {**files, "difference": difference}, metrics=result.metrics)
 
 
 @app.command(epilog="Example: modality-synthesis suvr pet.nii.gz --mri t1.nii.gz -o regions.csv --image suvr.nii.gz")
@@ -136,8 +168,22 @@ def suvr(
     mri: Annotated[Path | None, typer.Option("--mri", help="The person's T1w MRI, aligned with the PET.")] = None,
     template_space: Annotated[bool, typer.Option("--template-space", help="The PET is in MNI152 space.")] = False,
     reference_region: Annotated[
-        str, typer.Option("--reference-region", help="cerebellar-gray, whole-cerebellum or pons.")
+        str,
+        typer.Option(
+            "--reference-region",
+            help="cerebellar-gray, whole-cerebellum, pons, cerebellum-pons or white-matter-eroded.",
+        ),
     ] = "cerebellar-gray",
+    reference_mask: Annotated[
+        Path | None, typer.Option("--reference-mask", help="A mask of your own instead, aligned with the PET.")
+    ] = None,
+    normal_cohort: Annotated[
+        Path | None, typer.Option("--normal-cohort", help="Table of healthy people (region, mean, sd): adds z-scores.")
+    ] = None,
+    tracer: Annotated[str | None, typer.Option("--tracer", help="florbetapir or florbetaben: adds Centiloids.")] = None,
+    pvc_fwhm: Annotated[
+        float | None, typer.Option("--pvc-fwhm", help="Correct for a point spread of this many mm (iterative Yang).")
+    ] = None,
     image: Annotated[Path | None, typer.Option("--image", help="Also write the SUVR volume.")] = None,
     progress: ProgressOption = "auto",
 ) -> None:
@@ -146,14 +192,49 @@ def suvr(
         from modality_synthesis.evaluation import suvr as run
 
         result = run(
-            pet, output, mri=mri, template_space=template_space, reference_region=reference_region, image=image,
-            reporter=reporter,
+            pet, output, mri=mri, template_space=template_space, reference_region=reference_region,
+            custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
+            image=image, reporter=reporter,
         )  # fmt: skip
         files = {"table": output} if image is None else {"table": output, "image": image}
-        meta = {row.region: round(row.mean, 4) for row in result.rows if row.kind == "meta-region"}
+        meta = {
+            row.region: round(row.mean, 4)
+            for row in result.rows
+            if (row.kind, row.hemisphere) == ("meta-region", "both")
+        }
         _result(
-            reporter, files, reference_region=result.reference_region, reference_mean=result.reference_mean, meta=meta
-        )
+            reporter, files, reference_region=result.reference_region, reference_mean=result.reference_mean, meta=meta,
+            centiloid=result.centiloid,
+        )  # fmt: skip
+
+
+@app.command(epilog="Example: modality-synthesis export sub-01_pet.nii.gz -o sub-01_dicom --source-dicom sub-01_mri")
+def export(
+    volume: Annotated[Path, typer.Argument(help="Synthetic volume with its .json sidecar beside it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="New folder for the DICOM files.")],
+    file_format: Annotated[
+        str, typer.Option("--format", metavar="dicom-series|dicom-parametric-map", help="16-bit slices, or exact.")
+    ] = "dicom-series",
+    source_dicom: Annotated[
+        Path | None,
+        typer.Option("--source-dicom", help="The source's DICOM series: take patient, study and space from it."),
+    ] = None,
+    patient_id: Annotated[str, typer.Option("--patient-id", help="Without a source; default neutral.")] = "",
+    patient_name: Annotated[str, typer.Option("--patient-name", help="Family^Given; default SYNTHETIC.")] = "",
+    progress: ProgressOption = "auto",
+) -> None:
+    """Write a synthetic volume as DICOM, marked as synthetic."""
+    with _command(progress) as reporter:
+        from modality_synthesis.synthesis import export_dicom
+
+        result = export_dicom(
+            volume, output, file_format=file_format, source_dicom=source_dicom, patient_id=patient_id,
+            patient_name=patient_name, reporter=reporter,
+        )  # fmt: skip
+        finish(reporter)
+        if result.largest_error and not isinstance(reporter, JsonReporter):
+            print(f"Stored in steps of {result.step:g}; largest rounding error {result.largest_error:g}")
+        _result(reporter, {"folder": output}, step=result.step, largest_error=result.largest_error)
 
 
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")
@@ -183,54 +264,107 @@ def train(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder; default runs/NAME.")] = None,
     cohort: Annotated[Path | None, typer.Option("--cohort", help="Cohort table instead of the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
+    fold: Annotated[str | None, typer.Option("--fold", metavar="I/K", help="One fold of a cross-validation.")] = None,
+    folds: Annotated[int | None, typer.Option("--folds", metavar="K", help="All K folds, one after another.")] = None,
     accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, gpu or mps.")] = "auto",
-    devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices.")] = 1,
+    devices: Annotated[
+        int | None, typer.Option("--devices", min=1, help="Per machine; default 1, or what torchrun or SLURM started.")
+    ] = None,
+    num_nodes: Annotated[int | None, typer.Option("--num-nodes", min=1, help="Machines; default as above.")] = None,
+    strategy: Annotated[
+        str, typer.Option("--strategy", metavar="auto|ddp", help="With several devices: ddp.")
+    ] = "auto",
     jobs: JobsOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Train a generator from a recipe and write its model package."""
     with _command(progress) as reporter:
         _need("lightning", "yaml", extra="train")
-        from modality_synthesis.training import read_recipe
+        from modality_synthesis.training import read_recipe, train_folds
         from modality_synthesis.training import train as run
+        from modality_synthesis.training.folds import TABLE, parse_fold
 
         settings = read_recipe(recipe, overrides or [])
+        folder = output or Path("runs") / settings.name
+        hardware: dict[str, Any] = {
+            "accelerator": accelerator,
+            "devices": devices,
+            "num_nodes": num_nodes,
+            "strategy": strategy,
+        }
+        if folds is not None:
+            if fold is not None:
+                raise UsageError("Give --fold or --folds, not both.")
+            scores = train_folds(
+                settings, folder, folds, cohort=cohort, resume=resume, jobs=jobs, reporter=reporter, **hardware
+            )
+            finish(reporter)
+            if not isinstance(reporter, JsonReporter):
+                for row in scores.rows():
+                    print("".join(f"{cell:<10}" for cell in row))
+            _result(reporter, {"folds": folder, "table": folder / TABLE}, summary=scores.summary())
+            return
         result = run(
-            settings, output or Path("runs") / settings.name, cohort=cohort, resume=resume, accelerator=accelerator,
-            devices=devices, jobs=jobs, reporter=reporter,
+            settings, folder, cohort=cohort, resume=resume, jobs=jobs, part=None if fold is None else parse_fold(fold),
+            reporter=reporter, **hardware,
         )  # fmt: skip
-        _result(reporter, {"package": result.package.folder, "run": result.folder}, model=result.package.card.id)
+        if result.package is None:  # a process that helped the one that reports
+            return
+        files = {"package": result.package.folder, "report": result.folder / "report.html", "run": result.folder}
+        _result(reporter, files, model=result.package.card.id)
+
+
+@app.command(epilog="Example: modality-synthesis report runs/demo")
+def report(run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")]) -> None:
+    """Write a training's report (report.html) again."""
+    with _command("none") as reporter:
+        from modality_synthesis.training import write_report
+
+        _result(reporter, {"report": write_report(run)})
 
 
 @app.command(epilog="Example: modality-synthesis evaluate cohorts/fdg/cohort.tsv --model demo-t1w-fdg -o evaluation")
 def evaluate(
     cohort: Annotated[Path, typer.Argument(help="Cohort table with source and target volumes.")],
-    model: Annotated[str, typer.Option("--model", help="Model id or package folder.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for metrics.json and metrics.csv.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report, metrics.json and tables.")],
+    model: Annotated[list[str] | None, typer.Option("--model", help="Model id or package folder; repeatable.")] = None,
+    synthetic: Annotated[
+        list[str] | None, typer.Option("--synthetic", help="Column of synthetic volumes to read; repeatable.")
+    ] = None,
+    uncertainty: Annotated[
+        str | None, typer.Option("--uncertainty", help="Column of the first --synthetic's standard deviations.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Target modality, without a model.")] = None,
     split: Annotated[str, typer.Option("--split", help="train, validation, test or all.")] = "test",
+    folds: Annotated[
+        str | None, typer.Option("--folds", help="Column of folds; one --model per fold, trained without it.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", help="Column for subgroups; repeatable. Default: all that fit.")
+    ] = None,
     baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Score simple predictors too.")] = True,
     data_range: Annotated[float | None, typer.Option("--data-range", help="For PSNR and SSIM, target units.")] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Samples per model; 2 or more: calibration.")] = 1,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html and report.pdf.")] = True,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Score a model, and the baselines it must beat, on a cohort."""
+    """Judge models on a cohort beside the baselines they must beat; started again, it goes on where it stopped."""
     with _command(progress) as reporter:
         from modality_synthesis.evaluation import evaluate as run
 
         result = run(
-            cohort, model, output, split=split, baselines=baselines, data_range=data_range, device=device, jobs=jobs,
-            reporter=reporter,
+            cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
+            folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
+            device=device, jobs=jobs, reporter=reporter,
         )  # fmt: skip
         finish(reporter)
         summary = result.summary()
         if not isinstance(reporter, JsonReporter):
             _print_table(summary, len(result.subjects), result.data_range)
-        _result(
-            reporter,
-            {"metrics": output / "metrics.json", "subjects": output / "metrics.csv"},
-            summary=summary,
-        )
+        files = {"metrics": output / "metrics.json", "subjects": output / "metrics.csv"}
+        _result(reporter, files | ({"report": output / "report.html"} if report else {}), summary=summary)
 
 
 @app.command(epilog="Example: modality-synthesis doctor --json")
@@ -331,87 +465,48 @@ def models_export(
         _result(reporter, {"zip": output})
 
 
+@models_app.command(
+    "import",
+    epilog="Example: modality-synthesis models import model.pt --format pasta --config my-pasta.yaml -o my-pasta",
+)
+def models_import(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file.")],
+    config: Annotated[Path, typer.Option("--config", help="Recipe (YAML) with what the checkpoint does not hold.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the model package to write.")],
+    format: Annotated[str, typer.Option("--format", metavar="pasta", help="Which program wrote it.")] = "pasta",
+    progress: ProgressOption = "auto",
+) -> None:
+    """Make a model package from a checkpoint of another program; nothing in it is executed."""
+    with _command(progress) as reporter:
+        _need("yaml", extra="train")
+        from modality_synthesis.training import import_checkpoint
+
+        package = import_checkpoint(checkpoint, config, output, format=format, reporter=reporter)
+        _result(reporter, {"package": package.folder}, model=package.card.id)
+
+
 def main() -> None:
     """Entry point of the console script."""
     app()
 
 
-@contextmanager
-def _command(progress: str) -> Iterator[Reporter]:
-    """Give a command its reporter; turn errors and signals into messages and exit codes."""
-    kind: ProgressKind = progress if progress in ("auto", "bar", "json", "none") else "auto"  # type: ignore[assignment]
-    reporter = make_reporter(kind)
-    before = _on_signals(_cancel)
-    try:
-        yield reporter
-    except ModalitySynthesisError as error:
-        _fail(reporter, error.code, str(error), error.exit_code)
-    except typer.Exit:
-        raise
-    except KeyboardInterrupt:
-        _fail(
-            reporter,
-            CancelledError.code,
-            "Cancelled. Nothing was left half-written.",
-            CancelledError.exit_code,
+def _print_comparison(result: Comparison) -> None:
+    print(f"Inside the mask ({result.mask_source}), data range {result.data_range:g}:")
+    for name, value in result.metrics.items():
+        print(f"  {name:<20} {value:>10.4f}   whole volume {result.whole_volume[name]:>10.4f}")
+    if result.alignment is not None:
+        print(
+            f"The reference was moved by {result.alignment.shift_mm:.1f} mm and "
+            f"{result.alignment.rotation_degrees:.1f} degrees; correlation {result.alignment.correlation[1]:.2f}."
         )
-    except MemoryError:
-        _fail(reporter, "OUT_OF_MEMORY", "Not enough memory. Close other programs and try again.", 1)
-    except Exception as error:
-        traceback.print_exc()
-        _fail(reporter, "INTERNAL", f"Unexpected error ({type(error).__name__}): {error}", 1)
-    finally:
-        finish(reporter)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _on_signals(handler: Callable[[int, Any], None]) -> dict[signal.Signals, Any]:
-    """Set the handler for Ctrl-C and termination; returns the ones that were set."""
-    return {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-
-
-def _cancel(number: int, frame: Any) -> None:
-    # A second signal must not interrupt the cleaning up that the first one started.
-    _on_signals(lambda *_: None)
-    raise CancelledError("Cancelled. Nothing was left half-written.")
-
-
-def _fail(reporter: Reporter, code: str, message: str, exit_code: int) -> None:
-    finish(reporter)
-    if isinstance(reporter, JsonReporter):
-        write_json_line({"type": "error", "code": code, "message": message})
-    else:
-        print(f"Error: {message}", file=sys.stderr)
-    raise typer.Exit(exit_code)
-
-
-def _result(reporter: Reporter, files: dict[str, Path], **facts: Any) -> None:
-    """Say what was written."""
-    finish(reporter)
-    if isinstance(reporter, JsonReporter):
-        write_json_line({"type": "result", "files": {name: str(path) for name, path in files.items()}, **facts})
-        return
-    for name, path in files.items():
-        print(f"{name + ':':<10} {os.fspath(path)}")
-
-
-def _need(*modules: str, extra: str) -> None:
-    import importlib.util
-
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            raise ModalitySynthesisError(
-                f"This command needs {module!r}. Install it with: pip install 'modality-synthesis[{extra}]'"
-            )
 
 
 def _print_table(summary: dict[str, dict[str, dict[str, float]]], subjects: int, data_range: float) -> None:
-    metrics = list(next(iter(summary.values())))
+    metrics = ("MAE", "PSNR", "SSIM", "NCC", "Tenengrad ratio")
     print(f"{subjects} subjects, in the brain; PSNR and SSIM with data range {data_range:g}; mean [95 % interval]")
     print(f"{'':<26}" + "".join(f"{name:>24}" for name in metrics))
     for predictor, figures in summary.items():
-        cells = (f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" for value in figures.values())
+        cells = (f"{v['mean']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for v in (figures[name] for name in metrics))
         print(f"{predictor:<26}" + "".join(f"{cell:>24}" for cell in cells))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from modality_synthesis._version import __version__
 
-_PACKAGES = ("torch", "monai", "SimpleITK", "nibabel", "numpy", "pydicom", "safetensors", "lightning")
+_PACKAGES = ("torch", "monai", "SimpleITK", "nibabel", "numpy", "pydicom", "safetensors", "lightning", "highdicom")
 
 
 def examine() -> dict[str, Any]:
@@ -39,8 +39,8 @@ def print_report(report: dict[str, Any]) -> None:
     for model in report["models"]:
         print(f"  {model['id']:<24} {model['version']:<8} {model['state']}")
     print("Networks")
-    for name, digest in report["networks"].items():
-        print(f"  {name:<24} sha256 {digest[:16]}...")
+    for name, network in report["networks"].items():
+        print(f"  {name:<24} sha256 {network['sha256'][:16]:<16} {network['state']}")
 
 
 def _installed(name: str) -> str | None:
@@ -77,9 +77,15 @@ def _models() -> list[dict[str, str]]:
     return found
 
 
-def _networks() -> dict[str, str]:
+def _networks() -> dict[str, dict[str, str]]:
+    from modality_synthesis.losses.feature_networks import SHIPPED
     from modality_synthesis.resources import resources_folder
     from modality_synthesis.volumes import file_sha256
 
-    files = sorted((resources_folder() / "Networks").glob("*.safetensors"))
-    return {path.stem: file_sha256(path) for path in files}
+    found = {}
+    for name, shipped in SHIPPED.items():
+        path = resources_folder() / "Networks" / shipped.file
+        digest = file_sha256(path) if path.is_file() else ""
+        state = "intact" if digest == shipped.sha256 else "changed" if digest else "missing"
+        found[name] = {"file": shipped.file, "sha256": digest, "state": state}
+    return found

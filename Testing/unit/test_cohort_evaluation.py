@@ -1,0 +1,260 @@
+"""Evaluation of a cohort of preprocessed people whose truth is known: models, baselines, existing volumes, folds."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from typer.testing import CliRunner
+
+from modality_synthesis.cli import app
+from modality_synthesis.datasets.cache import Pair
+from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.evaluation import cohort as cohort_room
+from modality_synthesis.evaluation import evaluate, scoring
+from modality_synthesis.evaluation.baselines import COPY, LINEAR, MEAN, TISSUE
+from modality_synthesis.evaluation.scoring import MEASURED
+from modality_synthesis.generators import build_generator
+from modality_synthesis.models import ModelPackage, write_package
+from modality_synthesis.preprocessing.atlas import labels_on, regions
+from modality_synthesis.preprocessing.parameters import Resample
+from modality_synthesis.preprocessing.resampling import model_grid
+from modality_synthesis.volumes import affine, write_image
+
+GRID = Resample(size=(24, 28, 24), spacing=(8.0, 8.0, 8.0), center=(0.0, 18.0, 6.0))
+CHAIN = {
+    "source": [
+        {"step": "reorient"}, {"step": "brain-mask"}, {"step": "register"},
+        {"step": "resample", **GRID.model_dump()}, {"step": "normalize", "method": "tissue"},
+    ],
+    "target": {"minimum": 0.0, "mask_margin_mm": 0.0},
+}  # fmt: skip
+PEOPLE = 12
+
+
+def package(folder: Path, identifier: str, seed: int) -> ModelPackage:
+    """A small model with random weights."""
+    torch.manual_seed(seed)
+    generator = {"name": "residual-unet", "parameters": {"channels": [4, 8], "stem_stride": 1, "final_bias": 0.8}}
+    facts = {
+        "id": identifier, "version": "1.0.0", "name": identifier, "badge": "demonstration",
+        "route": {"source": "T1w", "target": "FDG-PET"}, "generator": generator, "inference": {"mode": "whole"},
+        "preprocessing": CHAIN, "licence": "Apache-2.0", "intended_use": "tests", "limits": ["a test"],
+        "citation": "none",
+        "output": {"quantity": "SUVR", "units": "SUVR", "reference_region": "none", "display_window": [0, 2]},
+        "training": {"data": "simulated", "simulated": True, "subjects": {"train": 6, "validation": 2, "test": 4}},
+    }  # fmt: skip
+    return write_package(folder, facts, build_generator(generator["name"], generator["parameters"]).package_state())
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory) -> Path:
+    """A table of twelve people; their preprocessed pairs lie beside it, with to_native a shift of 10 mm along x."""
+    folder = tmp_path_factory.mktemp("people")
+    grid = model_grid(GRID)
+    codes = labels_on(grid, sitk.Transform(3, sitk.sitkIdentity))
+    brain = codes > 0
+    shift = np.eye(4)
+    shift[0, 3] = 10.0
+    native = sitk.Image(grid)
+    native.SetOrigin([grid.GetOrigin()[0] + 10.0, *grid.GetOrigin()[1:]])
+    rows = []
+    for number in range(PEOPLE):
+        rng = np.random.default_rng(number)
+        source = (brain * rng.normal(0.6, 0.15, codes.shape)).astype(np.float32)
+        level = 1.0 + 0.05 * number
+        target = np.where(brain, level * (0.4 + source) + rng.normal(0, 0.02, codes.shape), 0).astype(np.float32)
+        name = f"sub-{number:02d}"
+        scoring_arrays = {
+            "source": source.astype(np.float16), "target": target.astype(np.float16),
+            "brain": brain.astype(np.uint8), "region": brain.astype(np.uint8), "grid": affine(grid), "to_native": shift,
+        }  # fmt: skip
+        from safetensors.numpy import save_file
+
+        save_file(scoring_arrays, folder / f"{name}.safetensors")
+        blurred = target + brain * rng.normal(0, 0.1, codes.shape).astype(np.float32)
+        for label, values in (("made", blurred), ("sd", brain * np.float32(0.1)), ("T1w", source), ("pet", target)):
+            image = sitk.GetImageFromArray(values.astype(np.float32))
+            image.CopyInformation(native)
+            write_image(image, folder / f"{name}_{label}.nii.gz")
+        rows.append(
+            {"subject": name, "split": "train" if number < 3 else "validation" if number < 4 else "test",
+             "T1w": f"{name}_T1w.nii.gz", "FDG-PET": f"{name}_pet.nii.gz", "made": f"{name}_made.nii.gz",
+             "made_sd": f"{name}_sd.nii.gz", "sex": "FM"[number % 2], "age": 60 + number, "fold": "ab"[number % 2]}
+        )  # fmt: skip
+    with (folder / "cohort.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "cohort.csv"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def preprocessed(people):
+    """Preprocessing is not what is tested here: the pairs are there already."""
+
+    def pairs(visits, *args, **settings):
+        return [Pair(visit, people.parent / f"{visit.subject}.safetensors") for visit in visits]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cohort_room, "preprocess_pairs", pairs)
+        yield
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> list[ModelPackage]:
+    folder = tmp_path_factory.mktemp("models")
+    return [package(folder / name, name, seed) for seed, name in enumerate(("first", "second"))]
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("evaluation")
+
+
+@pytest.fixture(scope="module")
+def result(people, models, output, preprocessed):
+    return evaluate(people, models, output, cache=output / "cache", jobs=1, device="cpu", report=True)
+
+
+def test_two_models_beside_their_baselines(result, output):
+    assert result.contenders == ("first", "second")
+    assert set(result.baselines) == {COPY, MEAN, LINEAR, TISSUE}
+    assert len(result.subjects) == 8
+    with (output / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 8 * 6
+    facts = json.loads((output / "metrics.json").read_text())
+    by_hand = np.mean([float(row["MAE"]) for row in rows if row["predictor"] == "first"])
+    assert facts["summary"]["first"]["MAE"]["mean"] == pytest.approx(by_hand, rel=1e-6)
+    # One Holm family: two models against each other, each against four baselines, on every metric.
+    assert len(facts["tests"]) == 9 * len(facts["definitions"])
+    assert facts["facts"]["cohort"]["training_for_baselines"] == 3
+    # The target is nearly linear in the source: these baselines are hard to beat by random weights.
+    assert facts["summary"][COPY]["MAE"]["mean"] < facts["summary"]["first"]["MAE"]["mean"]
+
+
+def test_regional_figures_are_those_of_the_volumes(result, people):
+    measured = result.regional[MEASURED]
+    index = next(i for i, r in enumerate(regions()) if (r.name, r.hemisphere) == ("braak_5", "both"))
+    codes = labels_on(model_grid(GRID), sitk.Transform(3, sitk.sitkIdentity))
+    target = Pair(None, people.parent / f"{result.subjects[0]}.safetensors").load()["target"]  # type: ignore[arg-type]
+    assert measured[0, index] == pytest.approx(target[np.isin(codes, regions()[index].labels)].mean(), rel=1e-5)
+    row = next(row for row in result.agreement() if (row.region, row.predictor) == ("braak_5", "first"))
+    made = result.regional["first"][:, index]
+    assert row.bias == pytest.approx((made - measured[:, index]).mean(), rel=1e-6)
+    assert row.count == 8
+
+
+def test_an_interrupted_evaluation_goes_on_and_ends_alike(people, models, tmp_path, output, monkeypatch, result):
+    whole = (output / "metrics.csv").read_bytes()
+    original, count = scoring.compare_arrays, [0]
+
+    def stop_half_way(*args, **settings):
+        count[0] += 1
+        if count[0] > 25:
+            raise KeyboardInterrupt
+        return original(*args, **settings)
+
+    halved = {"cache": tmp_path / "cache2", "jobs": 1, "device": "cpu"}
+    monkeypatch.setattr(scoring, "compare_arrays", stop_half_way)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(people, models, tmp_path / "halved", **halved)
+    done = sorted(path.stem for path in (tmp_path / "halved" / "subjects").glob("*.json"))
+    assert 0 < len(done) < 8
+    count[0] = -1000
+    evaluate(people, models, tmp_path / "halved", **halved)
+    assert count[0] == -1000 + (8 - len(done)) * 6
+    assert (tmp_path / "halved" / "metrics.csv").read_bytes() == whole
+
+
+def test_another_setting_is_measured_anew(people, models, tmp_path):
+    options = {"cache": tmp_path / "cache", "jobs": 1, "device": "cpu"}
+    first = evaluate(people, models[:1], tmp_path / "out", **options)
+    other = evaluate(people, models[:1], tmp_path / "out", data_range=4.0, **options)
+    gain = np.array(other.scores["first"]["PSNR"]) - first.scores["first"]["PSNR"]
+    np.testing.assert_allclose(gain, 20 * np.log10(2), rtol=1e-5)
+
+
+def test_existing_volumes_are_brought_from_native_space(people, tmp_path):
+    found = evaluate(
+        people, (), tmp_path / "out", synthetic=["made"], uncertainty="made_sd", to="FDG-PET", jobs=1,
+        cache=tmp_path / "cache",
+    )  # fmt: skip
+    assert found.contenders == ("made",)
+    # The columns' volumes are the target plus noise of 0.1, 10 mm away from the grid: RMSE 0.1 shows both.
+    assert np.mean(found.scores["made"]["RMSE"]) == pytest.approx(0.1, abs=0.003)
+    calibration = found.calibration_summary()["made"]
+    assert calibration["coverage"] == pytest.approx(calibration["levels"], abs=0.02)
+    assert found.tests()[0].first == "made"
+
+
+def test_subgroups_come_from_the_table(result):
+    assert set(result.groups) >= {"sex", "age"}
+    assert "split" not in result.groups
+    rows = result.fairness()["first"]
+    assert {row.group for row in rows if row.variable == "age"} == {"up to 67.5", "above 67.5"}
+    women = next(row for row in rows if (row.group, row.metric) == ("F", "MAE"))
+    by_hand = [v for v, s in zip(result.scores["first"]["MAE"], result.groups["sex"], strict=True) if s == "F"]
+    assert women.value.value == pytest.approx(np.mean(by_hand))
+
+
+def test_each_fold_is_judged_by_the_model_that_never_saw_it(people, models, tmp_path):
+    pooled = evaluate(people, models, tmp_path / "out", folds="fold", jobs=1, device="cpu", cache=tmp_path / "cache")
+    assert pooled.contenders == ("first (2-fold)",)
+    assert len(pooled.subjects) == PEOPLE
+    single = evaluate(people, models, None, split="all", jobs=1, device="cpu", cache=tmp_path / "cache")
+    for name, fold, score in zip(pooled.subjects, pooled.folds, pooled.scores["first (2-fold)"]["MAE"], strict=True):
+        model = {"a": "first", "b": "second"}[fold]
+        assert score == pytest.approx(single.scores[model]["MAE"][list(single.subjects).index(name)])
+    assert pooled.fold_summary()["first (2-fold)"]["MAE"]["folds"] == 2
+    with pytest.raises(UsageError, match="2 folds and 1 models"):
+        evaluate(people, models[:1], None, folds="fold")
+
+
+def test_what_does_not_go_together_is_refused(people, models):
+    with pytest.raises(UsageError, match="--model"):
+        evaluate(people)
+    with pytest.raises(UsageError, match="--to"):
+        evaluate(people, synthetic=["made"])
+    with pytest.raises(UsageError, match="twice"):
+        evaluate(people, [models[0], models[0]])
+    with pytest.raises(UsageError, match="--synthetic"):
+        evaluate(people, models, uncertainty="made_sd")
+    with pytest.raises(BadInputError, match="no column 'nothing'"):
+        evaluate(people, synthetic=["nothing"], to="FDG-PET")
+    with pytest.raises(BadInputError, match="group by"):
+        evaluate(people, models[0], groups=["shoe size"], jobs=1, device="cpu")
+
+
+def test_the_report_stands_alone(result, output):
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert "<script" not in page
+    assert page.count("<img") == page.count('alt="')
+    assert 'alt=""' not in page
+    for text in (
+        "Research use only",
+        "CLAIM 2024",
+        "TRIPOD+AI",
+        "Bland-Altman",
+        "trained on simulated data",
+        "ICC(2,1)",
+    ):
+        assert text in page, text
+    assert (output / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_from_the_command_line(people, models, tmp_path):
+    command = ["evaluate", str(people), "--model", str(models[0].folder), "-o", str(tmp_path / "out"), "--no-report"]
+    ran = CliRunner().invoke(app, [*command, "--jobs", "1", "--device", "cpu", "--progress", "json"])
+    assert ran.exit_code == 0, ran.output
+    last = json.loads(ran.stdout.splitlines()[-1])
+    assert last["type"] == "result"
+    assert last["summary"]["first"]["MAE"]["mean"] > 0

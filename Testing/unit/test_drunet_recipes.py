@@ -1,0 +1,98 @@
+"""The DRUNet recipes: all of them complete, buildable, and what their names say."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.generators import build_generator
+from modality_synthesis.losses import WeightedLosses
+from modality_synthesis.training.export import card_facts
+from modality_synthesis.training.recipe import read_recipe
+
+FOLDER = Path(__file__).parents[2] / "Training" / "recipes" / "drunet"
+GENERATORS = {"34": "drunet-34", "50": "drunet-50", "101": "drunet-101", "unet-2d": "unet-2d"}
+LOSSES = {"mse": ["mse"], "bce": ["bce"], "cx": ["contextual"], "l1cx": ["l1", "contextual"]}
+LEAVES = [(g, loss, t) for g in GENERATORS for loss in LOSSES for t in ("T1w", "T2w")]
+
+
+@pytest.fixture
+def feature_network(monkeypatch):
+    """Stands for the feature network, which takes a while to load 16 times over."""
+    stub = torch.nn.Identity()
+    stub.dimensions = 2
+    monkeypatch.setattr("modality_synthesis.losses.contextual.load_feature_network", lambda *_, **__: stub)
+
+
+def test_there_are_32_recipes_and_no_other():
+    names = {path.stem for path in FOLDER.glob("*.yaml") if not path.name.startswith("_")}
+    assert names == {"-".join(parts) for parts in LEAVES}
+    assert len(names) == 32
+
+
+@pytest.mark.parametrize("parts", LEAVES, ids="-".join)
+def test_a_recipe_builds_what_its_name_says(parts, feature_network):
+    generator, loss, target = parts
+    recipe = read_recipe(FOLDER / f"{'-'.join(parts)}.yaml")
+    assert (recipe.route.source, recipe.route.target) == ("CT", target)
+    assert recipe.generator.name == GENERATORS[generator]
+    assert [term.name for term in recipe.losses] == LOSSES[loss]
+    assert recipe.name.endswith("-".join(parts))
+    assert target in recipe.package.name
+    with torch.device("meta"):
+        built = build_generator(recipe.generator.name, recipe.generator.parameters)
+    assert built(torch.empty(1, 1, 2, 64, 64, device="meta")).shape == (1, 1, 2, 64, 64)
+    WeightedLosses([(term.name, term.weight, term.parameters) for term in recipe.losses])
+    assert recipe.inference.mode == "slices"
+    assert (recipe.training.sampling.mode, recipe.training.sampling.thickness) == ("slab", 1)
+
+
+def test_every_recipe_makes_a_package_of_its_own():
+    ids = [read_recipe(FOLDER / f"{'-'.join(parts)}.yaml").package.id for parts in LEAVES]
+    assert len(set(ids)) == 32
+
+
+def test_encoder_weights_stay_out_of_the_card():
+    recipe = read_recipe(
+        FOLDER / "34-mse-T1w.yaml", ["generator.parameters.encoder_weights=/home/me/resnet34.safetensors"]
+    )
+    with torch.device("meta"):
+        generator = build_generator("drunet-34")
+    split = types.SimpleNamespace(as_dict=lambda: {"train": [], "validation": [], "test": []})
+    card = card_facts(recipe, split, 1.0, stochastic=False, training_parameters=generator.training_parameters)
+    assert card["generator"] == {
+        "name": "drunet-34",
+        "parameters": {"channels": "windows", "source_range": [-1024.0, 2000.0]},
+    }
+    assert "/home/me" not in str(card)
+
+
+def test_later_bases_win_and_shared_bases_are_no_circle(tmp_path):
+    base = yaml.safe_load((FOLDER / "_ct-chain.yaml").read_text())
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump({**base, "training": {"epochs": 1, "seed": 3}}))
+    (tmp_path / "a.yaml").write_text("extends: base.yaml\ntraining: {epochs: 2}\nname: a\n")
+    (tmp_path / "b.yaml").write_text("extends: base.yaml\nname: b\n")
+    (tmp_path / "both.yaml").write_text("extends: [b.yaml, a.yaml]\nname: both\ntraining: {batch_size: 4}\n")
+    from modality_synthesis.training.recipe import _read
+
+    read = _read(tmp_path / "both.yaml", seen=())
+    assert read["name"] == "both"
+    assert read["training"] == {"epochs": 2, "seed": 3, "batch_size": 4}
+    assert "extends" not in read
+    (tmp_path / "base.yaml").write_text("extends: [both.yaml]\n")
+    with pytest.raises(BadInputError, match="circle"):
+        _read(tmp_path / "both.yaml", seen=())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["generator.parameters.activation=none"], ["losses=[{name: l1}, {name: bce}]"], ["losses=[{name: mse}]"]],
+)
+def test_logits_are_for_bce_and_bce_is_for_logits(overrides):
+    with pytest.raises(BadInputError, match="activation: logits"):
+        read_recipe(FOLDER / "34-bce-T1w.yaml", overrides)
