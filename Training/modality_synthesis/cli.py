@@ -345,6 +345,14 @@ def evaluate(
     baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Score simple predictors too.")] = True,
     data_range: Annotated[float | None, typer.Option("--data-range", help="For PSNR and SSIM, target units.")] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Samples per model; 2 or more: calibration.")] = 1,
+    downstream: Annotated[
+        bool,
+        typer.Option("--downstream", help="Classify patients, vary clinical variables, project onto the surface."),
+    ] = False,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", metavar="COLUMN=HEALTHY,PATIENTS", help="Default diagnosis=CN,AD."),
+    ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html and report.pdf.")] = True,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
@@ -352,12 +360,16 @@ def evaluate(
 ) -> None:
     """Judge models on a cohort beside the baselines they must beat; started again, it goes on where it stopped."""
     with _command(progress) as reporter:
+        from modality_synthesis.evaluation import Classes
         from modality_synthesis.evaluation import evaluate as run
 
+        if downstream:
+            _need("sklearn", extra="downstream")
         result = run(
             cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
             folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
-            device=device, jobs=jobs, reporter=reporter,
+            classes=None if classes is None else Classes.parse(classes), downstream=downstream, device=device,
+            jobs=jobs, reporter=reporter,
         )  # fmt: skip
         finish(reporter)
         summary = result.summary()

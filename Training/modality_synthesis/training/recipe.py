@@ -116,6 +116,9 @@ class Recipe(_Part):
     output: Output
     clinical_variables: list[ClinicalVariable] = []
     meta_roi: str | list[str | int] = Field([], description="Atlas regions that generators may weight in training.")
+    classes: str | None = Field(
+        None, description="COLUMN=HEALTHY,PATIENTS: the card then says how the clinical variables act."
+    )
     optimizer: Optimizer = Optimizer()
     training: Schedule
     package: PackageFacts
