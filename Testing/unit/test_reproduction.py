@@ -55,7 +55,7 @@ def recipe_of(words: list[str]) -> Recipe:
 
 
 @pytest.fixture
-def _no_weights(monkeypatch):
+def _weights_elsewhere(monkeypatch):
     """Feature networks and encoders by name and layers alone: their weights are files the user fetches."""
 
     def load(name="vgg16", *, layers=None, weights=None):
@@ -94,8 +94,9 @@ def test_every_table_has_the_same_four_columns_in_every_row():
             assert row[2], "no published figure is said to be `none` or `not known`"
 
 
+@pytest.mark.usefixtures("_weights_elsewhere")
 @pytest.mark.parametrize("words", TRAININGS, ids=" ".join)
-def test_a_training_can_be_started_as_written(words, _no_weights):
+def test_a_training_can_be_started_as_written(words):
     recipe = recipe_of(words)
     changes = [word for word in words[1:] if "=" in word]
     if changes:
@@ -128,6 +129,9 @@ def test_what_an_ablation_takes_away_is_gone():
     network = build_generator("pasta", {**prior.generator.parameters, "channels": 8, "heads": 1, "blocks_per_level": 1})
     assert float(network.pathology.weight.detach()) == 1
     assert not network.pathology.log_weight.requires_grad
+    printed = recipe_of(rows["PASTA as the authors' code trains and samples [^g]"])
+    network = built("pasta", json.dumps(printed.generator.parameters))
+    assert sum(weights.numel() for weights in network.parameters() if weights.ndim) == 89_095_710
     assert recipe_of(rows["SUVR as it is"]).preprocessing.target.standardization is None
     assert recipe_of(rows["min-max [^d]"]).preprocessing.target.standardization.method == "min-max"
 

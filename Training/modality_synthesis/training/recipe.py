@@ -195,10 +195,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     *parents, last = key.strip().split(".")
     place: Any = data
     for parent in parents:
-        if isinstance(place, dict):
-            place = place.setdefault(parent, {})
-        else:
-            place = place[_position(place, parent, override)]
+        place = place.setdefault(parent, {}) if isinstance(place, dict) else place[_position(place, parent, override)]
     if isinstance(place, dict):
         place[last] = yaml.safe_load(text)
     else:
