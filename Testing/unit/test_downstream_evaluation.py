@@ -72,9 +72,9 @@ def people(tmp_path_factory) -> Path:
             image = sitk.GetImageFromArray(values.astype(np.float32))
             image.CopyInformation(grid)
             write_image(image, folder / f"{name}_{label}.nii.gz")
+        split = "train" if number < TRAINING else "test" if number < TRAINING + TEST else "validation"
         rows.append(
-            {"subject": name, "split": ["train", "test", "validation"][(number >= TRAINING) + (number >= TRAINING + TEST)],
-             "T1w": f"{name}_T1w.nii.gz",
+            {"subject": name, "split": split, "T1w": f"{name}_T1w.nii.gz",
              "FDG-PET": f"{name}_pet.nii.gz", "good": f"{name}_good.nii.gz", "blind": f"{name}_blind.nii.gz",
              "diagnosis": "AD" if ill else "CN", "age": 60 + number, "sex": "FM"[(number // 2) % 2],
              "mmse": 22 if ill else 29}
@@ -220,7 +220,7 @@ def test_classes_are_checked_before_any_work(people, tmp_path):
         evaluate(people, **options)
     with pytest.raises(BadInputError, match="no column 'group'"):
         evaluate(people, (), tmp_path / "out", classes=Classes("group"), **options)
-    with pytest.raises(BadInputError, match="nobody has diagnosis=MCI. The column holds AD, CN"):
+    with pytest.raises(BadInputError, match=r"nobody has diagnosis=MCI\. The column holds AD, CN"):
         evaluate(people, (), tmp_path / "out", classes=Classes("diagnosis", "CN", "MCI"), **options)
 
 

@@ -237,6 +237,25 @@ def export(
         _result(reporter, {"folder": output}, step=result.step, largest_error=result.largest_error)
 
 
+@app.command(epilog="Example: modality-synthesis align cohort.csv --fixed CT --moving T1w --moving T2w -o aligned")
+def align(
+    cohort: Annotated[Path, typer.Argument(help="Cohort table (CSV or TSV).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for moved volumes, pictures and tables.")],
+    fixed: Annotated[str, typer.Option("--fixed", help="Modality that stays: CT, or T1w for PET.")],
+    moving: Annotated[list[str], typer.Option("--moving", help="Modality brought onto it; repeatable.")],
+    affine: Annotated[bool, typer.Option("--affine", help="Also scale and shear: for distorted scans only.")] = False,
+    jobs: JobsOption = None,
+    progress: ProgressOption = "auto",
+) -> None:
+    """Align each person's volumes with each other before training; what does not fit is rejected and shown."""
+    with _command(progress) as reporter:
+        from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
+
+        rows = align_cohort(cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, reporter=reporter)
+        states = {state: sum(row.state == state for row in rows) for state in ("aligned", "rejected", "failed")}
+        _result(reporter, {"cohort": output / COHORT, "table": output / TABLE}, **states)
+
+
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")
 def simulate(
     count: Annotated[int, typer.Option("-n", "--count", min=3, help="Number of subjects.")],
