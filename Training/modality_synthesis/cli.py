@@ -237,6 +237,27 @@ def export(
         _result(reporter, {"folder": output}, step=result.step, largest_error=result.largest_error)
 
 
+@app.command(epilog="Example: modality-synthesis cohort my-bids-folder -o cohort.tsv --require T1w --require FDG-PET")
+def cohort(
+    folder: Annotated[Path, typer.Argument(help="BIDS dataset, or a folder laid out like one.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Cohort table to write (TSV or CSV).")],
+    require: Annotated[
+        list[str] | None, typer.Option("--require", help="Leave visits without this modality out; repeatable.")
+    ] = None,
+    progress: ProgressOption = "auto",
+) -> None:
+    """Write the cohort table of a BIDS dataset: volumes of each visit, and what participants.tsv says."""
+    with _command(progress) as reporter:
+        from modality_synthesis.datasets.bids import write_bids_cohort
+
+        found, left = write_bids_cohort(folder, output, require=require or ())
+        for line in found.skipped:
+            reporter.warning(f"Not used: {line}")
+        if left:
+            reporter.warning(f"{len(left)} visit(s) lack a required modality: {', '.join(left[:5])} ...")
+        _result(reporter, {"cohort": output}, visits=len(found.rows) - len(left), left_out=len(left))
+
+
 @app.command(epilog="Example: modality-synthesis align cohort.csv --fixed CT --moving T1w --moving T2w -o aligned")
 def align(
     cohort: Annotated[Path, typer.Argument(help="Cohort table (CSV or TSV).")],
