@@ -298,7 +298,7 @@ def _provenance_tables(evaluation: Evaluation) -> list[Table]:
     rows = [
         ["Cohort", f"{cohort['table']}: {cohort['visits']} visits, {cohort['patients']} patients"],
         ["Evaluated", f"{cohort['tested']} visits; split: {evaluation.split}"],
-        ["Baselines fitted on", f"{cohort['training_for_baselines']} training visits"],
+        ["Baselines fitted on", f"{cohort['training_for_baselines'] if evaluation.baselines else 'no'} training visits"],
         ["Preprocessing", ", ".join(step["step"] for step in facts["preprocessing"]["source"])],
         ["Samples per model", str(facts["samples"])],
         ["Seed", str(facts["seed"])],
