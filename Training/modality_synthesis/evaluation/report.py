@@ -295,10 +295,11 @@ def cohort_document(evaluation: Evaluation, folder: Path) -> Document:
 
 def _provenance_tables(evaluation: Evaluation) -> list[Table]:
     facts, cohort = evaluation.facts, evaluation.facts["cohort"]
+    fitted = cohort["training_for_baselines"] if evaluation.baselines else "no"
     rows = [
         ["Cohort", f"{cohort['table']}: {cohort['visits']} visits, {cohort['patients']} patients"],
         ["Evaluated", f"{cohort['tested']} visits; split: {evaluation.split}"],
-        ["Baselines fitted on", f"{cohort['training_for_baselines'] if evaluation.baselines else 'no'} training visits"],
+        ["Baselines fitted on", f"{fitted} training visits"],
         ["Preprocessing", ", ".join(step["step"] for step in facts["preprocessing"]["source"])],
         ["Samples per model", str(facts["samples"])],
         ["Seed", str(facts["seed"])],
