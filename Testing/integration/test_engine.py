@@ -396,6 +396,20 @@ def test_devices_that_do_not_exist_are_refused(ready, tmp_path):
         train(ready[0], tmp_path, accelerator="gpu", devices=2)
 
 
+def test_a_training_starts_from_the_weights_of_a_package(ready, finished, tmp_path):
+    package = finished[0].package
+    still = ("training.epochs=1", "optimizer.learning_rate=1e-12", "optimizer.weight_decay=0")
+    made = run(ready, tmp_path / "run", f"start_from={package.folder}", *still).package
+    before, after = load_weights(package), load_weights(made)
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=1e-6)
+    assert made.card.training.recipe["started_from"]["weights_sha256"] == package.card.weights.sha256
+    with pytest.raises(BadInputError, match="do not fit the recipe's generator"):
+        run(ready, tmp_path / "other", f"start_from={package.folder}", "generator.parameters.channels=[8, 8]", *still)
+    with pytest.raises(BadInputError, match="is a residual-unet, the recipe trains a unet"):
+        run(ready, tmp_path / "unet", f"start_from={package.folder}", "generator={name: unet}", *still)
+
+
 def test_a_run_is_not_resumed_with_another_recipe_or_other_patients(ready, finished):
     folder = finished[0].folder
     changed = "losses=[{name: mse}, {name: ssim, weight: 0.2, parameters: {data_range: 2.0}}]"

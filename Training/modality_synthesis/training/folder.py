@@ -37,6 +37,7 @@ class RunFacts:
         device: what they computed on.
         precision: Lightning's name of it.
         losses: name, weight and parameters of each, with feature network and schedule.
+        started_from: the package whose weights training began with.
         package_version: of this software.
         epochs: that were trained; 0 until the run is finished.
         stopped_early: whether patience ran out.
@@ -52,6 +53,7 @@ class RunFacts:
     device: str
     precision: str
     losses: Sequence[Mapping[str, Any]]
+    started_from: Mapping[str, str] | None = None
     package_version: str = __version__
     epochs: int = 0
     stopped_early: bool = False
@@ -89,6 +91,7 @@ class RunFacts:
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             "feature_networks": self.feature_networks,
+            "started_from": self.started_from,
         }
         return {name: value for name, value in known.items() if value}
 

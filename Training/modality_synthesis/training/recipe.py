@@ -116,6 +116,9 @@ class Recipe(_Part):
     output: Output
     clinical_variables: list[ClinicalVariable] = []
     meta_roi: str | list[str | int] = Field([], description="Atlas regions that generators may weight in training.")
+    start_from: str | None = Field(
+        None, description="Model id or package folder whose weights training starts from; not trained on test subjects."
+    )
     classes: str | None = Field(
         None, description="COLUMN=HEALTHY,PATIENTS: the card then says how the clinical variables act."
     )

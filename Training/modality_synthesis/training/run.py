@@ -36,6 +36,7 @@ from modality_synthesis.training.monitor import KeepBest, Monitor
 from modality_synthesis.training.processes import Placement, place
 from modality_synthesis.training.recipe import Recipe, read_recipe
 from modality_synthesis.training.report import write_report
+from modality_synthesis.training.start import find_start, load_start, started_from
 
 EXAMPLES = 2
 
@@ -107,6 +108,7 @@ def train(
     table.require(settings.route.source, settings.route.target)
     split = _split(table, settings, part)
     folder = RunFolder(Path(output))
+    start = find_start(settings)
     losses = WeightedLosses([(term.name, term.weight, term.parameters) for term in settings.losses])
     facts = RunFacts(
         fold=None if part is None else f"{part[0]}/{part[1]}",
@@ -114,6 +116,7 @@ def train(
         device=placement.describe(),
         precision=placement.precision(settings.training.precision),
         losses=losses.describe(),
+        started_from=None if start is None else started_from(start),
     )
     keep_freed_memory()
     reporter = reporter or Reporter()
@@ -145,6 +148,8 @@ def train(
 
     lightning.seed_everything(settings.training.seed, workers=True, verbose=False)
     generator = build_generator(settings.generator.name, settings.generator.parameters)
+    if start is not None:
+        load_start(generator, start)
     module = GeneratorModule(generator, losses, settings, examples=EXAMPLES)
     if settings.training.compile:
         compile_networks(generator)
@@ -193,6 +198,8 @@ def _say(recipe: Recipe, facts: RunFacts, split: Split, part: tuple[int, int] | 
     )
     sizes = ", ".join(f"{len(subjects)} {name}" for name, subjects in split.as_dict().items())
     reporter.status(f"Patients: {sizes}" + (f"; fold {part[0]} of {part[1]}" if part else ""))
+    if facts.started_from is not None:
+        reporter.status(f"Starts from {facts.started_from['id']} {facts.started_from['version']}")
     for line in facts.loss_lines():
         reporter.status(f"Loss: {line}")
     together = schedule.batch_size * facts.processes * optimizer.accumulate
