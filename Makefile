@@ -15,7 +15,7 @@ demo: $(VENV)/base
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n $(or $(JOBS),2)
-	$(BIN)/python -m pytest Testing/slicer
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) Testing/slicer
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
