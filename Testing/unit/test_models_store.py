@@ -122,6 +122,12 @@ def test_choosing_prefers_research_then_the_newest(store, shipped):
     assert choose_model("FDG-PET").card.id == "other"
 
 
+def test_of_equal_models_the_one_without_noise_is_chosen(store):
+    put(store, "a-sampler", inference={"mode": "whole", "stochastic": True})
+    put(store, "b-regression")
+    assert choose_model("FDG-PET").card.id == "b-regression"
+
+
 @pytest.mark.parametrize(("typed", "meant"), [("FDG", "FDG-PET"), ("tau-pet", "TAU-PET"), ("amyloid", "AMYLOID-PET")])
 def test_no_model_for_a_target_says_what_to_do(store, typed, meant):
     put(store, "ct", route={"source": "CT", "target": "T1w"})

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from modality_synthesis.errors import BadInputError, ModelMissingError
 from modality_synthesis.models.card import WEIGHTS_FILE, Target
@@ -65,7 +65,9 @@ def find_model(model: str | Path) -> ModelPackage:
 
 
 def choose_model(target: str, source: str | None = None) -> ModelPackage:
-    """The best installed model for a route: research before demonstration, then the newest version.
+    """The best installed model for a route: research before demonstration, the newest version, the one without noise.
+
+    Of equals, a model whose every run gives the same volume comes before one that draws samples.
 
     Raises:
         ModelMissingError: none; the message lists the routes there are and what to do.
@@ -73,13 +75,18 @@ def choose_model(target: str, source: str | None = None) -> ModelPackage:
     packages, _ = _scan(_roots())
     matches = [package for package in packages if package.card.route_matches(source, target)]
     if matches:
-        return max(matches, key=lambda found: (not found.card.is_demonstration, version_key(found.card.version)))
+        return max(matches, key=_preference)
     routes = sorted({f"{found.card.route.source} -> {found.card.route.target}" for found in packages})
     wanted = target if source is None else f"{target} from {source}"
     raise ModelMissingError(
         f"No installed model makes {wanted}.{_nearest_target(target)} Installed routes: {', '.join(routes) or 'none'}. "
         "Install a model with: modality-synthesis models install FOLDER_OR_ZIP"
     )
+
+
+def _preference(package: ModelPackage) -> tuple[Any, ...]:
+    card = package.card
+    return not card.is_demonstration, version_key(card.version), not card.inference.stochastic
 
 
 def verify_model(model: str | Path) -> ModelPackage:

@@ -48,6 +48,10 @@ class Card:
         return self.facts["badge"] == DEMONSTRATION
 
     @property
+    def is_stochastic(self) -> bool:
+        return bool((self.facts.get("inference") or {}).get("stochastic"))
+
+    @property
     def quantity(self) -> str:
         return self.facts["output"]["quantity"]
 
@@ -97,7 +101,7 @@ def installed_cards(sources: tuple[str, ...] = (), targets: tuple[str, ...] = ()
     fitting = [
         c for c in found.values() if (not sources or c.source in sources) and (not targets or c.target in targets)
     ]
-    return sorted(fitting, key=lambda card: (card.is_demonstration, card.target, card.name))
+    return sorted(fitting, key=lambda card: (card.is_demonstration, card.target, card.is_stochastic, card.name))
 
 
 def model_folders() -> list[Path]:
