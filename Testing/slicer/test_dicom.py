@@ -120,7 +120,8 @@ def test_suvr_volume_keeps_its_own_reference_region(synthetic: Any) -> None:
 
     panel = synthetic("MRItoPETSynthesis", False)
     pet = panel.parameters.outputVolume
-    results.setReferenceRegion(pet, "pons")
+    results.setMeasurement(pet, {"Quantity": "SUVR", "Units": "SUVR", "ReferenceMean": 1.4}, "pons")
     assert results.sidecarOf(pet)["ReferenceRegion"] == "pons"
+    assert results.sidecarOf(pet)["ReferenceMean"] == results.measurementOf(pet)["ReferenceMean"] == 1.4
     assert results.sidecarOf(pet)["Model"]["id"] == "pet"
     assert json.loads(pet.GetAttribute(results.SIDECAR)) == results.sidecarOf(pet)

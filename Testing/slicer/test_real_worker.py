@@ -64,7 +64,8 @@ def test_synthesize_compare_and_suvr(panel: Any, wait: Any) -> None:
     panel.ui.suvrButton.click()
     wait(lambda: not panel.logic.running, seconds=300)
     assert panel.parameters.suvrVolume is not None, panel.ui.suvrStatusLabel.text
-    assert panel.ui.suvrTableWidget.item(0, 2).text() == "meta-region"
+    assert panel.ui.suvrTableWidget.item(0, 0).text() == "tau_meta_temporal"
+    assert "reference region cerebellar-gray" in panel.ui.suvrFactsLabel.text
 
 
 def test_cancel_ends_the_real_worker(panel: Any, wait: Any) -> None:
