@@ -199,8 +199,8 @@ def suvr(
             custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
             image=image, z_map=z_map, reporter=reporter,
         )  # fmt: skip
-        files = {"table": output, "image": image, "z_map": z_map}
-        files = {role: path for role, path in files.items() if path is not None}
+        written = {"table": output, "image": image, "z_map": z_map}
+        files = {role: path for role, path in written.items() if path is not None}
         meta = {
             row.region: round(row.mean, 4)
             for row in result.rows
