@@ -61,6 +61,12 @@ def write_like(image: sitk.Image, array: np.ndarray, path: str) -> str:
     return path
 
 
+def write_table(path: Path, *rows: list) -> None:
+    """Write a CSV file."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
 def synthesize() -> dict:
     """Twice the input over its maximum."""
     image = sitk.ReadImage(sys.argv[2])
@@ -74,7 +80,8 @@ def synthesize() -> dict:
         image = image[:, :, :-2]
     files = {"volume": write_like(image, array, output)}
     sidecar = Path(output).with_suffix(".json")
-    sidecar.write_text(json.dumps({"SyntheticData": True, "Arguments": sys.argv[1:]}), encoding="utf-8")
+    record = {"SyntheticData": True, "Model": {"id": option("--model")}, "Arguments": sys.argv[1:]}
+    sidecar.write_text(json.dumps(record), encoding="utf-8")
     files["sidecar"] = str(sidecar)
     if option("--uncertainty"):
         files["uncertainty"] = write_like(image, 0.1 * array, option("--uncertainty"))
@@ -98,9 +105,45 @@ def compare() -> dict:
     write_like(reference, difference, str(folder / "difference.nii.gz"))
     write_like(reference, np.abs(difference), str(folder / "absolute_difference.nii.gz"))
     write_like(reference, relative, str(folder / "relative_difference.nii.gz"))
+    calibration = None
+    if option("--uncertainty"):
+        sitk.ReadImage(option("--uncertainty"))
+        calibration = {
+            "levels": [0.5, 0.9],
+            "coverage": [0.41, 0.82],
+            "width": [0.1, 0.3],
+            "ause": 0.2,
+            "spearman": 0.6,
+        }
+    if option("--mri"):
+        sitk.ReadImage(option("--mri"))
+        write_table(
+            folder / "regions.csv",
+            [
+                "region",
+                "hemisphere",
+                "kind",
+                "volume_ml",
+                "synthetic",
+                "reference",
+                "bias",
+                "bias_percent",
+                "mae",
+                "rmse",
+            ],
+            ["ctx-lh-precuneus", "left", "region", 10.0, 1.1, 1.0, 0.1, 10.0, 0.1, 0.1],
+            ["fdg_ad_signature", "both", "meta-region", 40.0, 1.2, 1.25, -0.05, -4.0, 0.1, 0.1],
+        )
+    if "--report" in sys.argv:
+        record = Path(sys.argv[2]).with_suffix(".json")
+        known = json.loads(record.read_text(encoding="utf-8"))["Model"]["id"] if record.is_file() else ""
+        (folder / "report.html").write_text(f"<p>Model {known}</p>", encoding="utf-8")
     metrics = {
-        "metrics": {"MAE": float(np.abs(difference).mean()), "SSIM": 0.91},
-        "definitions": {"MAE": "mean absolute error"},
+        "metrics": {"MAE": float(np.abs(difference).mean()), "PSNR": None, "SSIM": 0.91},
+        "whole_volume": {"MAE": 0.5 * float(np.abs(difference).mean()), "PSNR": 30.0, "SSIM": 0.95},
+        "definitions": {"MAE": "mean absolute error", "SSIM": "mean local SSIM"},
+        "details": {"MAE": {"unit": "target units", "ideal": 0.0}, "SSIM": {"unit": "", "ideal": 1.0}},
+        "calibration": calibration,
         "data_range": 1.8,
         "mask": "reference above 0.1",
         "registration": registration,
@@ -111,15 +154,34 @@ def compare() -> dict:
 
 
 def suvr() -> dict:
-    """Three regions."""
+    """Three regions, and what was asked for."""
     image = sitk.ReadImage(sys.argv[2])
     write_like(image, sitk.GetArrayFromImage(image) / 1.1, option("--image"))
-    with open(option("-o"), "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["region", "hemisphere", "kind", "volume_ml", "mean", "sd", "median"])
-        writer.writerow(["cerebellar gray", "both", "meta-region", 92.1, 1.0, 0.1, 1.0])
-        writer.writerow(["tau meta-temporal", "both", "meta-region", 40.2, 1.31, 0.2, 1.3])
-        writer.writerow(["precuneus", "left", "region", 10.0, 1.22, 0.1, 1.2])
+    table, cohort, mask = Path(option("-o")), option("--normal-cohort"), option("--reference-mask")
+    z = [-3.4, 2.6, 1.0] if cohort else ["", "", ""]
+    write_table(
+        table,
+        ["region", "hemisphere", "kind", "volume_ml", "mean", "sd", "median", "asymmetry_percent", "z"],
+        ["precuneus", "left", "region", 10.0, 1.22, 0.1, 1.2, "", z[0]],
+        ["cerebellar gray", "both", "meta-region", 92.1, 1.0, 0.1, 1.0, 0.5, z[1]],
+        ["tau meta-temporal", "both", "meta-region", 40.2, 1.31, 0.2, 1.3, -4.0, z[2]],
+    )
+    fwhm, tracer = option("--pvc-fwhm"), option("--tracer")
+    record = {
+        "Quantity": "SUVR",
+        "Units": "SUVR",
+        "ReferenceRegion": "custom mask" if mask else option("--reference-region"),
+        "ReferenceMean": float(sitk.GetArrayFromImage(sitk.ReadImage(mask)).sum()) if mask else 1.1,
+        "PartialVolumeCorrection": {"method": "test", "fwhm_mm": float(fwhm)} if fwhm else None,
+        "NormalCohort": Path(cohort).name if cohort else None,
+        **({"Centiloid": {"value": 34.2, "tracer": tracer}} if tracer else {}),
+    }
+    table.with_suffix(".json").write_text(json.dumps(record), encoding="utf-8")
+    if option("--z-map"):
+        halves = np.zeros(sitk.GetArrayFromImage(image).shape, np.float32)
+        halves[:, :, : halves.shape[2] // 2], halves[:, :, halves.shape[2] // 2 :] = -3.4, 1.0
+        halves[0] = 0
+        write_like(image, halves, option("--z-map"))
     return {"files": {"table": option("-o"), "image": option("--image")}}
 
 
@@ -145,6 +207,9 @@ def export() -> dict:
     folder = Path(option("-o"))
     folder.mkdir()
     (folder / "note.json").write_text(json.dumps([option("--format"), record["SyntheticData"]]), encoding="utf-8")
+    if option("--source-dicom"):
+        files = {path.name: path.read_text(encoding="utf-8") for path in Path(option("--source-dicom")).iterdir()}
+        (folder / "source.json").write_text(json.dumps(files), encoding="utf-8")
     return {"files": {"folder": str(folder)}, "step": 1e-4, "largest_error": 5e-5}
 
 

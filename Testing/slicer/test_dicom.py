@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import types
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,93 @@ def test_suvr_volume_keeps_its_own_reference_region(synthetic: Any) -> None:
 
     panel = synthetic("MRItoPETSynthesis", False)
     pet = panel.parameters.outputVolume
-    results.setReferenceRegion(pet, "pons")
+    results.setMeasurement(pet, {"Quantity": "SUVR", "Units": "SUVR", "ReferenceMean": 1.4}, "pons")
     assert results.sidecarOf(pet)["ReferenceRegion"] == "pons"
+    assert results.sidecarOf(pet)["ReferenceMean"] == results.measurementOf(pet)["ReferenceMean"] == 1.4
     assert results.sidecarOf(pet)["Model"]["id"] == "pet"
     assert json.loads(pet.GetAttribute(results.SIDECAR)) == results.sidecarOf(pet)
+
+
+def database(files: dict) -> Any:
+    """`slicer.dicomDatabase` as far as the panel asks it: where an image is, by its SOP instance UID."""
+    return types.SimpleNamespace(isOpen=True, fileForInstance=lambda instance: files.get(instance, ""))
+
+
+@pytest.mark.parametrize("left_handed", [False, True])
+def test_export_joins_the_source_s_patient_and_study(
+    synthetic: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_handed: bool
+) -> None:
+    """The source is a series of Slicer's DICOM database: here, one that was written before on the same grid."""
+    import pydicom
+    import slicer
+
+    from modality_synthesis.slicer import results
+
+    panel = synthetic("MRItoPETSynthesis", left_handed)
+    panel.parameters.exportFormat = "DICOM series"
+    assert "does not know the source" in panel.ui.exportPatientLabel.text
+    click_and_wait(panel, lambda condition: wait(condition, seconds=120), "export")
+    assert "left neutral" in panel.ui.exportStatusLabel.text
+    (source,) = tmp_path.glob("*_dicom-series")
+    patient = "Doe^Jane of the study"
+    headers = {}
+    for path in source.iterdir():
+        header = pydicom.dcmread(path)
+        header.PatientName, header.PatientID = patient, "J-17"
+        header.save_as(path)
+        headers[str(header.SOPInstanceUID)] = str(path)
+    head = results.sourceOf(panel.parameters.outputVolume)
+    head.SetAttribute("DICOM.instanceUIDs", " ".join(headers))
+    monkeypatch.setattr(slicer, "dicomDatabase", database(headers), raising=False)
+    panel.update()
+    assert f"{len(headers)} files" in panel.ui.exportPatientLabel.text
+    click_and_wait(panel, lambda condition: wait(condition, seconds=120), "export")
+    written = pydicom.dcmread(next((tmp_path / f"{source.name}_2").iterdir()))
+    first = pydicom.dcmread(next(iter(headers.values())))
+    for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
+        assert written[keyword].value == first[keyword].value
+    assert written.SeriesInstanceUID != first.SeriesInstanceUID
+    assert written.SyntheticData == "YES"
+    assert len(list(source.iterdir())) == len(headers)  # the source's files stay
+    assert "Doe" not in panel.ui.logTextEdit.plainText + panel.ui.exportStatusLabel.text
+
+    panel.ui.exportSourceDicomCheckBox.checked = False
+    click_and_wait(panel, lambda condition: wait(condition, seconds=120), "export")
+    neutral = next((tmp_path / f"{source.name}_3").iterdir()).read_bytes()
+    assert b"Doe" not in neutral
+    assert b"J-17" not in neutral
+
+
+def test_source_files_are_known_all_or_not_at_all(
+    synthetic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    from modality_synthesis.slicer import dicom_source, results
+
+    panel = synthetic("MRItoPETSynthesis", False)
+    pet = panel.parameters.outputVolume
+    head = results.sourceOf(pet)
+    files = {f"1.2.{index}": str(tmp_path / f"Doe {index}.dcm") for index in range(3)}
+    for instance, path in files.items():
+        Path(path).write_text(instance, encoding="utf-8")
+    assert dicom_source.sourceFiles(pet) == []  # no attribute, no database
+    head.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+    assert dicom_source.sourceFiles(pet) == []
+    monkeypatch.setattr(slicer, "dicomDatabase", database(files), raising=False)
+    assert dicom_source.sourceFiles(pet) == list(files.values())
+    assert dicom_source.sourceFiles(None) == []
+    folder = Path(dicom_source.gather(list(files.values()), str(tmp_path / "links")))
+    assert sorted(path.name for path in folder.iterdir()) == ["00001.dcm", "00002.dcm", "00003.dcm"]  # no names
+    monkeypatch.setattr(dicom_source.os, "symlink", forbidden)
+    folder = Path(dicom_source.gather(list(files.values()), str(tmp_path / "copies")))
+    assert [path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())] == list(files)
+    Path(files["1.2.1"]).unlink()
+    assert dicom_source.sourceFiles(pet) == []
+    slicer.mrmlScene.RemoveNode(head)
+    assert dicom_source.sourceFiles(pet) == []
+
+
+def forbidden(*arguments: object) -> None:
+    """What Windows says to a user who may make no links."""
+    raise OSError("A required privilege is not held by the client")

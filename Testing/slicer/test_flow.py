@@ -409,7 +409,9 @@ def test_uncertainty_is_asked_of_models_that_draw_noise_and_imported(ready: Any,
     arguments = json.loads(panel.parameters.outputVolume.GetAttribute("ModalitySynthesis.Sidecar"))["Arguments"]
     assert arguments[arguments.index("--samples") + 1] == "8"
     assert panel.parameters.uncertaintyVolume is not None
-    assert panel.ui.uncertaintyCheckBox.enabled
+    panel.parameters.suvrOverlay = "uncertainty"
+    uncertainty = panel.parameters.uncertaintyVolume
+    assert panel.sections["SuvrSection"]._shownVolume() is uncertainty
 
 
 def test_models_are_installed_verified_and_removed(
@@ -470,9 +472,9 @@ def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
     assert "Synthetic –\nreference" in legend.GetTitleText()
     assert "SUVR" in legend.GetTitleText()
     assert panel.ui.metricsTableWidget.item(0, 0).text() == "MAE"
-    assert panel.parameters.metricsTable.GetNumberOfRows() == 4
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
-    shares = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotSeriesNode").GetTableNode().GetTable().GetColumn(1)
+    assert panel.parameters.metricsTable.GetNumberOfRows() == 5
+    chart = slicer.util.getNode(slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID())
+    shares = chart.GetNthPlotSeriesNode(0).GetTableNode().GetTable().GetColumn(1)
     assert sum(shares.GetValue(row) for row in range(shares.GetNumberOfTuples())) == pytest.approx(100, abs=1e-3)
     panel.parameters.differenceKind = "absolute"
     assert panel.parameters.differenceVolume.GetName().endswith("(absolute)")
@@ -494,7 +496,7 @@ def test_coregistration_brings_an_aligned_reference(ready: Any, wait: Any) -> No
     assert panel.parameters.referenceVolume.GetName() == "measured PET (aligned)"
     table = panel.ui.metricsTableWidget
     assert table.item(table.rowCount - 1, 0).text() == "Correlation after alignment"
-    assert "3.2 mm" in table.item(table.rowCount - 1, 2).text()
+    assert "3.2 mm" in table.item(table.rowCount - 1, 0).toolTip()
 
 
 def test_a_synthetic_reference_is_refused(ready: Any, wait: Any) -> None:
@@ -520,7 +522,7 @@ def test_suvr_gives_image_table_and_bars(ready: Any, wait: Any) -> None:
     table = panel.parameters.suvrTable
     assert table.GetNumberOfRows() == 3
     assert panel.ui.suvrTableWidget.item(1, 0).text() == "tau meta-temporal"
-    assert panel.ui.suvrTableWidget.item(1, 4).text() == "1.31"
+    assert panel.ui.suvrTableWidget.item(1, 2).text() == "1.31"
     panel.ui.showSuvrPlotButton.click()
     chart = slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID()
     assert slicer.mrmlScene.GetNodeByID(chart).GetTitle().endswith("SUVR (pons) meta-regions")
@@ -664,7 +666,8 @@ def test_scene_round_trip_restores_the_run(ready: Any, wait: Any, tmp_path: Path
     assert pet.GetVoxelValueQuantity().GetCodeValue() == "SUVR"
     assert pet.GetDisplayNode().GetColorNode().GetName() == "PET-Heat"
     assert panel.logic.differenceVolume(pet, "signed") is not None
-    assert panel.ui.metricsTableWidget.rowCount == 4
+    assert panel.ui.metricsTableWidget.rowCount == 5
+    assert panel.ui.comparisonPlotButton.enabled
     from modality_synthesis.slicer import results
 
     assert results.sourceOf(pet).GetName() == "sub-01 T1w"

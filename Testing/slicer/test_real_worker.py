@@ -38,7 +38,8 @@ def panel(open_panel: Any) -> Any:
     return opened
 
 
-def test_synthesize_compare_and_suvr(panel: Any, wait: Any) -> None:
+def test_synthesize_compare_and_suvr(panel: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import qt
     import slicer
 
     from modality_synthesis.slicer import exchange
@@ -55,16 +56,32 @@ def test_synthesize_compare_and_suvr(panel: Any, wait: Any) -> None:
     reference = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "measured PET")
     exchange.setVolume(reference, values * 0.9, pet)
     panel.parameters.referenceVolume = reference
-    panel.ui.compareButton.click()
+    opened: list = []
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *arguments: str(tmp_path))
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", lambda url: opened.append(Path(url.toLocalFile())))
+    panel.ui.reportButton.click()
     wait(lambda: not panel.logic.running, seconds=300)
-    assert panel.ui.metricsTableWidget.rowCount >= 4, panel.ui.compareStatusLabel.text
+    assert panel.ui.metricsTableWidget.rowCount >= 11, panel.ui.compareStatusLabel.text
+    assert panel.parameters.regionsTable.GetNumberOfRows() > 100
+    (page,) = opened
+    text = page.read_text(encoding="utf-8")
+    assert page.parent.parent == tmp_path
+    assert "demo-t1w-fdg" in text  # the report knows the model
+    assert "Tenengrad" in text
     difference = slicer.util.arrayFromVolume(panel.logic.differenceVolume(pet, "signed"))
     assert np.allclose(difference, values * 0.1, atol=1e-3)
 
+    norm = tmp_path / "normal.csv"
+    norm.write_text("region,mean,sd\nctx-precuneus,5,0.5\nfdg_ad_signature,1,0.5\n", encoding="utf-8")
+    panel.parameters.normalCohort = norm
     panel.ui.suvrButton.click()
     wait(lambda: not panel.logic.running, seconds=300)
     assert panel.parameters.suvrVolume is not None, panel.ui.suvrStatusLabel.text
-    assert panel.ui.suvrTableWidget.item(0, 2).text() == "meta-region"
+    assert panel.ui.suvrTableWidget.item(0, 0).text() == "tau_meta_temporal"
+    assert "reference region cerebellar-gray" in panel.ui.suvrFactsLabel.text
+    scores = slicer.util.arrayFromVolume(panel.parameters.zVolume)
+    assert scores.min() < -2  # nobody's precuneus takes up five times as much as the cerebellum
+    assert 0 < np.count_nonzero(scores) < 0.05 * scores.size
 
 
 def test_cancel_ends_the_real_worker(panel: Any, wait: Any) -> None:

@@ -160,3 +160,22 @@ def test_suvr_over_the_mri_with_opacity(panel: Any, wait: Any, views: Any) -> No
     assert composite.GetForegroundVolumeID() == panel.parameters.suvrVolume.GetID()
     panel.ui.suvrOpacitySlider.value = 20
     assert composite.GetForegroundOpacity() == pytest.approx(0.2)
+
+
+def test_z_map_over_the_mri(panel: Any, wait: Any, views: Any, tmp_path: Path) -> None:
+    """Left of the fake's map is -3.4 (blue), right 1.0: below the threshold, the MRI shines through."""
+    click_and_wait(panel, wait)
+    (tmp_path / "normal.csv").write_text("region,mean,sd\n", encoding="utf-8")
+    panel.parameters.normalCohort = tmp_path / "normal.csv"
+    click_and_wait(panel, wait, "suvr")
+    panel.ui.suvrOpacitySlider.value = 100
+    panel.ui.suvrOverlayComboBox.currentText = "z-scores"
+    composite = views.sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == panel.parameters.zVolume.GetID()
+    picture = views.sliceWidget("Red").picture().astype(int)
+    tints = {int(np.sign(side[2] - side[0]) * (abs(side[2] - side[0]) > 60)) for side in picture[160, [120, 200]]}
+    assert tints == {0, 1}  # one side blue, the other gray
+    assert edge_colors(picture) > 20  # the legend
+    assert "Red" in panel.marks.shownIn()
+    panel.ui.zThresholdSlider.value = 4
+    assert np.abs(np.diff(views.sliceWidget("Red").picture()[160, [120, 200]].astype(int), axis=-1)).max() < 10

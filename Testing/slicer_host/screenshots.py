@@ -141,7 +141,7 @@ def main() -> None:
     widget.ui.suvrCollapsibleButton.collapsed = False
     widget.ui.inputsCollapsibleButton.collapsed = True
     widget.ui.generatorCollapsibleButton.collapsed = True
-    save(panel_picture(widget, 1000), options.output / "MeasurementPanels.png")
+    save(panel_picture(widget, 1240), options.output / "MeasurementPanels.png")
     application.close_module(widget)
 
     slicer.mrmlScene.Clear(False)

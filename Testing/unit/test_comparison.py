@@ -230,6 +230,42 @@ def test_z_scores_from_both_kinds_of_tables(phantom_pet, tmp_path):
         suvr(phantom_pet, template_space=True, normal_cohort=tmp_path / "odd.csv")
 
 
+def test_the_z_map_paints_each_region_with_its_score(phantom_pet, tmp_path):
+    """Left precuneus (SUVR 1.5) has a norm of its own, the right one that of both sides, the thalamus none."""
+    table = "region,hemisphere,mean,sd\nctx-lh-precuneus,left,1.2,0.1\nctx-precuneus,both,1.7,0.1\n"
+    (tmp_path / "normal.csv").write_text(table + "fdg_ad_signature,both,1,0.1\n")
+    write_image(phantom_pet, tmp_path / "pet.nii.gz")
+    options = [
+        "--template-space",
+        "--normal-cohort",
+        str(tmp_path / "normal.csv"),
+        "--z-map",
+        str(tmp_path / "z.nii.gz"),
+    ]
+    result = CliRunner().invoke(
+        app, ["suvr", str(tmp_path / "pet.nii.gz"), "-o", str(tmp_path / "t.csv"), *options, "--progress", "json"]
+    )
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])["files"]["z_map"] == str(tmp_path / "z.nii.gz")
+    painted, codes = array(read_image(tmp_path / "z.nii.gz")), atlas_codes()
+    np.testing.assert_allclose(painted[codes == 1025], 3.0, rtol=1e-4)
+    np.testing.assert_allclose(painted[codes == 2025], -2.0, rtol=1e-4)
+    assert not painted[~np.isin(codes, (1025, 2025))].any()
+    record = json.loads((tmp_path / "z.json").read_text())
+    assert record["Quantity"] == "z-score"
+    assert record["ReferenceRegion"] == "cerebellar-gray"
+    assert sorted(record["Regions"]) == ["ctx-lh-precuneus", "ctx-rh-precuneus"]
+
+
+def test_a_z_map_needs_norms_of_single_regions(phantom_pet, tmp_path):
+    with pytest.raises(UsageError, match="--normal-cohort"):
+        suvr(phantom_pet, template_space=True, z_map=tmp_path / "z.nii.gz")
+    (tmp_path / "meta.csv").write_text("region,mean,sd\nfdg_ad_signature,1.2,0.1\n")
+    with pytest.raises(BadInputError, match="no single region"):
+        suvr(phantom_pet, template_space=True, normal_cohort=tmp_path / "meta.csv", z_map=tmp_path / "z.nii.gz")
+    assert not (tmp_path / "z.nii.gz").exists()
+
+
 def test_centiloids_of_the_published_threshold(phantom_pet, tmp_path):
     """Royse 2021: the florbetapir threshold of SUVR 1.11 is 20 CL, the florbetaben threshold of 1.08 is 18 CL."""
     values = np.full(array(phantom_pet).shape, 1.0, dtype=np.float32)

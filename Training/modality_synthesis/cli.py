@@ -185,6 +185,9 @@ def suvr(
         float | None, typer.Option("--pvc-fwhm", help="Correct for a point spread of this many mm (iterative Yang).")
     ] = None,
     image: Annotated[Path | None, typer.Option("--image", help="Also write the SUVR volume.")] = None,
+    z_map: Annotated[
+        Path | None, typer.Option("--z-map", help="Also write a volume of the regions' z-scores (--normal-cohort).")
+    ] = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """SUVR and its table of regions and meta-regions."""
@@ -194,9 +197,10 @@ def suvr(
         result = run(
             pet, output, mri=mri, template_space=template_space, reference_region=reference_region,
             custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
-            image=image, reporter=reporter,
+            image=image, z_map=z_map, reporter=reporter,
         )  # fmt: skip
-        files = {"table": output} if image is None else {"table": output, "image": image}
+        written = {"table": output, "image": image, "z_map": z_map}
+        files = {role: path for role, path in written.items() if path is not None}
         meta = {
             row.region: round(row.mean, 4)
             for row in result.rows

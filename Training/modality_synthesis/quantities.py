@@ -27,6 +27,10 @@ QUANTITIES = {
         Code("SUVR", PRIVATE_SCHEME, "Standardized Uptake Value Ratio"),
         Code("{ratio}", "UCUM", "ratio"),
     ),
+    "z-score": Quantity(
+        Code("ZSCORE", PRIVATE_SCHEME, "Standard deviations above the mean of a normal cohort"),
+        Code("1", "UCUM", "no units"),
+    ),
     "HU": Quantity(
         Code("112031", "DCM", "Attenuation Coefficient"),
         Code("[hnsf'U]", "UCUM", "Hounsfield unit"),

@@ -16,6 +16,7 @@ from modality_synthesis.evaluation.csv_tables import write_rows
 from modality_synthesis.evaluation.normal_cohort import Key, Normal, read_normal_cohort
 from modality_synthesis.evaluation.partial_volume import iterative_yang
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
+from modality_synthesis.evaluation.z_map import paint_z
 from modality_synthesis.preprocessing.atlas import REFERENCE_REGIONS, Region, labels_on, reference_mask, regions
 from modality_synthesis.preprocessing.meta_regions import CENTILOID
 from modality_synthesis.progress import Reporter
@@ -77,6 +78,7 @@ class SUVR:
         registration_dice: of the MRI with the template; None in template space.
         centiloid: of the amyloid summary; None without an amyloid tracer.
         pvc_fwhm_mm: point spread that was corrected for; None without correction.
+        z_map: z-scores of the single regions on the PET's grid, 0 where none is known; None when not asked for.
     """
 
     image: sitk.Image
@@ -86,6 +88,7 @@ class SUVR:
     registration_dice: float | None
     centiloid: float | None = None
     pvc_fwhm_mm: float | None = None
+    z_map: sitk.Image | None = None
 
 
 def suvr(
@@ -100,6 +103,7 @@ def suvr(
     tracer: str | None = None,
     pvc_fwhm_mm: float | None = None,
     image: str | Path | None = None,
+    z_map: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> SUVR:
     """Divide a PET by its reference region and tabulate its regions.
@@ -119,6 +123,7 @@ def suvr(
         tracer: florbetapir or florbetaben: adds Centiloids (whole cerebellum only).
         pvc_fwhm_mm: correct for this point spread (iterative Yang) before measuring; the SUVR volume is corrected too.
         image: file for the SUVR volume; its sidecar states units and reference region.
+        z_map: file for a volume in which every region has its z-score; needs `normal_cohort`.
         reporter: receives progress and warnings.
 
     Raises:
@@ -133,7 +138,9 @@ def suvr(
     _check_tracer(tracer, reference_region, custom_reference is not None)
     if pvc_fwhm_mm is not None and not 0 < pvc_fwhm_mm <= 20:
         raise UsageError(f"A point spread of {pvc_fwhm_mm:g} mm cannot be; PET scanners have 3 to 8 mm.")
-    for path, endings in ((output, [".csv"]), (image, None)):
+    if z_map is not None and normal_cohort is None:
+        raise UsageError("A z-map shows the distance from healthy people: add --normal-cohort TABLE.")
+    for path, endings in ((output, [".csv"]), (image, None), (z_map, None)):
         if path is not None:
             check_writable(path, **({"endings": endings} if endings else {}))
     normal = None if normal_cohort is None else read_normal_cohort(normal_cohort)
@@ -152,6 +159,10 @@ def suvr(
     level = _reference_level(values, mask, name)
     scaled = values / level
     rows = region_table(scaled, Parcels(labels), float(np.prod(volume.GetSpacing())) / 1000, normal)
+    painted = None
+    if z_map is not None and normal_cohort is not None:
+        scores = {(row.region, row.hemisphere): row.z for row in rows}
+        painted = paint_z(labels, scores, regions(), Path(normal_cohort).name)
     result = SUVR(
         image=image_like(scaled, volume),
         reference_region=name,
@@ -160,6 +171,7 @@ def suvr(
         registration_dice=dice,
         centiloid=None if tracer is None else _centiloid(rows, tracer),
         pvc_fwhm_mm=pvc_fwhm_mm,
+        z_map=None if painted is None else image_like(painted[0], volume),
     )
     record = _sidecar(result, pet, tracer, normal_cohort)
     if output is not None:
@@ -168,6 +180,9 @@ def suvr(
     if image is not None:
         write_image(result.image, image, description=f"SUVR, reference {name}")
         write_json(record, sidecar_path(image))
+    if z_map is not None and result.z_map is not None and painted is not None:
+        write_image(result.z_map, z_map, description=f"z-scores of SUVR, reference {name}")
+        write_json({**record, "Quantity": "z-score", "Units": "1", "Regions": painted[1]}, sidecar_path(z_map))
     reporter.progress(1.0, "Done")
     return result
 

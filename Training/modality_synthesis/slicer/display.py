@@ -10,6 +10,9 @@ import vtk
 from slicer.i18n import tr as _
 
 DIFFERENCE_COLORS = "ModalitySynthesis-Difference"
+Z_COLORS = "ModalitySynthesis-ZScore"
+Z_LIMIT = 5.0  # the end of the colors of z-scores
+THRESHOLD = "ModalitySynthesis.Threshold"
 COLOR_STEPS = 255
 _INFERNO = (
     (0, 0, 4),
@@ -77,30 +80,62 @@ def addLegend(node: slicer.vtkMRMLScalarVolumeNode, title: str, labelFormat: str
 
 def differenceColorNode() -> slicer.vtkMRMLColorTableNode:
     """Blue, white, red: the color table of signed differences, one in a scene."""
-    node = slicer.mrmlScene.GetFirstNodeByName(DIFFERENCE_COLORS)
+    return _divergingColors(DIFFERENCE_COLORS, "Signed differences: blue below zero, white at zero, red above")
+
+
+def zColorNode() -> slicer.vtkMRMLColorTableNode:
+    """Blue, white, red: the color table of z-scores, one in a scene."""
+    return _divergingColors(Z_COLORS, "z-scores: blue below what is normal, white as normal, red above")
+
+
+def _divergingColors(name: str, description: str) -> slicer.vtkMRMLColorTableNode:
+    node = slicer.mrmlScene.GetFirstNodeByName(name)
     if node is None:
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", DIFFERENCE_COLORS)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
         node.SetTypeToUser()
         node.SetNumberOfColors(COLOR_STEPS)
         node.SetHideFromEditors(0)
         node.SetAttribute("Category", "Modality synthesis")
-        node.SetDescription("Signed differences: blue below zero, white at zero, red above")
-        setDifferenceThreshold(node, 0.0)
+        node.SetDescription(description)
+        setThreshold(node, 0.0)
     return node
 
 
-def setDifferenceThreshold(node: slicer.vtkMRMLColorTableNode, threshold: float) -> None:
-    """Hide small differences.
+def setThreshold(node: slicer.vtkMRMLColorTableNode, threshold: float) -> None:
+    """Hide small values of a diverging color table; does nothing when they are hidden so already.
 
     :param threshold: share of the color range, 0 to 1, below which nothing is drawn.
     """
+    text = f"{threshold:.4g}"
+    if node.GetAttribute(THRESHOLD) == text:
+        return
     modifying = node.StartModify()
     for index, value in enumerate(np.linspace(-1, 1, COLOR_STEPS)):
         fade = 1 - abs(value)
         color = (1.0, fade, fade) if value > 0 else (fade, fade, 1.0)
         opacity = 0.0 if abs(value) < threshold else 1.0
         node.SetColor(index, f"{value:+.2f}", *color, opacity)
+    node.SetAttribute(THRESHOLD, text)
     node.EndModify(modifying)
+
+
+def setZThreshold(threshold: float) -> None:
+    """Hide z-scores below a value; those of 0, which regions without a norm have, are never drawn."""
+    setThreshold(zColorNode(), max(threshold / Z_LIMIT, 1 / COLOR_STEPS))
+
+
+def showZScores(node: slicer.vtkMRMLScalarVolumeNode, title: str) -> None:
+    """Colors and legend of a map of z-scores.
+
+    :param title: of the legend.
+    """
+    node.CreateDefaultDisplayNodes()
+    displayNode = node.GetDisplayNode()
+    displayNode.SetAndObserveColorNodeID(zColorNode().GetID())
+    displayNode.SetInterpolate(False)  # a region has one value
+    displayNode.AutoWindowLevelOff()
+    displayNode.SetWindowLevelMinMax(-Z_LIMIT, Z_LIMIT)
+    addLegend(node, title, "%+.1f")
 
 
 def showDifference(node: slicer.vtkMRMLScalarVolumeNode, kind: str, limit: float, units: str) -> None:

@@ -6,6 +6,9 @@ A result is accepted only on the very grid it was asked for.
 
 from __future__ import annotations
 
+import os
+import re
+
 import numpy as np
 import slicer
 import vtk
@@ -25,11 +28,15 @@ def ijkToRas(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def writeVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode, path: str) -> None:
-    """Write a volume node's voxels and grid to a file; transforms above the node are not applied."""
+def writeVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode, path: str, binary: bool = False) -> None:
+    """Write a volume node's voxels and grid to a file; transforms above the node are not applied.
+
+    :param binary: write a mask of what is above zero.
+    """
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(volumeNode))
+    array = slicer.util.arrayFromVolume(volumeNode)
+    image = sitk.GetImageFromArray((array > 0).astype(np.uint8) if binary else array)
     matrix = _RAS_TO_LPS @ ijkToRas(volumeNode)
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     image.SetSpacing([float(value) for value in spacing])
@@ -74,3 +81,15 @@ def setVolume(
     volumeNode.SetIJKToRASMatrix(matrix)
     volumeNode.SetAndObserveTransformNodeID(gridNode.GetTransformNodeID())
     slicer.util.updateVolumeFromArray(volumeNode, array)
+
+
+def fileName(name: str) -> str:
+    """A node's name made fit for files of every system."""
+    return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._") or "volume"
+
+
+def newPath(path: str) -> str:
+    """A path where nothing is yet: the given one, or with a number behind it."""
+    return next(
+        path + suffix for suffix in ("", *(f"_{i}" for i in range(2, 10000))) if not os.path.exists(path + suffix)
+    )

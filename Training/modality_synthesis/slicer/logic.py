@@ -8,32 +8,18 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import shutil
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from modality_synthesis.slicer import cards, display, exchange, preflight, results, tables
+from modality_synthesis.slicer import cards, comparison, dicom_source, exchange, preflight, results, suvr
 from modality_synthesis.slicer.cards import Card
 from modality_synthesis.slicer.command import WorkerCommand, run_blocking, worker_command
 from modality_synthesis.slicer.process import WorkerProcess
 from modality_synthesis.slicer.protocol import Outcome
 
-DIFFERENCE_ROLE = "ModalitySynthesis.Difference."
-# The end of a difference map's colors, as a share of the synthetic volume's display window; SUVR 0 to 2 gives ±0.5.
-DIFFERENCE_SHARE = 0.25
-RELATIVE_LIMIT_PERCENT = 50.0
-# What `compare -o FOLDER` writes; the last one only when it registers.
-DIFFERENCE_FILES = {
-    "signed": "difference.nii.gz",
-    "absolute": "absolute_difference.nii.gz",
-    "relative": "relative_difference.nii.gz",
-}
-META_REGION = "meta-region"
-ALIGNED_FILE = "reference_aligned.nii.gz"
 DICOM_FORMATS = {"DICOM series": "dicom-series", "DICOM parametric map": "dicom-parametric-map"}
 FILE_ENDINGS = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
 
@@ -187,7 +173,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         samples: int,
     ) -> list:
         folder = self._makeFolder()
-        source = os.path.join(folder, fileName(inputVolume.GetName()) + ".nrrd")
+        source = os.path.join(folder, exchange.fileName(inputVolume.GetName()) + ".nrrd")
         exchange.writeVolume(inputVolume, source)
         output = os.path.join(folder, "out", "synthetic.nrrd")
         arguments = ["synthesize", source, "--model", card.id, "-o", output, "--device", device, "--seed", str(seed)]
@@ -221,170 +207,44 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
 
     # Comparison
 
-    def startComparison(
-        self,
-        synthetic: slicer.vtkMRMLScalarVolumeNode,
-        reference: slicer.vtkMRMLScalarVolumeNode,
-        onMessage: object,
-        onFinished: object,
-        coregister: bool = False,
-    ) -> bool:
+    def startComparison(self, request: comparison.Request, onMessage: object, onFinished: object) -> bool:
         """Compare a synthetic volume with a measured one, in the background.
 
-        :param coregister: align the reference with the synthetic volume first.
-        :param onFinished: called with the `Outcome` and a dict of nodes: `signed`, `absolute`, `relative` difference
-            maps, the `reference` (another node when it was aligned), `metrics` and `histogram` tables, and the `chart`.
+        :param onFinished: called with the `Outcome` and what `comparison.Request.load` returns.
         :return: False when a job is running already.
         """
         if self.running:
             return False
-        folder = self._makeFolder()
-        paths = [os.path.join(folder, name) for name in ("synthetic.nrrd", "reference.nrrd")]
-        exchange.writeVolume(synthetic, paths[0])
-        exchange.writeVolume(reference, paths[1])
-        arguments = ["compare", *paths, "-o", os.path.join(folder, "comparison")]
-        arguments += ["--register"] if coregister else []
-        # The volume travels without its record, which would say so.
-        arguments += ["--match-signal"] if results.sidecarOf(synthetic).get("Quantity") == "signal" else []
+        arguments = request.arguments(self._makeFolder())
 
         def finished(outcome: Outcome) -> None:
-            self._finish(outcome, lambda: self._importComparison(outcome, synthetic, reference), onFinished)
+            self._finish(outcome, lambda: request.load(outcome), onFinished)
 
-        return self.start([*arguments, "--progress", "json"], onMessage, finished)
-
-    def _importComparison(
-        self,
-        outcome: Outcome,
-        synthetic: slicer.vtkMRMLScalarVolumeNode,
-        reference: slicer.vtkMRMLScalarVolumeNode,
-    ) -> dict:
-        folder = outcome.files["maps"]
-        aligned = os.path.join(folder, ALIGNED_FILE)
-        if os.path.isfile(aligned):
-            reference = self._alignedReference(aligned, synthetic, reference)
-        # The maps lie on the reference's grid.
-        arrays = {
-            kind: exchange.readOnGridOf(os.path.join(folder, name), reference).astype(np.float32)
-            for kind, name in DIFFERENCE_FILES.items()
-        }
-        header, rows = tables.readMetrics(outcome.files["metrics"])
-
-        made = {"reference": reference}
-        low, high = results.displayWindow(synthetic)
-        limit = DIFFERENCE_SHARE * (high - low)
-        for kind, array in arrays.items():
-            node = self._differenceNode(synthetic, kind)
-            exchange.setVolume(node, array, reference)
-            if kind == "relative":
-                display.showDifference(node, kind, RELATIVE_LIMIT_PERCENT, "%")
-            else:
-                display.showDifference(node, kind, limit, unitsOf(synthetic))
-            results.putBeside(node, synthetic)
-            made[kind] = node
-        name = _("{name} metrics").format(name=synthetic.GetName())
-        made["metrics"] = tables.makeTable(name, header, rows, _existing("vtkMRMLTableNode", name))
-        name = _("{name} differences").format(name=synthetic.GetName())
-        compared = arrays["relative"] != 0  # the map leaves out what lies outside the head
-        bins = tables.histogram(arrays["signed"][compared], limit)
-        made["histogram"] = tables.makeTable(name, *bins, _existing("vtkMRMLTableNode", name))
-        made["chart"] = tables.makePlot(name, made["histogram"], bins[0][0], bins[0][1], bars=False)
-        return made
-
-    def _differenceNode(self, synthetic: slicer.vtkMRMLScalarVolumeNode, kind: str) -> slicer.vtkMRMLScalarVolumeNode:
-        node = self.differenceVolume(synthetic, kind)
-        if node is None:
-            name = f"{synthetic.GetName()} difference ({kind})"
-            node = slicer.mrmlScene.AddNewNodeByClass(
-                "vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name)
-            )
-            node.SetAttribute(results.SYNTHETIC, "YES")  # what is computed from synthetic data is synthetic data
-            synthetic.SetNodeReferenceID(DIFFERENCE_ROLE + kind, node.GetID())
-        return node
+        return self.start(arguments, onMessage, finished)
 
     def differenceVolume(
         self, synthetic: slicer.vtkMRMLScalarVolumeNode | None, kind: str
     ) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The difference map of the last comparison of a synthetic volume."""
-        return synthetic.GetNodeReference(DIFFERENCE_ROLE + kind) if synthetic is not None else None
-
-    def _alignedReference(
-        self, path: str, synthetic: slicer.vtkMRMLScalarVolumeNode, reference: slicer.vtkMRMLScalarVolumeNode
-    ) -> slicer.vtkMRMLScalarVolumeNode:
-        array = exchange.readOnGridOf(path, synthetic)
-        name = _("{name} (aligned)").format(name=reference.GetName())
-        node = _existing("vtkMRMLScalarVolumeNode", name)
-        if node is None:
-            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-        exchange.setVolume(node, array, synthetic)
-        results.putBeside(node, reference)
-        return node
+        return comparison.differenceVolume(synthetic, kind)
 
     # SUVR
 
-    def startSuvr(
-        self,
-        petVolume: slicer.vtkMRMLScalarVolumeNode,
-        mriVolume: slicer.vtkMRMLScalarVolumeNode,
-        referenceRegion: str,
-        onMessage: object,
-        onFinished: object,
-    ) -> bool:
+    def startSuvr(self, request: suvr.Request, onMessage: object, onFinished: object) -> bool:
         """Measure SUVR in the atlas regions, in the background.
 
-        :param onFinished: called with the `Outcome` and a dict of nodes: `image`, `table` and `chart`.
+        :param onFinished: called with the `Outcome` and what `suvr.Request.load` returns.
         :return: False when a job is running already.
         """
         if self.running:
             return False
         folder = self._makeFolder()
-        pet, mri = os.path.join(folder, "pet.nrrd"), os.path.join(folder, "mri.nrrd")
-        table, image = os.path.join(folder, "suvr.csv"), os.path.join(folder, "suvr.nrrd")
-        exchange.writeVolume(petVolume, pet)
-        exchange.writeVolume(mriVolume, mri)
-        arguments = ["suvr", pet, "--mri", mri, "--reference-region", referenceRegion, "-o", table, "--image", image]
+        arguments = request.arguments(folder)
 
         def finished(outcome: Outcome) -> None:
-            self._finish(
-                outcome, lambda: self._importSuvr(petVolume, mriVolume, referenceRegion, table, image), onFinished
-            )
+            self._finish(outcome, lambda: request.load(folder), onFinished)
 
-        return self.start([*arguments, "--progress", "json"], onMessage, finished)
-
-    def _importSuvr(
-        self,
-        petVolume: slicer.vtkMRMLScalarVolumeNode,
-        mriVolume: slicer.vtkMRMLScalarVolumeNode,
-        referenceRegion: str,
-        tablePath: str,
-        imagePath: str,
-    ) -> dict:
-        header, rows = tables.readCsv(tablePath)
-        rows.sort(key=lambda row: row[header.index("kind")] != META_REGION)  # these first; the order stays otherwise
-        array = exchange.readOnGridOf(imagePath, petVolume)
-        name = f"{petVolume.GetName()} SUVR ({referenceRegion})"
-        image = _existing("vtkMRMLScalarVolumeNode", name)
-        if image is None:
-            image = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-        exchange.setVolume(image, array, petVolume)
-        if results.isSynthetic(petVolume):
-            for attribute in petVolume.GetAttributeNames():
-                image.SetAttribute(attribute, petVolume.GetAttribute(attribute))
-        results.setReferenceRegion(image, referenceRegion)
-        image.SetNodeReferenceID(results.SOURCE_ROLE, mriVolume.GetID())
-        results.setQuantity(image, "SUVR")
-        window = results.displayWindow(petVolume) if results.isSynthetic(petVolume) else (0.0, 2.0)
-        display.showQuantity(image, "Inferno", window)
-        display.addLegend(image, f"SUVR\nref. {referenceRegion}")
-        results.putBeside(image, petVolume)
-        table = tables.makeTable(name, header, rows, _existing("vtkMRMLTableNode", name))
-        name = f"{name} meta-regions"
-        meta = [
-            row
-            for row in rows
-            if row[header.index("kind")] == META_REGION and row[header.index("hemisphere")] == "both"
-        ]
-        metaTable = tables.makeTable(name, header, meta, _existing("vtkMRMLTableNode", name))
-        return {"image": image, "table": table, "chart": tables.makePlot(name, metaTable, header[0], "mean", bars=True)}
+        return self.start(arguments, onMessage, finished)
 
     # Batch
 
@@ -418,7 +278,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         os.makedirs(inputs, exist_ok=True)
         rows = []
         for node in volumes:
-            name = fileName(node.GetName())
+            name = exchange.fileName(node.GetName())
             taken = [row[0] for row in rows]
             name = next(f"{name}{suffix}" for suffix in ("", *range(2, 10000)) if f"{name}{suffix}" not in taken)
             exchange.writeVolume(node, os.path.join(inputs, name + ".nrrd"))
@@ -437,7 +297,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         """
         import SimpleITK as sitk
 
-        stem = os.path.join(folder, fileName(volumeNode.GetName()))
+        stem = os.path.join(folder, exchange.fileName(volumeNode.GetName()))
         path = stem + FILE_ENDINGS[fileFormat]
         partial = stem + ".partial" + FILE_ENDINGS[fileFormat]
         exchange.writeVolume(volumeNode, partial)
@@ -449,10 +309,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         finally:
             if os.path.exists(partial):
                 os.remove(partial)
-        sidecar = results.sidecarOf(volumeNode)
-        if sidecar:
-            with open(stem + ".json", "w", encoding="utf-8") as file:
-                json.dump(sidecar, file, indent=2, ensure_ascii=False)
+        results.writeSidecar(volumeNode, stem + ".json")
         return path
 
     def startDicomExport(
@@ -462,23 +319,28 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         fileFormat: str,
         onMessage: object,
         onFinished: object,
+        sourceFiles: list | None = None,
     ) -> bool:
         """Write a synthetic volume as DICOM, in the background, into a new folder that the outcome names.
 
         :param folder: where the new folder is made.
         :param fileFormat: one of `DICOM_FORMATS`.
+        :param sourceFiles: of the DICOM series it was made from (`dicom_source.sourceFiles`): patient and study come
+            from there; neutral ones without.
         :return: False when a job is running already.
         """
         if self.running:
             return False
         temporary = self._makeFolder()
-        path = os.path.join(temporary, fileName(volumeNode.GetName()) + ".nrrd")
+        path = os.path.join(temporary, exchange.fileName(volumeNode.GetName()) + ".nrrd")
         exchange.writeVolume(volumeNode, path)
-        with open(path[: -len(".nrrd")] + ".json", "w", encoding="utf-8") as file:
-            json.dump(results.sidecarOf(volumeNode), file)
+        results.writeSidecar(volumeNode, path[: -len(".nrrd")] + ".json")
         form = DICOM_FORMATS[fileFormat]
-        output = newPath(os.path.join(folder, f"{fileName(volumeNode.GetName())}_{form}"))
-        arguments = ["export", path, "-o", output, "--format", form, "--progress", "json"]
+        output = exchange.newPath(os.path.join(folder, f"{exchange.fileName(volumeNode.GetName())}_{form}"))
+        arguments = ["export", path, "-o", output, "--format", form]
+        if sourceFiles:
+            arguments += ["--source-dicom", dicom_source.gather(sourceFiles, os.path.join(temporary, "source"))]
+        arguments += ["--progress", "json"]
         return self.start(arguments, onMessage, lambda outcome: self._finish(outcome, dict, onFinished))
 
     # Helpers
@@ -504,30 +366,3 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
-
-
-def fileName(name: str) -> str:
-    """A node's name made fit for files of every system."""
-    return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._") or "volume"
-
-
-def newPath(path: str) -> str:
-    """A path where nothing is yet: the given one, or with a number behind it."""
-    return next(
-        path + suffix for suffix in ("", *(f"_{i}" for i in range(2, 10000))) if not os.path.exists(path + suffix)
-    )
-
-
-def unitsOf(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """The unit to write beside a volume's figures."""
-    quantity = volumeNode.GetVoxelValueQuantity()
-    if quantity is not None and quantity.GetCodeValue() == "SUVR":
-        return "SUVR"
-    units = volumeNode.GetVoxelValueUnits()
-    if units is None or units.GetCodeValue() in (None, "1"):
-        return ""
-    return "HU" if units.GetCodeValue() == "[hnsf'U]" else units.GetCodeMeaning()
-
-
-def _existing(className: str, name: str) -> slicer.vtkMRMLNode | None:
-    return slicer.util.getFirstNodeByClassByName(className, name)

@@ -8,14 +8,29 @@ The Python that runs the worker is no part of it: that is a setting of the machi
 from pathlib import Path
 from typing import Annotated
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLTableNode
+from slicer import vtkMRMLDisplayableNode, vtkMRMLScalarVolumeNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import Choice, WithinRange
 
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 DIFFERENCE_KINDS = ["signed", "absolute", "relative"]
 ORIENTATIONS = ["Axial", "Coronal", "Sagittal", "All"]
 EXPORT_FORMATS = ["NIfTI", "NRRD", "DICOM series", "DICOM parametric map"]
-REFERENCE_REGIONS = ["cerebellar-gray", "whole-cerebellum", "pons"]
+CUSTOM_MASK = "custom-mask"
+REFERENCE_REGIONS = [
+    "cerebellar-gray",
+    "whole-cerebellum",
+    "pons",
+    "cerebellum-pons",
+    "white-matter-eroded",
+    CUSTOM_MASK,
+]
+NO_TRACER = "none"
+TRACERS = [NO_TRACER, "florbetapir", "florbetaben"]
+CENTILOID_REGION = "whole-cerebellum"  # the only one that Centiloid constants hold for
+COMPARISON_TABLES = ["Metrics", "Regions", "Calibration"]
+PET, Z_SCORES, UNCERTAINTY = "PET", "z-scores", "uncertainty"
+LARGEST_PVC_MM = 20
+LARGEST_Z = 5  # of the threshold; `display.Z_LIMIT` is the end of the colors
 LARGEST_SEED = 2**31 - 1
 MOST_SAMPLES = 64
 
@@ -37,12 +52,17 @@ class SynthesisParameters:
     differenceOpacity - Of the difference map over the source, percent.
     differenceThreshold - Differences below this share of the color range are not drawn, percent.
     comparisonOrientation - Of the comparison's slice views.
+    compareRegions - Compare the atlas regions too, where a T1w MRI is known.
     metricsTable - Figures of the last comparison.
+    regionsTable - Its atlas regions.
+    calibrationTable - How well its uncertainty tells the error.
+    comparisonTable - Which of these tables is shown.
     batchTable - Cohort table.
     batchFolder - Where a batch writes.
     batchResume - Skip the rows that are done.
     exportFolder - Where an export goes.
     exportFormat - File format of an export.
+    exportSourceDicom - A DICOM export takes patient and study from the source's series, when it is known.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -60,25 +80,42 @@ class SynthesisParameters:
     differenceOpacity: Annotated[float, WithinRange(0, 100)] = 100.0
     differenceThreshold: Annotated[float, WithinRange(0, 100)] = 5.0
     comparisonOrientation: Annotated[str, Choice(ORIENTATIONS)] = "Axial"
+    compareRegions: bool = True
     metricsTable: vtkMRMLTableNode
+    regionsTable: vtkMRMLTableNode
+    calibrationTable: vtkMRMLTableNode
+    comparisonTable: Annotated[str, Choice(COMPARISON_TABLES)] = "Metrics"
     batchTable: Path
     batchFolder: Path
     batchResume: bool = True
     exportFolder: Path
     exportFormat: Annotated[str, Choice(EXPORT_FORMATS)] = "NIfTI"
+    exportSourceDicom: bool = True
 
 
 class SuvrParameters:
     """
     referenceRegion - SUVR is 1 on average in this region.
+    referenceMask - A segmentation or label map, when the region is a custom mask.
+    normalCohort - Table of healthy people; adds z-scores.
+    tracer - Of an amyloid PET; adds Centiloids.
+    pvcFwhm - Correct for a point spread of this many mm; 0 for no correction.
     suvrVolume - The SUVR image of the last run.
+    zVolume - Its map of z-scores.
     suvrTable - Its regions.
-    suvrOpacity - Of the PET over the MRI, percent.
-    showUncertainty - Draw the uncertainty instead of the PET.
+    suvrOverlay - What is drawn over the MRI.
+    suvrOpacity - Of the overlay over the MRI, percent.
+    zThreshold - z-scores below this are not drawn.
     """
 
     referenceRegion: Annotated[str, Choice(REFERENCE_REGIONS)] = "cerebellar-gray"
+    referenceMask: vtkMRMLDisplayableNode
+    normalCohort: Path
+    tracer: Annotated[str, Choice(TRACERS)] = NO_TRACER
+    pvcFwhm: Annotated[float, WithinRange(0, LARGEST_PVC_MM)] = 0.0
     suvrVolume: vtkMRMLScalarVolumeNode
+    zVolume: vtkMRMLScalarVolumeNode
     suvrTable: vtkMRMLTableNode
+    suvrOverlay: Annotated[str, Choice([PET, Z_SCORES, UNCERTAINTY])] = PET
     suvrOpacity: Annotated[float, WithinRange(0, 100)] = 50.0
-    showUncertainty: bool = False
+    zThreshold: Annotated[float, WithinRange(0, LARGEST_Z)] = 2.0

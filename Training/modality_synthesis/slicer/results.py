@@ -13,8 +13,12 @@ from modality_synthesis.slicer.cards import Card
 
 SYNTHETIC = "SyntheticData"
 SOURCE_ROLE = "ModalitySynthesis.Source"
+UNCERTAINTY_ROLE = "ModalitySynthesis.Uncertainty"
 SIDECAR = "ModalitySynthesis.Sidecar"
 _PREFIX = "ModalitySynthesis."
+# Of a SUVR record, what a node says about itself.
+MEASUREMENT = ("Quantity", "Units", "ReferenceMean", "PartialVolumeCorrection", "NormalCohort", "Centiloid")
+_TEXTS = ("Quantity", "Units", "NormalCohort", "ReferenceRegion")
 
 
 def isSynthetic(node: slicer.vtkMRMLNode | None) -> bool:
@@ -31,6 +35,29 @@ def sidecarOf(node: slicer.vtkMRMLNode) -> dict:
     """The provenance record of a synthetic volume."""
     text = node.GetAttribute(SIDECAR)
     return json.loads(text) if text else {}
+
+
+def writeSidecar(node: slicer.vtkMRMLNode, path: str) -> None:
+    """Write a volume's provenance record, when it has one."""
+    sidecar = sidecarOf(node)
+    if sidecar:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(sidecar, file, indent=2, ensure_ascii=False)
+
+
+def hasModel(node: slicer.vtkMRMLNode) -> bool:
+    """True when the provenance record says which model made the volume."""
+    return bool(sidecarOf(node).get("Model"))
+
+
+def uncertaintyOf(node: slicer.vtkMRMLNode | None) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The uncertainty of a synthetic volume, when one was made with it."""
+    return node.GetNodeReference(UNCERTAINTY_ROLE) if node is not None else None
+
+
+def cardSource(node: slicer.vtkMRMLNode) -> str:
+    """The modality a synthetic volume was made from."""
+    return node.GetAttribute(_PREFIX + "Source") or ""
 
 
 def cardTarget(node: slicer.vtkMRMLNode) -> str:
@@ -64,6 +91,7 @@ def makeResult(
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
     exchange.setVolume(node, array, source)
+    node.SetNodeReferenceID(UNCERTAINTY_ROLE, None)  # of the result before
     markSynthetic(node, source, card, sidecar)
     display.showQuantity(node, card.colormap, card.display_window)
     display.addLegend(node, legendTitle(card))
@@ -83,6 +111,7 @@ def makeUncertainty(
     low, high = displayWindow(synthetic)
     display.showQuantity(node, "Inferno", (0.0, 0.25 * (high - low)))
     display.addLegend(node, "Uncertainty (standard deviation)")
+    synthetic.SetNodeReferenceID(UNCERTAINTY_ROLE, node.GetID())
     putBeside(node, synthetic)
     return node
 
@@ -123,13 +152,49 @@ def setQuantity(node: slicer.vtkMRMLScalarVolumeNode, quantity: str) -> None:
     node.SetVoxelValueUnits(entries[1])
 
 
-def setReferenceRegion(node: slicer.vtkMRMLScalarVolumeNode, region: str) -> None:
-    """Say what a SUVR volume is relative to, in its provenance record too when it has one."""
-    node.SetAttribute(_PREFIX + "ReferenceRegion", region)
-    sidecar = sidecarOf(node)
-    if sidecar:
-        facts = {"Quantity": "SUVR", "Units": "SUVR", "ReferenceRegion": region}
-        node.SetAttribute(SIDECAR, json.dumps({**sidecar, **facts}))
+def setMeasurement(node: slicer.vtkMRMLScalarVolumeNode, record: dict, region: str) -> None:
+    """Say what was measured, in which unit and relative to what, in its provenance record too.
+
+    :param record: the worker's, of which what concerns the measurement is kept.
+    :param region: the reference region.
+    """
+    facts = {name: record[name] for name in MEASUREMENT if record.get(name) is not None}
+    facts["ReferenceRegion"] = region
+    for name in (*MEASUREMENT, "ReferenceRegion"):
+        value = facts.get(name)
+        if value is None:
+            node.RemoveAttribute(_PREFIX + name)
+        else:
+            node.SetAttribute(_PREFIX + name, value if isinstance(value, str) else json.dumps(value))
+    kept = {name: value for name, value in sidecarOf(node).items() if name not in MEASUREMENT}
+    node.SetAttribute(SIDECAR, json.dumps({**kept, **facts, "SyntheticData": isSynthetic(node)}))
+
+
+def measurementOf(node: slicer.vtkMRMLScalarVolumeNode | None) -> dict:
+    """What `setMeasurement` wrote."""
+    facts = {}
+    for name in (*MEASUREMENT, "ReferenceRegion"):
+        text = node.GetAttribute(_PREFIX + name) if node is not None else None
+        if text:
+            facts[name] = text if name in _TEXTS else json.loads(text)
+    return facts
+
+
+def unitsOf(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """The unit to write beside a volume's figures."""
+    quantity = volumeNode.GetVoxelValueQuantity()
+    if quantity is not None and quantity.GetCodeValue() == "SUVR":
+        return "SUVR"
+    units = volumeNode.GetVoxelValueUnits()
+    if units is None or units.GetCodeValue() in (None, "1"):
+        return ""
+    return "HU" if units.GetCodeValue() == "[hnsf'U]" else units.GetCodeMeaning()
+
+
+def namedNode(className: str, name: str) -> slicer.vtkMRMLNode:
+    """The node of this name; a new one when there is none."""
+    node = slicer.util.getFirstNodeByClassByName(className, name)
+    return node if node is not None else slicer.mrmlScene.AddNewNodeByClass(className, name)
 
 
 def legendTitle(card: Card) -> str:

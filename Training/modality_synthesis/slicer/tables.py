@@ -9,7 +9,12 @@ import numpy as np
 import slicer
 import vtk
 
+from modality_synthesis.slicer import results
+
 HISTOGRAM_BINS = 81
+CHART_ROLE = "ModalitySynthesis.Chart"
+META_REGION = "meta-region"
+BLUE = ((0.25, 0.45, 0.75),)
 
 
 def readCsv(path: str) -> tuple[list, list]:
@@ -21,25 +26,62 @@ def readCsv(path: str) -> tuple[list, list]:
     return (rows[0], rows[1:]) if rows else ([], [])
 
 
-def readMetrics(path: str) -> tuple[list, list]:
-    """The figures of a comparison (`metrics.json`) as header and rows: metric, value, definition."""
+def readJson(path: str) -> dict:
+    """What the worker says about a result."""
     with open(path, encoding="utf-8") as file:
-        content = json.load(file)
-    definitions = content.get("definitions", {})
-    rows = [[name, formatNumber(value), str(definitions.get(name, ""))] for name, value in content["metrics"].items()]
-    if "data_range" in content:
-        rows.append(["Data range", formatNumber(content["data_range"]), "Of PSNR and SSIM"])
-    if "voxels" in content:
-        rows.append(["Voxels", str(content["voxels"]), f"Mask: {content.get('mask', '')}"])
+        return json.load(file)
+
+
+def metricRows(content: dict, units: str) -> tuple[list, list]:
+    """The figures of a comparison (`metrics.json`), inside the mask and over the whole volume, as header and rows.
+
+    :param units: of the target, for people.
+    """
+    definitions, details = content.get("definitions", {}), content.get("details", {})
+    whole = content.get("whole_volume", {})
+    rows = []
+    for name, value in content["metrics"].items():
+        facts = details.get(name, {})
+        unit = str(facts.get("unit") or "").replace("target units", units)
+        best = formatNumber(facts["ideal"]) if facts.get("ideal") is not None else str(facts.get("better") or "")
+        definition = str(definitions.get(name, ""))
+        rows.append([name, formatNumber(value), formatNumber(whole.get(name)), unit, best, definition])
+    if content.get("data_range") is not None:
+        source = f"Of PSNR and SSIM: {content.get('data_range_source', '')}".rstrip(": ")
+        rows.append(["Data range", formatNumber(content["data_range"]), "", units, "", source])
+    if content.get("voxels") is not None:
+        rows.append(["Voxels", str(content["voxels"]), "", "", "", f"Mask: {content.get('mask', '')}"])
+    if content.get("reference_multiplied_by") is not None:
+        factor = formatNumber(content["reference_multiplied_by"])
+        rows.append(["Signal factor", factor, "", "", "", "The reference was multiplied by it: MRI has no unit"])
     aligned = content.get("registration")
     if aligned:
         moved = f"Reference moved {aligned['shift_mm']:.1f} mm, {aligned['rotation_degrees']:.1f}°"
-        rows.append(["Correlation after alignment", formatNumber(aligned["correlation_after"]), moved])
-    return ["Metric", "Value", "Definition"], rows
+        rows.append(["Correlation after alignment", formatNumber(aligned["correlation_after"]), "", "", "1", moved])
+    calibration = content.get("calibration")
+    if calibration:
+        rows.append(
+            ["AUSE", formatNumber(calibration["ause"]), "", "", "0",
+             "Uncertainty: area between the sparsification curves over the error (Ilg 2018); 0 is a perfect ranking"]
+        )  # fmt: skip
+        rows.append(
+            ["Uncertainty against error", formatNumber(calibration["spearman"]), "", "", "1",
+             "Spearman's rank correlation of standard deviation and absolute error"]
+        )  # fmt: skip
+    return ["Metric", "In mask", "Whole volume", "Unit", "Best", "Definition"], rows
+
+
+def calibrationRows(calibration: dict) -> tuple[list, list]:
+    """Coverage of central intervals as header and rows; the second column is what it would be if calibrated."""
+    columns = (calibration["levels"], calibration["coverage"], calibration["levels"], calibration["width"])
+    rows = [[formatNumber(cell) for cell in row] for row in zip(*columns)]  # noqa: B905 - Python 3.9
+    return ["Nominal level", "Coverage", "Calibrated", "Interval width"], rows
 
 
 def formatNumber(value: object) -> str:
-    """Four significant digits; what is no number stays as it is."""
+    """Four significant digits; nothing for what is not known; what is no number stays as it is."""
+    if value is None:
+        return ""
     try:
         return f"{float(value):.4g}"
     except (TypeError, ValueError):
@@ -78,29 +120,60 @@ def histogram(values: np.ndarray, limit: float) -> tuple[list, list]:
     return ["Difference", "Share of voxels, %"], rows
 
 
-def makePlot(name: str, table: slicer.vtkMRMLTableNode, x: str, y: str, bars: bool) -> slicer.vtkMRMLPlotChartNode:
-    """A chart of one column against another; a chart of the same name is overwritten.
+def makeNamedTable(name: str, header: list, rows: list) -> slicer.vtkMRMLTableNode:
+    """A table node; an earlier one of the same name is overwritten."""
+    return makeTable(name, header, rows, slicer.util.getFirstNodeByClassByName("vtkMRMLTableNode", name))
 
-    :param bars: bars with the names in column `x`, or a line over the numbers in it.
+
+def makeRegions(name: str, path: str, columns: list, colors: tuple = BLUE) -> slicer.vtkMRMLTableNode:
+    """The worker's table of regions, meta-regions first, with a bar chart of the meta-regions of both hemispheres.
+
+    :param path: CSV file.
+    :param columns: to draw as bars.
     """
-    series = _named("vtkMRMLPlotSeriesNode", name + " series")
-    series.SetAndObserveTableNodeID(table.GetID())
-    series.SetYColumnName(y)
-    if bars:
-        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
-        series.SetLabelColumnName(x)
-    else:
-        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
-        series.SetXColumnName(x)
-        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
-    series.SetColor(0.25, 0.45, 0.75)
-    chart = _named("vtkMRMLPlotChartNode", name)
+    header, rows = readCsv(path)
+    kind, side = header.index("kind"), header.index("hemisphere")
+    rows.sort(key=lambda row: row[kind] != META_REGION)  # the order stays otherwise
+    table = makeNamedTable(name, header, rows)
+    title = f"{name} meta-regions"
+    meta = [row for row in rows if row[kind] == META_REGION and row[side] == "both"]
+    chart = makePlot(title, makeNamedTable(title, header, meta), header[0], columns, bars=True, colors=colors)
+    table.SetNodeReferenceID(CHART_ROLE, chart.GetID())
+    return table
+
+
+def chartOf(table: slicer.vtkMRMLTableNode | None) -> slicer.vtkMRMLPlotChartNode | None:
+    """The chart that goes with a table."""
+    return table.GetNodeReference(CHART_ROLE) if table is not None else None
+
+
+def makePlot(
+    name: str, table: slicer.vtkMRMLTableNode, x: str, columns: list, bars: bool, colors: tuple = BLUE
+) -> slicer.vtkMRMLPlotChartNode:
+    """A chart of columns against another one; a chart of the same name is overwritten.
+
+    :param bars: bars with the names in column `x`, or lines over the numbers in it.
+    :param colors: one for each column.
+    """
+    chart = results.namedNode("vtkMRMLPlotChartNode", name)
     chart.RemoveAllPlotSeriesNodeIDs()
-    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    for column, color in zip(columns, colors):  # noqa: B905 - Python 3.9
+        series = results.namedNode("vtkMRMLPlotSeriesNode", f"{name}: {column}")
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetYColumnName(column)
+        if bars:
+            series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
+            series.SetLabelColumnName(x)
+        else:
+            series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+            series.SetXColumnName(x)
+            series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+        series.SetColor(*color)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
     chart.SetTitle(name)
     chart.SetXAxisTitle(x)
-    chart.SetYAxisTitle(y)
-    chart.SetLegendVisibility(False)
+    chart.SetYAxisTitle(", ".join(columns))
+    chart.SetLegendVisibility(len(columns) > 1)
     return chart
 
 
@@ -109,11 +182,6 @@ def showPlot(chart: slicer.vtkMRMLPlotChartNode) -> None:
     selection = slicer.app.applicationLogic().GetSelectionNode()
     selection.SetActivePlotChartID(chart.GetID())
     slicer.app.applicationLogic().PropagatePlotChartSelection()
-
-
-def _named(className: str, name: str) -> slicer.vtkMRMLNode:
-    node = slicer.util.getFirstNodeByClassByName(className, name)
-    return node if node is not None else slicer.mrmlScene.AddNewNodeByClass(className, name)
 
 
 def _numbers(cells: list) -> list | None:

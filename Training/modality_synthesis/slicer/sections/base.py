@@ -8,6 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from modality_synthesis.slicer import tables
 from modality_synthesis.slicer.protocol import CANCELLED, PARTLY, Outcome
 
 REMEDIES = {
@@ -193,14 +194,49 @@ def warningsHtml(warnings: list) -> str:
     return "".join(f"<br>⚠ {html.escape(warning)}" for warning in warnings)
 
 
-def fillTable(widget: object, header: list, rows: list) -> None:
-    """Show rows of text in a QTableWidget."""
+def fillTable(widget: object, header: list, rows: list, tips: list | None = None) -> None:
+    """Show rows of text in a QTableWidget.
+
+    :param tips: a tool tip for each row.
+    """
     widget.clear()
     widget.setRowCount(len(rows))
     widget.setColumnCount(len(header))
     widget.setHorizontalHeaderLabels([str(title) for title in header])
     for rowIndex, row in enumerate(rows):
         for columnIndex, cell in enumerate(row):
-            widget.setItem(rowIndex, columnIndex, qt.QTableWidgetItem(str(cell)))
+            item = qt.QTableWidgetItem(str(cell))
+            if tips is not None:
+                item.setToolTip(tips[rowIndex])
+            widget.setItem(rowIndex, columnIndex, item)
     widget.resizeColumnsToContents()
     widget.visible = bool(rows)
+
+
+def tableContent(node: object, columns: dict | None = None) -> tuple:
+    """A table node's header and rows, as text.
+
+    :param columns: the columns to take, in this order, with their titles; all of them when None. Columns without any
+        value are left out.
+    """
+    if node is None:
+        return [], []
+    table = node.GetTable()
+    names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
+    titles = columns if columns is not None else {name: name for name in names}
+    shown = [name for name in titles if name in names]
+    cells = {
+        name: [cellText(table.GetValue(row, names.index(name))) for row in range(table.GetNumberOfRows())]
+        for name in shown
+    }
+    shown = [name for name in shown if any(cells[name])]
+    rows = [[cells[name][row] for name in shown] for row in range(table.GetNumberOfRows())]
+    return [titles[name] for name in shown], rows
+
+
+def cellText(variant: object) -> str:
+    """A cell for people: four digits of a number, nothing for a missing one."""
+    if not variant.IsDouble():
+        return variant.ToString()
+    value = variant.ToDouble()
+    return tables.formatNumber(value) if value == value else ""

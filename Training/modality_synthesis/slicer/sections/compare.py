@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import html
+
+import qt
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import display, results, tables
-from modality_synthesis.slicer.logic import unitsOf
+from modality_synthesis.slicer import comparison, display, results, tables
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection, fillTable
+from modality_synthesis.slicer.sections.base import JobSection, fillTable, tableContent
+
+# What the panel shows of each table; the nodes hold all columns.
+COLUMNS = {
+    "Metrics": {"Metric": _("Metric"), "In mask": _("In mask"), "Whole volume": _("Whole volume"), "Unit": _("Unit")},
+    "Regions": {
+        "region": _("Region"),
+        "hemisphere": _("Side"),
+        "synthetic": _("Synthetic"),
+        "reference": _("Reference"),
+        "bias_percent": _("Bias, %"),
+        "mae": _("MAE"),
+        "volume_ml": _("ml"),
+    },
+    "Calibration": None,
+}
 
 
 class CompareSection(JobSection):
@@ -20,10 +37,16 @@ class CompareSection(JobSection):
         super().setup()
         self._shownKind = None
         self._shownTable = None
+        self._reportFolder = ""
+        self._reportTip = self.ui.reportButton.toolTip
         self.ui.showComparisonButton.connect("clicked(bool)", self.show)
+        self.ui.reportButton.connect("clicked(bool)", self.onReport)
+        self.ui.comparisonPlotButton.connect("clicked(bool)", self.onPlot)
 
     def update(self) -> None:
         super().update()
+        self.ui.reportButton.enabled = self.startButton.enabled
+        self.ui.reportButton.toolTip = self._reportTip if self.startButton.enabled else self.startButton.toolTip
         synthetic = self.parameters.outputVolume
         self.ui.showComparisonButton.enabled = synthetic is not None
         difference = self.logic.differenceVolume(synthetic, self.parameters.differenceKind)
@@ -35,11 +58,8 @@ class CompareSection(JobSection):
         elif self._shownKind is not None:
             display.setDifferenceOpacity(kind[1], self.parameters.differenceOpacity / 100)
         if difference is not None:
-            self._applyThreshold()
-        table = self.parameters.metricsTable
-        if table is not self._shownTable:
-            self._shownTable = table
-            fillTable(self.ui.metricsTableWidget, *tableContent(table))
+            display.setThreshold(display.differenceColorNode(), self.parameters.differenceThreshold / 100)
+        self._showTable()
 
     def onCollapsed(self, collapsed: bool) -> None:
         super().onCollapsed(collapsed)
@@ -56,23 +76,36 @@ class CompareSection(JobSection):
             return _("The reference must be a measured volume, not a synthetic one.")
         return ""
 
+    def onReport(self) -> None:
+        """Compare, and keep the report in a folder that the user picks."""
+        self._reportFolder = qt.QFileDialog.getExistingDirectory(None, _("Folder for the report"))
+        if self._reportFolder:
+            self.onStart()
+        self._reportFolder = ""
+
     def startJob(self) -> bool:
-        return self.logic.startComparison(
+        request = comparison.Request(
             self.parameters.outputVolume,
             self.parameters.referenceVolume,
-            self.onMessage,
-            self.onFinished,
             coregister=self.parameters.coregister,
+            regions=self.parameters.compareRegions,
+            report_folder=self._reportFolder,
         )
+        return self.logic.startComparison(request, self.onMessage, self.onFinished)
 
     def onJobDone(self, outcome: Outcome, made: dict) -> str:
-        self.parameters.metricsTable = made["metrics"]
         self._shownTable = None
+        self.parameters.metricsTable = made["metrics"]
+        self.parameters.regionsTable = made["regions"]
+        self.parameters.calibrationTable = made["calibration"]
         self.parameters.referenceVolume = made["reference"]
         self._matchReference()
-        tables.showPlot(made["chart"])
+        tables.showPlot(tables.chartOf(self._table()) or made["chart"])
         self.show()
-        return _("Difference maps, figures and a histogram are in the scene.")
+        if "report" in made:
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(made["report"]))
+            return _("Wrote {path}.").format(path=html.escape(made["report"]))
+        return _("Difference maps, figures and plots are in the scene.")
 
     def show(self) -> None:
         """Switch to the linked views source, synthetic, reference, difference."""
@@ -89,16 +122,32 @@ class CompareSection(JobSection):
         display.showComparison(self._shownKind[1], volumes, self.parameters.differenceOpacity / 100)
         self.panel.marks.attach()
 
+    def onPlot(self) -> None:
+        """Show the chart that goes with the table: histogram, bars of regions, or coverage."""
+        chart = tables.chartOf(self._table())
+        if chart is not None:
+            tables.showPlot(chart)
+
     def onSceneClose(self) -> None:
         super().onSceneClose()
         self._shownKind = self._shownTable = None
 
-    def _applyThreshold(self) -> None:
-        colors = display.differenceColorNode()
-        threshold = f"{self.parameters.differenceThreshold / 100:g}"
-        if colors.GetAttribute("ModalitySynthesis.Threshold") != threshold:
-            display.setDifferenceThreshold(colors, float(threshold))
-            colors.SetAttribute("ModalitySynthesis.Threshold", threshold)
+    def _table(self) -> object:
+        nodes = {
+            "Metrics": self.parameters.metricsTable,
+            "Regions": self.parameters.regionsTable,
+            "Calibration": self.parameters.calibrationTable,
+        }
+        return nodes[self.parameters.comparisonTable]
+
+    def _showTable(self) -> None:
+        kind, node = self.parameters.comparisonTable, self._table()
+        self.ui.comparisonPlotButton.enabled = tables.chartOf(node) is not None
+        if (kind, node) == self._shownTable:
+            return
+        self._shownTable = (kind, node)
+        tips = metricTips(node) if kind == "Metrics" else None
+        fillTable(self.ui.metricsTableWidget, *tableContent(node, COLUMNS[kind]), tips)
 
     def _matchReference(self) -> None:
         """Show the reference in the synthetic volume's colors and range: only then can they be compared by eye."""
@@ -108,25 +157,16 @@ class CompareSection(JobSection):
         shown.SetAndObserveColorNodeID(synthetic.GetDisplayNode().GetColorNodeID())
         shown.AutoWindowLevelOff()
         shown.SetWindowLevelMinMax(*results.displayWindow(synthetic))
-        display.addLegend(reference, _("Measured") + f"\n{results.cardTarget(synthetic)}\n{unitsOf(synthetic)}")
+        units = results.unitsOf(synthetic)
+        display.addLegend(reference, _("Measured") + f"\n{results.cardTarget(synthetic)}\n{units}")
 
 
-def tableContent(node: object) -> tuple:
-    """A table node's header and rows, as text."""
-    if node is None:
-        return [], []
-    table = node.GetTable()
-    header = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
-    rows = [
-        [cellText(table.GetValue(row, column)) for column in range(len(header))]
-        for row in range(table.GetNumberOfRows())
-    ]
-    return header, rows
-
-
-def cellText(variant: object) -> str:
-    """A cell for people: four digits of a number, nothing for a missing one."""
-    if not variant.IsDouble():
-        return variant.ToString()
-    value = variant.ToDouble()
-    return tables.formatNumber(value) if value == value else ""
+def metricTips(node: object) -> list:
+    """What each figure means."""
+    header, rows = tableContent(node, {"Metric": "Metric", "Definition": "Definition", "Best": "Best"})
+    tips = []
+    for row in rows:
+        facts = dict(zip(header, row))  # noqa: B905 - Python 3.9
+        best = _("Best: {value}").format(value=facts["Best"]) if facts.get("Best") else ""
+        tips.append("\n".join(part for part in (facts["Metric"], facts.get("Definition", ""), best) if part))
+    return tips

@@ -9,10 +9,10 @@ import ctk
 import slicer
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import results
+from modality_synthesis.slicer import dicom_source, results
 from modality_synthesis.slicer.logic import DICOM_FORMATS
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection
+from modality_synthesis.slicer.sections.base import JobSection, setText
 
 
 class ExportSection(JobSection):
@@ -34,12 +34,36 @@ class ExportSection(JobSection):
             self._offered = identifier
             if output is not None:
                 self.ui.exportSelector.setCurrentNode(output)
-        super().update()
+        self._refresh()
 
     def onVolumeChosen(self) -> None:
         """The user picks another volume to export."""
         if self.parameters is not None:
-            super().update()
+            self._refresh()
+
+    def _refresh(self) -> None:
+        super().update()
+        dicom = self.parameters.exportFormat in DICOM_FORMATS
+        self.ui.exportSourceDicomCheckBox.enabled = dicom
+        setText(self.ui.exportPatientLabel, self._patientText() if dicom else "")
+
+    def _patientText(self) -> str:
+        if not self.parameters.exportSourceDicom:
+            return _("Patient and study are left neutral.")
+        count = len(self._sourceFiles())
+        if count:
+            return _("Patient and study come from the source's DICOM series ({count} files).").format(count=count)
+        return _("Patient and study are left neutral: Slicer's DICOM database does not know the source's series.")
+
+    def _sourceFiles(self) -> list:
+        if not self.parameters.exportSourceDicom:
+            return []
+        return dicom_source.sourceFiles(self.ui.exportSelector.currentNode())
+
+    def onCollapsed(self, collapsed: bool) -> None:
+        super().onCollapsed(collapsed)
+        if not collapsed:
+            self.ui.exportPatientLabel.visible = bool(self.ui.exportPatientLabel.text)
 
     def obstacle(self) -> str:
         volume = self.ui.exportSelector.currentNode()
@@ -48,7 +72,7 @@ class ExportSection(JobSection):
         folder = str(self.parameters.exportFolder)
         if folder == "." or not os.path.isdir(folder):
             return _("Choose a folder that exists.")
-        if self.parameters.exportFormat in DICOM_FORMATS and not results.sidecarOf(volume):
+        if self.parameters.exportFormat in DICOM_FORMATS and not results.hasModel(volume):
             return _(
                 "This volume has no record of its synthesis. Choose NIfTI or NRRD, or export it with the DICOM module."
             )
@@ -73,10 +97,13 @@ class ExportSection(JobSection):
             self.parameters.exportFormat,
             self.onMessage,
             self.onFinished,
+            sourceFiles=self._sourceFiles(),
         )
 
     def onJobDone(self, outcome: Outcome, made: dict) -> str:
-        return _("Wrote {path}.").format(path=html.escape(outcome.files["folder"]))
+        return (
+            _("Wrote {path}.").format(path=html.escape(outcome.files["folder"])) + f" {self.ui.exportPatientLabel.text}"
+        )
 
     def onSceneClose(self) -> None:
         super().onSceneClose()
