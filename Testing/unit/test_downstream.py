@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 from modality_synthesis.evaluation.classification import classify, roi_features, scores
 from modality_synthesis.evaluation.fairness import age_group, fairness
 from modality_synthesis.evaluation.sensitivity import sensitivity
-from modality_synthesis.evaluation.surface import brain_surface, project, save_surface, z_scores
+from modality_synthesis.evaluation.surface import Normals, brain_surface, project, save_surface
 from modality_synthesis.evaluation.volume_classifier import VolumeClassifier
 
 
@@ -158,11 +158,11 @@ def test_z_scores_are_positive_where_uptake_is_low(ball, tmp_path):
     normals = [project(np.full(distance.shape, level), surface) for level in (0.9, 1.0, 1.1)]
     patient = np.full(distance.shape, 1.0)
     patient[:, :, :8] = 0.8
-    scores_ = z_scores(project(patient, surface), normals)
+    scores_ = Normals.of(normals).z_scores(project(patient, surface))
     rows, columns = (size // 2 for size in scores_["right lateral"].shape)
     assert scores_["right lateral"][rows, columns] == pytest.approx(2.0)
     assert scores_["left lateral"][rows, columns] == pytest.approx(0.0, abs=1e-6)
     with pytest.raises(ValueError, match="at least 3"):
-        z_scores(scores_, normals[:2])
-    save_surface(scores_, tmp_path / "z.png", window=(0, 5), title="z-score")
+        Normals.of(normals[:2])
+    save_surface(scores_, surface, tmp_path / "z.png", window=(0, 5), title="z-score", units="SD")
     assert (tmp_path / "z.png").read_bytes().startswith(b"\x89PNG")

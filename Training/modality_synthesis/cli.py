@@ -237,6 +237,46 @@ def export(
         _result(reporter, {"folder": output}, step=result.step, largest_error=result.largest_error)
 
 
+@app.command(epilog="Example: modality-synthesis cohort my-bids-folder -o cohort.tsv --require T1w --require FDG-PET")
+def cohort(
+    folder: Annotated[Path, typer.Argument(help="BIDS dataset, or a folder laid out like one.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Cohort table to write (TSV or CSV).")],
+    require: Annotated[
+        list[str] | None, typer.Option("--require", help="Leave visits without this modality out; repeatable.")
+    ] = None,
+    progress: ProgressOption = "auto",
+) -> None:
+    """Write the cohort table of a BIDS dataset: volumes of each visit, and what participants.tsv says."""
+    with _command(progress) as reporter:
+        from modality_synthesis.datasets.bids import write_bids_cohort
+
+        found, left = write_bids_cohort(folder, output, require=require or ())
+        for line in found.skipped:
+            reporter.warning(f"Not used: {line}")
+        if left:
+            reporter.warning(f"{len(left)} visit(s) lack a required modality: {', '.join(left[:5])} ...")
+        _result(reporter, {"cohort": output}, visits=len(found.rows) - len(left), left_out=len(left))
+
+
+@app.command(epilog="Example: modality-synthesis align cohort.csv --fixed CT --moving T1w --moving T2w -o aligned")
+def align(
+    cohort: Annotated[Path, typer.Argument(help="Cohort table (CSV or TSV).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for moved volumes, pictures and tables.")],
+    fixed: Annotated[str, typer.Option("--fixed", help="Modality that stays: CT, or T1w for PET.")],
+    moving: Annotated[list[str], typer.Option("--moving", help="Modality brought onto it; repeatable.")],
+    affine: Annotated[bool, typer.Option("--affine", help="Also scale and shear: for distorted scans only.")] = False,
+    jobs: JobsOption = None,
+    progress: ProgressOption = "auto",
+) -> None:
+    """Align each person's volumes with each other before training; what does not fit is rejected and shown."""
+    with _command(progress) as reporter:
+        from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
+
+        rows = align_cohort(cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, reporter=reporter)
+        states = {state: sum(row.state == state for row in rows) for state in ("aligned", "rejected", "failed")}
+        _result(reporter, {"cohort": output / COHORT, "table": output / TABLE}, **states)
+
+
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")
 def simulate(
     count: Annotated[int, typer.Option("-n", "--count", min=3, help="Number of subjects.")],
@@ -345,6 +385,14 @@ def evaluate(
     baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Score simple predictors too.")] = True,
     data_range: Annotated[float | None, typer.Option("--data-range", help="For PSNR and SSIM, target units.")] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Samples per model; 2 or more: calibration.")] = 1,
+    downstream: Annotated[
+        bool,
+        typer.Option("--downstream", help="Classify patients, vary clinical variables, project onto the surface."),
+    ] = False,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", metavar="COLUMN=HEALTHY,PATIENTS", help="Default diagnosis=CN,AD."),
+    ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html and report.pdf.")] = True,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
@@ -352,12 +400,16 @@ def evaluate(
 ) -> None:
     """Judge models on a cohort beside the baselines they must beat; started again, it goes on where it stopped."""
     with _command(progress) as reporter:
+        from modality_synthesis.evaluation import Classes
         from modality_synthesis.evaluation import evaluate as run
 
+        if downstream:
+            _need("sklearn", extra="downstream")
         result = run(
             cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
             folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
-            device=device, jobs=jobs, reporter=reporter,
+            classes=None if classes is None else Classes.parse(classes), downstream=downstream, device=device,
+            jobs=jobs, reporter=reporter,
         )  # fmt: skip
         finish(reporter)
         summary = result.summary()

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modality_synthesis.evaluation.classes import Classes
     from modality_synthesis.evaluation.cohort import evaluate
     from modality_synthesis.evaluation.comparison import Comparison, compare
     from modality_synthesis.evaluation.preview import save_preview
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "SUVR": "tables",
+    "Classes": "classes",
     "Comparison": "comparison",
     "Evaluation": "study",
     "compare": "comparison",
@@ -22,7 +24,7 @@ _LAZY = {
     "suvr": "tables",
 }
 
-__all__ = ["SUVR", "Comparison", "Evaluation", "compare", "evaluate", "save_preview", "suvr"]
+__all__ = ["SUVR", "Classes", "Comparison", "Evaluation", "compare", "evaluate", "save_preview", "suvr"]
 
 
 def __getattr__(name: str) -> Any:

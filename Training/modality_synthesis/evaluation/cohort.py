@@ -15,7 +15,20 @@ from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
 from modality_synthesis.datasets.splits import Split, split_cohort, subjects_of
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.baselines import fit_baselines
-from modality_synthesis.evaluation.scoring import Contender, Existing, Record, Settings, Task, load_sample, score
+from modality_synthesis.evaluation.classes import Classes
+from modality_synthesis.evaluation.downstream import clinical_effects, visit_questions
+from modality_synthesis.evaluation.downstream import downstream as judge_downstream
+from modality_synthesis.evaluation.downstream_visit import VisitQuestions
+from modality_synthesis.evaluation.scoring import (
+    Contender,
+    Existing,
+    Record,
+    Settings,
+    Task,
+    load_sample,
+    read_arrays,
+    score,
+)
 from modality_synthesis.evaluation.statistics import grouping
 from modality_synthesis.evaluation.study import Evaluation, collect, write_evaluation
 from modality_synthesis.models import ModelPackage, find_model
@@ -71,6 +84,8 @@ def evaluate(
     seed: int = 0,
     samples: int = 1,
     report: bool = False,
+    classes: Classes | None = None,
+    downstream: bool = False,
     reporter: Reporter | None = None,
 ) -> Evaluation:
     """Judge models, or volumes made elsewhere, on a cohort that has both its source and its target volumes.
@@ -100,6 +115,10 @@ def evaluate(
         seed: of the random split, where the table has no `split` column, and of the generators' noise.
         samples: to draw per model; more than one adds the calibration of their standard deviation.
         report: also write `report.html` and, where fpdf2 is installed, `report.pdf`.
+        classes: who is healthy and who is ill: models with clinical variables are then also run with the average
+            variables of either group.
+        downstream: classify, vary each clinical variable, project onto the surface (`evaluation.downstream`); needs an
+            output folder. The classes default to CN and AD in the column `diagnosis`.
         reporter: receives progress.
 
     Raises:
@@ -110,6 +129,8 @@ def evaluate(
     packages = _packages(model)
     if report and output is None:
         raise UsageError("A report needs a folder to go to: add -o FOLDER.")
+    if downstream and output is None:
+        raise UsageError("The downstream evaluation needs a folder to go to: add -o FOLDER.")
     if not packages and not synthetic:
         raise UsageError("Say what to evaluate: --model, or --synthetic with a column of the table.")
     if uncertainty is not None and not synthetic:
@@ -118,6 +139,10 @@ def evaluate(
     source, target = _route(packages, table, to)
     table.require(source, target)
     divided = _parts(table, packages, division or split_cohort(table, seed=seed), split, folds)
+    if downstream:
+        classes = classes or Classes()
+    if classes is not None:
+        classes.check(table.visits, table.path.name)
     chain = packages[0].card.preprocessing if packages else DEFAULT_CHAIN
     existing = tuple(
         Existing(column, column, uncertainty if number == 0 else None) for number, column in enumerate(synthetic)
@@ -136,25 +161,44 @@ def evaluate(
         folder=None if output is None else Path(output),
     )
     table = _with_absolute_paths(table, [name for name in (*synthetic, uncertainty) if name])
-    measure = partial(_measure, source=source, target=target, folder=folder, baselines=baselines, jobs=jobs)
+    measure = partial(
+        _measure, source=source, target=target, folder=folder, baselines=baselines, jobs=jobs, classes=classes,
+        thorough=downstream,
+    )  # fmt: skip
     records: list[Record] = []
+    in_z_scores = True
     visits: list[Visit] = []
     names: list[str] = []
     for part, progress in zip(divided, parts(reporter, [len(part.tests) for part in divided]), strict=True):
         part = replace(part, tests=[_same(table, visit) for visit in part.tests])
-        records += measure(part, replace(settings, contenders=part.contenders), reporter=progress)
+        found, questions = measure(part, replace(settings, contenders=part.contenders), reporter=progress)
+        records += found
+        in_z_scores = in_z_scores and questions is not None and questions.normals is not None
         visits += part.tests
         names += [part.name] * len(part.tests)
+    grouped = _groups(visits, groups, {*synthetic, uncertainty, folds})
+    contenders = (*(contender.name for contender in divided[0].contenders), *(one.name for one in existing))
+    asked = None
+    if downstream and classes is not None and settings.folder is not None:
+        if split in ("train", "all") and not folds:
+            reporter.warning("The models saw the training subjects: classification flatters them.")
+        asked = judge_downstream(
+            classes, visits, records, contenders, partial(read_arrays, settings.folder), source=source, target=target,
+            clinical=next((one.card.clinical_variables for one in packages if one.card.clinical_variables), ()),
+            groups=grouped, in_z_scores=in_z_scores, seed=seed,
+        )  # fmt: skip
     result = Evaluation(
-        contenders=(*(contender.name for contender in divided[0].contenders), *(one.name for one in existing)),
+        contenders=contenders,
         split="cross-validation" if folds else split,
         data_range=settings.data_range,
         units=packages[0].card.output.units if packages else "SUVR" if target.endswith("PET") else "target units",
         subjects=[visit.name for visit in visits],
         patients=[visit.subject for visit in visits],
-        groups=_groups(visits, groups, {*synthetic, uncertainty, folds}),
+        groups=grouped,
         folds=names if folds else (),
         facts=_facts(table, divided, packages, source, target, settings),
+        effects=clinical_effects(records, [visit.subject for visit in visits]),
+        downstream=asked,
         **collect(records),
     )
     if output is not None:
@@ -245,14 +289,16 @@ def _measure(
     folder: Path,
     baselines: bool,
     jobs: int | None,
+    classes: Classes | None,
+    thorough: bool,
     reporter: Reporter,
-) -> list[Record]:
+) -> tuple[list[Record], VisitQuestions | None]:
     first, second, third = parts(reporter, (4, 1, 4))
 
     def preprocess(visits: list[Visit], chain: ChainParameters, progress: Reporter) -> list[Pair]:
         return preprocess_pairs(visits, source, target, chain, folder, jobs=jobs, reporter=progress)
 
-    training = part.training if baselines else []
+    training = part.training if baselines or classes is not None else []
     if baselines and not training:
         reporter.warning("The cohort has no training subjects: the baselines are left out.")
     pairs = preprocess([*part.tests, *training], settings.chain, first)
@@ -263,11 +309,15 @@ def _measure(
         if chain.source != settings.chain.source:
             for found, pair in zip(own, preprocess(part.tests, chain, first), strict=True):
                 found[contender.name] = pair
-    if trains:
+    if trains and baselines:
         settings = replace(settings, baselines=_fitted(trains, settings, folder, second))
+    if classes is not None:
+        questions = visit_questions(classes, part.contenders, trains, settings, folder, thorough=thorough)
+        settings = replace(settings, questions=questions)
     work = partial(score, settings=settings)
     tasks = [Task(pair, others) for pair, others in zip(tests, own, strict=True)]
-    return parallel_map(work, tasks, jobs=_scoring_jobs(settings, jobs), reporter=third, stage="Scoring")
+    records = parallel_map(work, tasks, jobs=_scoring_jobs(settings, jobs), reporter=third, stage="Scoring")
+    return records, settings.questions
 
 
 def _scoring_jobs(settings: Settings, jobs: int | None) -> int | None:

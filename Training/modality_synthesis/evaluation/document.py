@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import importlib.util
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modality_synthesis.evaluation.report_figures import Picture
 from modality_synthesis.volumes import atomic_output
@@ -54,6 +55,18 @@ class Document:
     lead: str
     warnings: Sequence[str] = ()
     sections: Sequence[Section] = field(default_factory=list)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A figure for people; a dash for what is not known."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "\N{EN DASH}"
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def p_value(value: float) -> str:
+    """A p-value for people: three decimals, or that it is smaller."""
+    return number(value) if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def write_html(document: Document, path: Path) -> None:

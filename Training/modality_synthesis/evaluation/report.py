@@ -13,8 +13,19 @@ from modality_synthesis._version import __version__
 from modality_synthesis.evaluation import report_figures as figures
 from modality_synthesis.evaluation.baselines import BASELINES
 from modality_synthesis.evaluation.checklist import checklist
-from modality_synthesis.evaluation.document import Document, Section, Table, can_write_pdf, write_html, write_pdf
+from modality_synthesis.evaluation.document import (
+    Document,
+    Section,
+    Table,
+    can_write_pdf,
+    number,
+    p_value,
+    write_html,
+    write_pdf,
+)
+from modality_synthesis.evaluation.downstream import PRIMARY
 from modality_synthesis.evaluation.metrics import METRICS
+from modality_synthesis.evaluation.report_downstream import downstream_sections
 from modality_synthesis.evaluation.scoring import MEASURED, PLANES, record_path
 from modality_synthesis.preprocessing.atlas import regions
 from modality_synthesis.preprocessing.meta_regions import META_REGIONS
@@ -26,7 +37,6 @@ if TYPE_CHECKING:
     from modality_synthesis.evaluation.study import AgreementRow, Evaluation
 
 LABELS = {meta.name: meta.label for meta in META_REGIONS}
-_PRIMARY = {"FDG-PET": "fdg_ad_signature", "TAU-PET": "tau_meta_temporal", "AMYLOID-PET": "amyloid_global"}
 _FOREST = ("MAE", "PSNR", "SSIM", "MS-SSIM", "NCC", "NMI", "Tenengrad ratio", "Spectrum ratio")
 FILES = ("report.html", "report.pdf")
 
@@ -50,17 +60,6 @@ def _write(document: Document, folder: Path, reporter: Reporter | None) -> list[
     elif reporter is not None:
         reporter.status("No report.pdf: fpdf2 is not installed (pip install 'modality-synthesis[report]').")
     return written
-
-
-def number(value: Any, digits: int = 3) -> str:
-    """A figure for people; a dash for what is not known."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return "\N{EN DASH}"
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
-
-
-def _p(value: float) -> str:
-    return number(value) if np.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 # One comparison
@@ -269,6 +268,7 @@ def cohort_document(evaluation: Evaluation, folder: Path) -> Document:
         sections.append(Section("Uncertainty", tables=[_calibration_table(calibration)], pictures=[curves]))
     if fairness:
         sections.append(_fairness_section(evaluation, fairness))
+    sections += downstream_sections(evaluation)
     sections += [
         Section("Definitions", tables=[_definitions(evaluation)]),
         _checklist_section(facts, subgroups=bool(fairness), calibrated=bool(calibration)),
@@ -367,7 +367,7 @@ def _tests_table(evaluation: Evaluation) -> Table:
     rows = [
         [test.metric, test.first, test.second,
          f"{number(test.difference.value)} [{number(test.difference.low)}, {number(test.difference.high)}]",
-         _p(test.wilcoxon_p), _p(test.wilcoxon_p_holm), _p(test.t_p_holm)]
+         p_value(test.wilcoxon_p), p_value(test.wilcoxon_p_holm), p_value(test.t_p_holm)]
         for test in evaluation.tests()
     ]  # fmt: skip
     header = ["metric", "first", "second", "first − second [95 % interval]", "Wilcoxon p", "Holm", "paired t, Holm"]
@@ -394,7 +394,7 @@ def _planes(path: Path) -> dict[str, list[np.ndarray]]:
     if not path.exists():
         return {}
     arrays = load_file(path)
-    names = dict.fromkeys(name.rpartition("/")[0] for name in arrays)
+    names = dict.fromkeys(name.rpartition("/")[0] for name in arrays if name.rpartition("/")[2] in PLANES)
     return {
         name: [_upright(arrays[f"{name}/{plane}"].astype(np.float32), axis) for axis, plane in enumerate(PLANES)]
         for name in names
@@ -422,7 +422,7 @@ def _montage(evaluation: Evaluation, planes: Mapping[str, list[np.ndarray]], tit
 
 def _agreement_section(evaluation: Evaluation) -> Section:
     rows = evaluation.agreement()
-    primary = _PRIMARY.get(evaluation.facts["route"]["target"], "braak_5")
+    primary = PRIMARY.get(evaluation.facts["route"]["target"], "braak_5")
     index = next(i for i, r in enumerate(regions()) if (r.name, r.hemisphere) == (primary, "both"))
     measured = evaluation.regional_of_patients(MEASURED)[:, index]
     pictures = []
@@ -450,10 +450,13 @@ def _agreement_section(evaluation: Evaluation) -> Section:
 
 
 def _mean_bars(evaluation: Evaluation) -> figures.Picture:
-    chosen = [(i, r) for i, r in enumerate(regions()) if r.kind == "meta-region" and r.hemisphere == "both"]
-    means = {name: np.nanmean(evaluation.regional[name], axis=0) for name in (MEASURED, *evaluation.contenders)}
-    chosen = [(i, r) for i, r in chosen if np.isfinite(means[MEASURED][i])]
-    series = {name: [float(values[i]) for i, _ in chosen] for name, values in means.items()}
+    meta = [(i, r) for i, r in enumerate(regions()) if r.kind == "meta-region" and r.hemisphere == "both"]
+    # A region that the grid does not hold has no mean in anybody.
+    chosen = [(i, r) for i, r in meta if np.isfinite(evaluation.regional[MEASURED][:, i]).any()]
+    series = {
+        name: [float(np.nanmean(evaluation.regional[name][:, i])) for i, _ in chosen]
+        for name in (MEASURED, *evaluation.contenders)
+    }
     return figures.region_bars([LABELS[r.name] for _, r in chosen], series, evaluation.units)
 
 
@@ -478,7 +481,7 @@ def _fairness_section(evaluation: Evaluation, fairness: Mapping[str, Sequence[An
     rows = [
         [name, row.variable, row.group, row.metric, str(row.value.count),
          f"{number(row.value.value)} [{number(row.value.low)}, {number(row.value.high)}]", number(row.gap),
-         _p(row.p_holm)]
+         p_value(row.p_holm)]
         for name, found in fairness.items()
         for row in found
     ]  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,17 @@ import SimpleITK as sitk
 
 from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cache import Pair
+from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.datasets.samples import SampleSpec
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.baselines import Baselines, Sample
 from modality_synthesis.evaluation.calibration import calibrate
+from modality_synthesis.evaluation.downstream_visit import (
+    VisitQuestions,
+    clinical_effects,
+    small_volume,
+    surface_arrays,
+)
 from modality_synthesis.evaluation.metrics import METRICS, compare_arrays
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
 from modality_synthesis.models import ModelPackage
@@ -28,7 +35,7 @@ from modality_synthesis.preprocessing.atlas import labels_on, regions
 from modality_synthesis.volumes import atomic_output, file_sha256, matrix_transform, read_image, write_json
 
 # Of the records on disk: another number makes old ones be computed anew.
-_FORMAT = "1"
+_FORMAT = "2"
 # What of a card decides what its model makes; its texts and measured figures do not.
 _DECISIVE = {"generator", "inference", "preprocessing", "clinical_variables", "weights"}
 PLANES = ("axial", "coronal", "sagittal")
@@ -66,6 +73,7 @@ class Settings:
         seed: of the first sample.
         samples: per model and visit; their mean is scored, their standard deviation is the uncertainty.
         folder: for the records; None keeps none.
+        questions: of the downstream evaluation.
     """
 
     chain: ChainParameters
@@ -78,6 +86,7 @@ class Settings:
     seed: int
     samples: int
     folder: Path | None
+    questions: VisitQuestions | None = None
 
     @property
     def in_template_space(self) -> bool:
@@ -103,6 +112,8 @@ class Record:
         regions: predictor (or `MEASURED`) -> mean per region, in the order of `atlas.regions()`.
         calibration: predictor -> `Calibration.as_dict()`.
         seconds: contender -> time of its synthesis, without preprocessing.
+        source_regions: the source's mean per region; with downstream questions only.
+        effects: contender -> `downstream_visit.clinical_effects`.
     """
 
     key: str
@@ -110,6 +121,8 @@ class Record:
     regions: dict[str, list[float]] = field(default_factory=dict)
     calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    source_regions: list[float] = field(default_factory=list)
+    effects: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 MEASURED = "measured"
@@ -141,9 +154,53 @@ def score(task: Task, settings: Settings) -> Record:
         for name, volume in {MEASURED: sample["target"], **volumes}.items():
             means = parcels.means(volume, regions(), fewest=FEWEST_VOXELS)
             record.regions[name] = list(means.values())
-    _write(task, settings, record, {"source": sample["source"], MEASURED: sample["target"], **volumes}, inside)
+    shown = {"source": sample["source"], MEASURED: sample["target"], **volumes}
+    arrays = _planes(shown, inside)
+    if settings.questions is not None:
+        if parcels is not None:
+            record.source_regions = list(parcels.means(sample["source"], regions(), fewest=FEWEST_VOXELS).values())
+        arrays |= _downstream(task, settings, settings.questions, record, shown, grid)
+    _write(task, settings, record, arrays)
     # What a later run reads is what this one returns: JSON has no infinity.
     return _read(task, settings, key) or record
+
+
+def _downstream(
+    task: Task,
+    settings: Settings,
+    questions: VisitQuestions,
+    record: Record,
+    volumes: Mapping[str, np.ndarray],
+    grid: sitk.Image,
+) -> dict[str, np.ndarray]:
+    """Arrays to keep for the downstream evaluation; the effects of clinical variables go into the record."""
+    for contender in settings.contenders:
+        profile = questions.profiles.get(contender.name)
+        if profile is not None:
+            record.effects[contender.name] = _effects(contender, task, settings, questions)
+    if not questions.volumes:
+        return {}
+    contenders = [one.name for one in settings.contenders] + [one.name for one in settings.existing]
+    judged = ("source", MEASURED, *contenders)
+    spacing = tuple(reversed(grid.GetSpacing()))
+    arrays = {f"{name}/volume": small_volume(volumes[name], spacing) for name in judged}
+    if settings.in_template_space:
+        arrays |= surface_arrays({name: volumes[name] for name in judged[1:]}, grid, questions.normals)
+    return arrays
+
+
+def _effects(contender: Contender, task: Task, settings: Settings, questions: VisitQuestions) -> dict[str, Any]:
+    pair = task.own.get(contender.name, task.pair)
+    brain = pair.brain()
+    labels = labels_on(grid_image(pair, brain.shape), sitk.Transform(3, sitk.sitkIdentity))
+    single = replace(settings, samples=1)
+
+    def predict(values: Sequence[float]) -> np.ndarray:
+        return synthesize_pair(contender.package, pair, single, list(values))[0]
+
+    own = _clinical(contender.package, pair)
+    assert own is not None
+    return clinical_effects(questions.profiles[contender.name], own, predict, brain, labels, questions)
 
 
 def _predictions(
@@ -211,19 +268,35 @@ def _generator(folder: Path, sha256: str) -> Any:
     return generator
 
 
-def synthesize_pair(package: ModelPackage, pair: Pair, settings: Settings) -> tuple[np.ndarray, np.ndarray | None]:
-    """Mean and standard deviation (None for one sample) of a model's samples, target units, on the pair's grid."""
+def _clinical(package: ModelPackage, pair: Pair) -> list[float] | None:
+    """The visit's clinical variables, standardized, as a model takes them; None when it takes none."""
+    from modality_synthesis.synthesis.clinical import clinical_values
+
+    return clinical_values(
+        package.card, {one.name: pair.visit.variable(one.name) for one in package.card.clinical_variables}
+    )
+
+
+def synthesize_pair(
+    package: ModelPackage, pair: Pair, settings: Settings, clinical: list[float] | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean and standard deviation (None for one sample) of a model's samples, target units, on the pair's grid.
+
+    Args:
+        package: the model.
+        pair: on the model's grid.
+        settings: how many samples, which seed and device.
+        clinical: standardized values instead of the visit's own.
+    """
     import torch
 
     from modality_synthesis.generators.base import Batch
-    from modality_synthesis.synthesis.clinical import clinical_values
     from modality_synthesis.synthesis.devices import choose_device
     from modality_synthesis.synthesis.inference import run_generator
 
     card = package.card
     generator = _generator(package.folder, card.weights.sha256)
-    known = {variable.name: pair.visit.variable(variable.name) for variable in card.clinical_variables}
-    values = clinical_values(card, known)
+    values = _clinical(package, pair) if clinical is None else clinical
     source = torch.from_numpy(pair.load()["source"])[None, None]
     scaling = SampleSpec(card.route.target, card.preprocessing).scaling(pair.visit)
     drawn = []
@@ -283,8 +356,16 @@ def _key(task: Task, settings: Settings) -> str:
         [(one.name, one.package.card.model_dump(mode="json", include=_DECISIVE)) for one in settings.contenders],
         files, None if settings.baselines is None else file_sha256(settings.baselines), settings.tissue,
         settings.data_range, settings.seed, settings.samples, list(METRICS), task.pair.visit.variables,
+        _question_facts(settings.questions),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _question_facts(questions: VisitQuestions | None) -> Any:
+    if questions is None:
+        return None
+    facts = asdict(questions)
+    return {**facts, "normals": None if questions.normals is None else questions.normals.name}
 
 
 def record_path(folder: Path, visit: str) -> Path:
@@ -313,23 +394,32 @@ def _with_nan(value: Any) -> Any:
     return [_with_nan(item) for item in value] if isinstance(value, list) else value
 
 
-def _write(
-    task: Task, settings: Settings, record: Record, volumes: Mapping[str, np.ndarray], inside: np.ndarray
-) -> None:
+def _planes(volumes: Mapping[str, np.ndarray], inside: np.ndarray) -> dict[str, np.ndarray]:
+    """`NAME/PLANE`: the middle planes, float16."""
+    return {
+        f"{name}/{plane}": np.ascontiguousarray(volume.take(index, axis)).astype(np.float16)
+        for name, volume in volumes.items()
+        for axis, (plane, index) in enumerate(zip(PLANES, middle_planes(inside), strict=True))
+    }
+
+
+def _write(task: Task, settings: Settings, record: Record, arrays: Mapping[str, np.ndarray]) -> None:
     if settings.folder is None:
         return
     from safetensors.numpy import save
 
     path = record_path(settings.folder, task.pair.visit.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    planes = {
-        f"{name}/{plane}": np.ascontiguousarray(volume.take(index, axis)).astype(np.float16)
-        for name, volume in volumes.items()
-        for axis, (plane, index) in enumerate(zip(PLANES, middle_planes(inside), strict=True))
-    }
     with atomic_output(path.with_suffix(".safetensors")) as temporary:
-        temporary.write_bytes(save(planes))
+        temporary.write_bytes(save(dict(arrays)))
     write_json(record, path)
+
+
+def read_arrays(folder: Path, visit: Visit) -> dict[str, np.ndarray]:
+    """What is kept beside a visit's record: planes, small volumes, surface maps."""
+    from safetensors.numpy import load_file
+
+    return load_file(record_path(folder, visit.name).with_suffix(".safetensors"))
 
 
 def middle_planes(inside: np.ndarray) -> list[int]:

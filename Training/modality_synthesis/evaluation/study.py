@@ -13,6 +13,7 @@ import numpy as np
 from modality_synthesis._version import __version__
 from modality_synthesis.evaluation.baselines import BASELINES
 from modality_synthesis.evaluation.csv_tables import write_rows
+from modality_synthesis.evaluation.downstream import Downstream, Effect, write_downstream
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS
 from modality_synthesis.evaluation.scoring import MEASURED, Record
 from modality_synthesis.evaluation.statistics import (
@@ -75,6 +76,8 @@ class Evaluation:
         groups: variable -> each visit's group.
         folds: each visit's fold; empty without cross-validation.
         facts: provenance for the report: cards, cohort, settings.
+        effects: contender -> what its clinical variables do, where the evaluation was told who is healthy.
+        downstream: the downstream evaluation, where it was asked for.
     """
 
     contenders: tuple[str, ...]
@@ -90,6 +93,8 @@ class Evaluation:
     groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     folds: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    effects: Mapping[str, Sequence[Effect]] = field(default_factory=dict)
+    downstream: Downstream | None = None
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -241,6 +246,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
             "agreement": [asdict(row) for row in found if row.kind == "meta-region"],
             "calibration": evaluation.calibration_summary(),
             "subgroups": {name: [asdict(row) for row in rows] for name, rows in fairness.items()},
+            "clinical_effects": {name: [asdict(row) for row in rows] for name, rows in evaluation.effects.items()},
             "seconds_per_visit": {name: float(np.mean(times)) for name, times in evaluation.seconds.items()},
             "facts": dict(evaluation.facts),
             "GeneratedBy": [{"Name": "modality-synthesis", "Version": __version__}],
@@ -271,7 +277,19 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
         folder / "subgroups.csv",
         [{"predictor": name, **_flat(asdict(row))} for name, rows in fairness.items() for row in rows],
     )
+    write_rows(
+        folder / "clinical_effects.csv",
+        [
+            {"predictor": name, "variable": row.variable, "figure": figure, **asdict(interval)}
+            for name, rows in evaluation.effects.items()
+            for row in rows
+            for figure, interval in (("change", row.change), ("absolute", row.absolute), ("unknown", row.unknown))
+            if interval is not None
+        ],
+    )
     _write_regions(evaluation, folder)
+    if evaluation.downstream is not None:
+        write_downstream(evaluation.downstream, folder)
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import SimpleITK as sitk
 from scipy import ndimage
 
+from modality_synthesis.preprocessing.parameters import Resample
+from modality_synthesis.preprocessing.resampling import model_grid
+from modality_synthesis.resources import resource
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 DEPTH_MM = 13.5
+# The template's brain with some air around it.
+_GRID = Resample(size=(76, 96, 82), spacing=(2.0, 2.0, 2.0), center=(0.0, 17.0, 6.0))
 # View -> axis of (z, y, x) along which one looks, and whether from its high end.
 VIEWS: Mapping[str, tuple[int, bool]] = {
     "right lateral": (2, False),
@@ -26,6 +38,14 @@ VIEWS: Mapping[str, tuple[int, bool]] = {
     "posterior": (1, True),
     "right medial": (2, True),
     "left medial": (2, False),
+}
+# How a view's array (rows up) turns on paper: the front of the head up, or where an onlooker has it.
+_FLIPPED: Mapping[str, tuple[int, ...]] = {
+    "right lateral": (1,),
+    "superior": (0, 1),
+    "inferior": (0,),
+    "posterior": (1,),
+    "left medial": (1,),
 }
 # So many normals at least, or their standard deviation is a guess.
 FEWEST_NORMALS = 3
@@ -69,6 +89,21 @@ def brain_surface(mask: np.ndarray, spacing: Sequence[float]) -> Surface:
     return Surface(inside, steps, views, inward)
 
 
+@lru_cache(maxsize=1)
+def template_surface() -> tuple[sitk.Image, Surface]:
+    """The surface of the MNI152 brain at 2 mm, and the grid on which volumes must lie to be projected onto it."""
+    grid = model_grid(_GRID)
+    mask = sitk.ReadImage(str(resource("Atlases", "mni152_brainmask_1mm.nii.gz")), sitk.sitkUInt8)
+    on_grid = sitk.Resample(mask, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    return grid, brain_surface(sitk.GetArrayFromImage(on_grid), tuple(reversed(_GRID.spacing)))
+
+
+def project_template(volume: sitk.Image) -> dict[str, np.ndarray]:
+    """`project` for a volume in template space, whatever its grid."""
+    grid, surface = template_surface()
+    return project(sitk.GetArrayFromImage(sitk.Resample(volume, grid, sitk.Transform(), sitk.sitkLinear, 0.0)), surface)
+
+
 def project(volume: np.ndarray, surface: Surface, depth_mm: float = DEPTH_MM) -> dict[str, np.ndarray]:
     """The largest value along the inward normal of each surface point.
 
@@ -87,58 +122,103 @@ def project(volume: np.ndarray, surface: Surface, depth_mm: float = DEPTH_MM) ->
     }
 
 
-def z_scores(
-    projection: Mapping[str, np.ndarray], normals: Sequence[Mapping[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """Point by point, (normal mean - value) / normal standard deviation: positive is less uptake than normal.
+@dataclass(frozen=True)
+class Normals:
+    """Mean and standard deviation of healthy people's projections, view by view."""
 
-    Raises:
-        ValueError: too few normal projections.
+    mean: Mapping[str, np.ndarray]
+    spread: Mapping[str, np.ndarray]
+    people: int
+
+    @classmethod
+    def of(cls, projections: Sequence[Mapping[str, np.ndarray]]) -> Normals:
+        """From the projections themselves.
+
+        Raises:
+            ValueError: too few.
+        """
+        if len(projections) < FEWEST_NORMALS:
+            raise ValueError(f"z-scores need at least {FEWEST_NORMALS} normal controls")
+        stacked = {name: np.stack([one[name] for one in projections]) for name in projections[0]}
+        return cls(
+            {name: values.mean(axis=0) for name, values in stacked.items()},
+            {name: np.maximum(values.std(axis=0, ddof=1), 1e-6) for name, values in stacked.items()},
+            len(projections),
+        )
+
+    def z_scores(self, projection: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Point by point, (normal mean - value) / normal standard deviation: positive is less uptake than normal."""
+        return {name: (self.mean[name] - values) / self.spread[name] for name, values in projection.items()}
+
+
+def surface_figure(
+    rows: Mapping[str, Mapping[str, np.ndarray]],
+    surface: Surface,
+    *,
+    window: tuple[float, float],
+    title: str,
+    units: str,
+    colormap: str = "inferno",
+) -> Figure:
+    """All views of one or several projections, a row each, shaded by the light of a lamp beside the viewer's head.
+
+    Args:
+        rows: label -> projection, from `project` or z-scores.
+        surface: of the projections.
+        window: values at the two ends of the colors.
+        title: says what is shown.
+        units: of the values.
+        colormap: of matplotlib.
     """
-    if len(normals) < FEWEST_NORMALS:
-        raise ValueError(f"z-scores need at least {FEWEST_NORMALS} normal controls")
-    scores = {}
-    for name, values in projection.items():
-        stack = np.stack([normal[name] for normal in normals])
-        spread = stack.std(axis=0, ddof=1)
-        scores[name] = (stack.mean(axis=0) - values) / np.maximum(spread, 1e-6)
-    return scores
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 1.1 + 1.75 * len(rows)), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), len(VIEWS), squeeze=False)
+    scale = Normalize(*window, clip=True)
+    for line, (label, projection) in zip(axes, rows.items(), strict=True):
+        for axis, name in zip(line, VIEWS, strict=True):
+            axis.imshow(_shaded(projection[name], surface, name, scale, colormaps[colormap]), origin="lower")
+            axis.set(xticks=[], yticks=[])
+            axis.set_frame_on(False)
+        line[0].set_ylabel(label, fontsize=9)
+    for axis, name in zip(axes[0], VIEWS, strict=True):
+        axis.set_title(name, fontsize=9)
+    figure.colorbar(ScalarMappable(scale, colormap), ax=axes, shrink=0.8, label=units, pad=0.01)
+    figure.suptitle(title, fontsize=10)
+    return figure
 
 
 def save_surface(
     projection: Mapping[str, np.ndarray],
+    surface: Surface,
     path: str | Path,
     *,
     window: tuple[float, float],
     title: str,
+    units: str,
     colormap: str = "inferno",
 ) -> None:
-    """Write a PNG with all views.
-
-    Args:
-        projection: from `project` or `z_scores`.
-        path: the file.
-        window: values at the two ends of the colors.
-        title: says what is shown and in which units.
-        colormap: of matplotlib.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Write a PNG with all views of a projection; see `surface_figure`."""
     from modality_synthesis.volumes import atomic_output
 
-    figure = Figure(figsize=(11, 5.5), facecolor="black", layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 4).ravel()
-    for axis, (name, values) in zip(axes, projection.items(), strict=True):
-        image = axis.imshow(values, origin="lower", cmap=colormap, vmin=window[0], vmax=window[1])
-        axis.set_title(name, color="white", fontsize=9)
-        axis.axis("off")
-    bar = figure.colorbar(image, ax=axes, shrink=0.6)
-    bar.ax.tick_params(colors="white")
-    figure.suptitle(title, color="white")
+    figure = surface_figure({"": projection}, surface, window=window, title=title, units=units, colormap=colormap)
     with atomic_output(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+
+
+def _shaded(values: np.ndarray, surface: Surface, view: str, scale: Any, colormap: Any) -> np.ndarray:
+    axis, from_high = VIEWS[view]
+    facing = surface.inward[view][..., axis] * (-1 if from_high else 1)
+    light = 0.45 + 0.55 * np.clip(facing, 0, 1)
+    colors = colormap(scale(np.nan_to_num(values)))
+    colors[..., :3] *= light[..., np.newaxis]
+    colors[np.isnan(values), 3] = 0.0
+    return np.flip(colors, _FLIPPED.get(view, ()))
 
 
 def _first_voxels(inside: np.ndarray, axis: int, from_high: bool) -> np.ndarray:

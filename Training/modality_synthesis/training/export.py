@@ -12,11 +12,16 @@ from typing import Any
 from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cohort import Cohort
 from modality_synthesis.datasets.splits import Split
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation.classes import Classes
 from modality_synthesis.evaluation.cohort import evaluate
+from modality_synthesis.evaluation.downstream import focus_regions
 from modality_synthesis.evaluation.metrics import METRICS
+from modality_synthesis.evaluation.statistics import Interval
 from modality_synthesis.evaluation.study import Evaluation
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.models import ModelPackage, write_package
+from modality_synthesis.models.card import Card
 from modality_synthesis.progress import Reporter
 from modality_synthesis.training.folder import RunFacts
 from modality_synthesis.training.recipe import Recipe
@@ -50,9 +55,22 @@ def package_model(
         return package
     result = evaluate(
         cohort.path, package, folder.parent.parent / "evaluation", division=split, cache=cache, jobs=jobs,
-        seed=recipe.training.seed, reporter=reporter,
+        seed=recipe.training.seed, classes=_classes(recipe, cohort, reporter), reporter=reporter,
     )  # fmt: skip
     return write_package(folder, {**card, "metrics": _metrics(result, recipe)}, generator.package_state())
+
+
+def _classes(recipe: Recipe, cohort: Cohort, reporter: Reporter) -> Classes | None:
+    """Who is healthy, where that is needed and the cohort says it."""
+    if recipe.classes is None or not recipe.clinical_variables:
+        return None
+    classes = Classes.parse(recipe.classes)
+    try:
+        classes.check(cohort.visits, cohort.path.name)
+    except BadInputError as error:
+        reporter.warning(f"The card does not say how the clinical variables act: {error}")
+        return None
+    return classes
 
 
 def card_facts(
@@ -112,7 +130,7 @@ def _metrics(result: Evaluation, recipe: Recipe) -> list[dict[str, Any]]:
     summary = result.summary()
     model = result.contenders[0]
     others = result.baselines
-    return [
+    figures = [
         {
             "name": name,
             "value": round(summary[model][name]["mean"], 4),
@@ -132,3 +150,26 @@ def _metrics(result: Evaluation, recipe: Recipe) -> list[dict[str, Any]]:
         for name, metric in METRICS.items()
         if math.isfinite(summary[model][name]["mean"])
     ]
+    return figures + [_contrast(row.change, result, recipe) for row in result.effects.get(model, ())[:1]]
+
+
+def _contrast(change: Interval, result: Evaluation, recipe: Recipe) -> dict[str, Any]:
+    """Whether the model follows its clinical variables, as a figure on its card."""
+    classes = Classes.parse(recipe.classes or "")
+    card = result.facts["models"][0]
+    focus = ", ".join(region.name for region in focus_regions(Card.model_validate(card)))
+    return {
+        "name": "Clinical contrast",
+        "value": round(change.value, 4),
+        "low": round(change.low, 4),
+        "high": round(change.high, 4),
+        "unit": result.units,
+        "definition": (
+            f"mean with the training set's average clinical variables of {classes.column}={classes.patients} less that "
+            f"with those of {classes.column}={classes.healthy}; the same source volume, the same noise"
+        ),
+        "region": focus,
+        "dataset": f"{recipe.package.data} (test subjects)",
+        "subjects": len(result.subjects),
+        "compared_with": {},
+    }

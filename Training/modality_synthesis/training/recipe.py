@@ -116,6 +116,9 @@ class Recipe(_Part):
     output: Output
     clinical_variables: list[ClinicalVariable] = []
     meta_roi: str | list[str | int] = Field([], description="Atlas regions that generators may weight in training.")
+    classes: str | None = Field(
+        None, description="COLUMN=HEALTHY,PATIENTS: the card then says how the clinical variables act."
+    )
     optimizer: Optimizer = Optimizer()
     training: Schedule
     package: PackageFacts
@@ -147,7 +150,8 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and validate a recipe.
 
     A recipe may build on others: `extends: base.yaml` (relative to it), or a list of which the later ones win. Mappings
-    are merged, everything else is replaced. Overrides `training.epochs=5` are applied last; their values are YAML.
+    are merged, everything else is replaced. Overrides `training.epochs=5` are applied last; their values are YAML, and
+    `losses.2.weight=0.5` is the third loss's.
 
     Raises:
         BadInputError: unreadable, an unknown key (the nearest known one is named), or a value out of range.
@@ -194,7 +198,19 @@ def _apply(data: dict[str, Any], override: str) -> None:
     *parents, last = key.strip().split(".")
     place: Any = data
     for parent in parents:
-        place = place.setdefault(parent, {}) if isinstance(place, dict) else None
-    if not isinstance(place, dict):
+        place = place.setdefault(parent, {}) if isinstance(place, dict) else place[_position(place, parent, override)]
+    if isinstance(place, dict):
+        place[last] = yaml.safe_load(text)
+    else:
+        place[_position(place, last, override)] = yaml.safe_load(text)
+
+
+def _position(place: Any, key: str, override: str) -> int:
+    """A key inside a list is a position, counted from 0."""
+    if not isinstance(place, list):
         raise BadInputError(f"The override {override!r} names a key inside something that is no mapping.")
-    place[last] = yaml.safe_load(text)
+    if not key.isdecimal() or int(key) >= len(place):
+        raise BadInputError(
+            f"The override {override!r} names {key!r} in a list of {len(place)}: give a position, counted from 0."
+        )
+    return int(key)
