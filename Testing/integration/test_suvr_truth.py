@@ -76,6 +76,11 @@ def oblique(
 
 @pytest.fixture(scope="module")
 def patient() -> Patient:
+    return simulated_patient()
+
+
+def simulated_patient() -> Patient:
+    """The same person every time."""
     labels, rng = load_head(HEAD), np.random.default_rng(11)
     mri = simulate_mri(labels, "T1w", rng, Acquisition((1.2,) * 3))
     uptake = true_uptake(labels, "FDG", SEVERITY, rng)

@@ -61,7 +61,36 @@ def number(value: Any, digits: int = 3) -> str:
     """A figure for people; a dash for what is not known."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "\N{EN DASH}"
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        text = _digits(abs(value), digits)
+        return "\N{MINUS SIGN}" + text if value < 0 else text
+    return str(value)
+
+
+def _digits(value: float, digits: int) -> str:
+    """Significant digits, zeros at the end included, which tell how precise a figure is."""
+    if math.isinf(value):
+        return "\N{INFINITY}"
+    return f"{value:g}" if value in (0, 1, 2) else f"{value:#.{digits}g}".rstrip(".")
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """A figure with its interval, `0.092 [0.087, 0.098]`, as precise as the interval's width tells."""
+    width = high - low
+    if not math.isfinite(width) or width <= 0 or not math.isfinite(value):
+        return (
+            number(value) if math.isnan(width) else f"{number(value)} [{number(low)},\N{NO-BREAK SPACE}{number(high)}]"
+        )
+    texts = [rounded(one, width) for one in (value, low, high)]
+    return f"{texts[0]} [{texts[1]},\N{NO-BREAK SPACE}{texts[2]}]"
+
+
+def rounded(value: float, width: float) -> str:
+    """A figure with the decimals that leave two digits of a width."""
+    if not math.isfinite(value):
+        return number(value)
+    decimals = min(max(1 - math.floor(math.log10(width)), 0), 8)
+    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def p_value(value: float) -> str:
@@ -74,11 +103,17 @@ def write_html(document: Document, path: Path) -> None:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["width"] = _pixels
     environment.filters["data"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
     template = (Path(__file__).parent / "report.html.jinja").read_text(encoding="utf-8")
     text = environment.from_string(template).render(document=document, note=NOTE)
     with atomic_output(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _pixels(png: bytes) -> int:
+    """The width of a PNG, from its header."""
+    return int.from_bytes(png[16:20], "big")
 
 
 def can_write_pdf() -> bool:
