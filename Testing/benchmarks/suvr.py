@@ -1,6 +1,6 @@
-"""SUVR against the simulator's truth, and of real PET: the numbers and pictures of docs/measurements.md.
+"""SUVR of real PET, and against the simulator's truth: the numbers and pictures of docs/measurements.md.
 
-Run with a folder of real PET: python Testing/benchmarks/suvr.py DATA DOCS
+python Testing/benchmarks/suvr.py FOLDER_WITH_REAL_PET FOLDER_FOR_PICTURES
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from modality_synthesis.preprocessing.registration import mni152
 from modality_synthesis.volumes import array, read_image
 
 SHOWN = (
-    "braak_5", "amyloid_global", "fdg_ad_signature", "ctx-precuneus", "ctx-superiorfrontal", "ctx-pericalcarine", "Putamen",
-    "Thalamus", "Hippocampus", "Brain-Stem", "Cerebral-White-Matter",
+    "amyloid_global", "fdg_ad_signature", "braak_5", "ctx-precuneus", "ctx-superiorfrontal", "ctx-pericalcarine",
+    "Putamen", "Thalamus", "Hippocampus", "Brain-Stem", "Cerebral-White-Matter",
 )  # fmt: skip
 
 
@@ -73,15 +73,19 @@ def _draw_truth(patient, plain: dict[str, float], corrected: dict[str, float], p
 def real(data: Path, docs: Path) -> None:
     fdg = read_image(data / "templates" / "fdg_pet_template_2mm.nii.gz")
     patient = _to_template(read_image(data / "pet" / "sub-qin24_trc-FDG_pet.nii.gz"), fdg)
-    found: dict[str, SUVR] = {
-        "FDG template": suvr(fdg, template_space=True),
-        "H2O template": suvr(data / "gpl" / "spm_PET_2mm.nii.gz", template_space=True),
-        "FDG patient": suvr(patient, template_space=True),
+    volumes = {
+        "FDG template": fdg,
+        "H2O template": read_image(data / "gpl" / "spm_PET_2mm.nii.gz"),
+        "FDG patient": patient,
     }
-    for name, result in found.items():
-        regional = means(result)
+    found: dict[str, SUVR] = {}
+    for name, volume in volumes.items():
+        found[name] = suvr(volume, template_space=True)
+        deep = means(suvr(volume, template_space=True, reference_region="white-matter-eroded"))
+        regional = means(found[name])
         print(name, {region: round(regional[region], 2) for region in SHOWN}, end=" ")
-        print(f"cortex / white matter {regional['amyloid_global'] / regional['Cerebral-White-Matter']:.2f}")
+        print(f"cortex / white matter {regional['amyloid_global'] / regional['Cerebral-White-Matter']:.2f}", end=", ")
+        print(f"cortex / eroded white matter {deep['amyloid_global']:.2f}")
     _draw_template(found["FDG template"].image, docs / "suvr-fdg-template.png")
 
 
@@ -91,6 +95,7 @@ def _to_template(pet: sitk.Image, template: sitk.Image) -> sitk.Image:
     transform: sitk.Transform = sitk.CenteredTransformInitializer(
         template, pet, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
     )
+    brain = sitk.Resample(mni152().mask, template, sitk.Transform(), sitk.sitkNearestNeighbor)
     for stage in (sitk.Euler3DTransform(), sitk.AffineTransform(3)):
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(48)
@@ -99,15 +104,15 @@ def _to_template(pet: sitk.Image, template: sitk.Image) -> sitk.Image:
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetShrinkFactorsPerLevel([3, 2])
         method.SetSmoothingSigmasPerLevel([4, 2])
-        method.SetMetricFixedMask(
-            sitk.BinaryDilate(
-                sitk.Resample(mni152().mask, template, sitk.Transform(), sitk.sitkNearestNeighbor), [3] * 3
-            )
-        )
+        method.SetMetricFixedMask(sitk.BinaryDilate(brain, [3] * 3))
         method.SetMovingInitialTransform(transform)
         method.SetInitialTransform(stage)
         transform = sitk.CompositeTransform([transform, method.Execute(template, pet)])
-    return sitk.Resample(pet, template, transform, sitk.sitkLinear, 0.0)
+    resampled = sitk.Resample(pet, template, transform, sitk.sitkLinear, -1.0)
+    # The vertex is above the field of view: what was not measured is cut off, not taken for zero.
+    missing = (array(resampled) < 0) & (array(brain) > 0)
+    last = int(np.flatnonzero(missing.any(axis=(1, 2)) & (np.arange(missing.shape[0]) > missing.shape[0] // 2))[0])
+    return sitk.Maximum(resampled, 0.0)[:, :, :last]
 
 
 def _draw_template(image: sitk.Image, path: Path) -> None:
@@ -128,5 +133,5 @@ def _draw_template(image: sitk.Image, path: Path) -> None:
 
 if __name__ == "__main__":
     data, docs = Path(sys.argv[1]), Path(sys.argv[2])
-    against_the_truth(docs)
     real(data, docs)
+    against_the_truth(docs)

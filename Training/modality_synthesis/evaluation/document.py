@@ -75,7 +75,7 @@ def _digits(value: float, digits: int) -> str:
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """A figure with its interval, `0.092 [0.087, 0.098]`, as precise as the interval's width tells."""
+    """A figure with its interval, `0.0924 [0.0868, 0.0979]`, as precise as the interval's width tells."""
     width = high - low
     if not math.isfinite(width) or width <= 0 or not math.isfinite(value):
         return (
@@ -86,11 +86,12 @@ def interval(value: float, low: float, high: float) -> str:
 
 
 def rounded(value: float, width: float) -> str:
-    """A figure with the decimals that leave two digits of a width."""
+    """A figure with the decimals that cut a width into at least twenty steps."""
     if not math.isfinite(value):
         return number(value)
-    decimals = min(max(1 - math.floor(math.log10(width)), 0), 8)
-    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    decimals = min(max(math.ceil(math.log10(20 / width)), 0), 8)
+    # Adding 0 turns the negative zero that rounding may leave into 0.
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def p_value(value: float) -> str:

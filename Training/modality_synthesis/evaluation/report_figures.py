@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +61,7 @@ def _canvas(width: float, height: float) -> Canvas:
 
 def _picture(caption: str, alt: str, figure: Canvas) -> Picture:
     light = _png(figure)
-    _recolor(figure, _NIGHT)
+    darken(figure)
     return Picture(caption, alt, light, _png(figure))
 
 
@@ -70,8 +71,8 @@ def _png(figure: Canvas) -> bytes:
     return stream.getvalue()
 
 
-def _recolor(figure: Canvas, night: Mapping[str, str]) -> None:
-    """Exchange colors of lines, areas and texts; images and what is drawn from color maps stay."""
+def darken(figure: Canvas) -> None:
+    """Give lines, areas and texts the colors of a dark page; images and what is drawn from color maps stay."""
     from matplotlib.collections import Collection
     from matplotlib.colors import to_hex, to_rgba
     from matplotlib.lines import Line2D
@@ -80,7 +81,7 @@ def _recolor(figure: Canvas, night: Mapping[str, str]) -> None:
 
     def exchanged(color: Any) -> Any:
         *_, opacity = to_rgba(color)
-        return night.get(to_hex(color).upper(), color) if opacity else color
+        return _NIGHT.get(to_hex(color).upper(), color) if opacity else color
 
     for artist in figure.findobj():
         if isinstance(artist, (Line2D, Text)):
@@ -244,7 +245,8 @@ def forest(summary: Mapping[str, Mapping[str, Mapping[str, float]]], metrics: Se
     columns = 2
     rows = -(-len(metrics) // columns)
     predictors = list(summary)
-    figure = _canvas(7.2, (0.85 + 0.24 * len(predictors)) * rows + 0.3)
+    figure = _canvas(7.2, (0.95 + 0.24 * len(predictors)) * rows + 0.3)
+    figure.set_layout_engine("constrained", h_pad=0.1)
     for place, metric in enumerate(metrics):
         axes = _axes(figure, rows, columns, place + 1)
         for index, name in enumerate(predictors):
@@ -381,8 +383,8 @@ def montage(
         kind = "differences" if name in signed else "values"
         for column, plane in enumerate(shown):
             axes = figure.add_subplot(grid[row, column])
-            # Exactly 0 is outside the mask: black in anatomy, whose normalized values go below 0, paper in differences.
-            cut = np.ma.masked_equal(plane, 0)
+            # Outside the mask is 0: black in anatomy, whose normalized values go below 0, paper in differences.
+            cut = np.ma.masked_where(~ndimage.binary_fill_holes(plane != 0), plane)
             if name in gray:
                 known = cut.compressed() if cut.count() else plane
                 low, high = (float(np.percentile(known, share)) for share in (1, 99.5))
@@ -409,10 +411,11 @@ def montage(
             figure.colorbar(cm.ScalarMappable(norm, colors_of), ax=axes_list, label=label, shrink=0.8, pad=0.02)
     if title:
         figure.suptitle(title, fontsize=11)
+    lead = f"{title}: planes" if title else "Planes"
     return _picture(
-        f"{f'{title}: planes' if title else 'Planes'} through the middle; one scale for all volumes "
-        f"({window[0]:.3g} to {window[1]:.3g} {units}), one for all differences (\N{PLUS-MINUS SIGN}{limit:.3g}). The person's right is on "
-        "the left of axial and coronal planes.",
+        f"{lead} through the middle; one scale for all volumes ({window[0]:.3g} to {window[1]:.3g} {units}), one for "
+        f"all differences (\N{PLUS-MINUS SIGN}{limit:.3g}). The person's right is on the left of axial and coronal "
+        "planes.",
         f"Axial, coronal and sagittal planes of {', '.join(rows)}.",
         figure,
     )
