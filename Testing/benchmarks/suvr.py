@@ -64,9 +64,9 @@ def _draw_truth(patient, plain: dict[str, float], corrected: dict[str, float], p
                 [truth[name] for name in patient.large], [found[name] for name in patient.large], s=22, color=color,
                 marker=marker, label=label, edgecolor="white", linewidth=0.5,
             )  # fmt: skip
-        axes.set(xlim=(0.3, 2.0), ylim=(0.3, 2.0), xlabel="true regional SUVR", ylabel="measured SUVR", aspect="equal")
+        axes.set(xlim=(0.3, 2.1), ylim=(0.3, 2.1), xlabel="true regional SUVR", ylabel="measured SUVR", aspect="equal")
         axes.set_title(f"Against {title}", fontsize=10)
-        axes.legend(frameon=False, fontsize=8, loc="upper left")
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
     figure.savefig(path)
 
 

@@ -27,7 +27,10 @@ MEASURED_COLOR = "#8a8a8a"
 _NIGHT = {
     light.upper(): dark
     for light, dark in (
-        (PAPER, "#16171b"), (INK, "#e9e9ec"), ("#000000", "#e9e9ec"), (GRID, "#3a3b42"), (PALETTE[0], "#4aa3df")
+        (PAPER, "#16171b"), (INK, "#e9e9ec"), ("#000000", "#e9e9ec"), (GRID, "#3a3b42"), (PALETTE[0], "#4aa3df"),
+        # The training report's lines, and the planes behind them.
+        ("#1b6ca8", "#4aa3df"), ("#6a4c93", "#a98bd6"), ("#555555", "#a9a9b2"),
+        ("#dbe9f4", "#1f2d3a"), ("#f7e1dc", "#3a2724"), ("#e2f0e4", "#20342a"),
     )
 }  # fmt: skip
 _MOST_POINTS = 60_000
