@@ -17,6 +17,7 @@ from modality_synthesis.volumes import atomic_output
 if TYPE_CHECKING:
     from fpdf import FPDF
 
+_PICTURE_MM = 165.0
 NOTE = "Research use only, not for diagnosis. Synthetic volumes are computed, not measured."
 
 
@@ -145,6 +146,8 @@ def write_pdf(document: Document, path: Path) -> None:
         _text(pages, warning, bold=True)
     for section in document.sections:
         pages.ln(3)
+        if pages.will_page_break(_opening_height(section, pages.epw)):
+            pages.add_page()
         _text(pages, section.title, size=12, bold=True)
         for paragraph in section.paragraphs:
             _text(pages, paragraph)
@@ -154,6 +157,15 @@ def write_pdf(document: Document, path: Path) -> None:
             _table(pages, table)
     with atomic_output(path) as temporary:
         temporary.write_bytes(bytes(pages.output()))
+
+
+def _opening_height(section: Section, width: float) -> float:
+    """What must stay together, mm: the heading, the paragraphs and what follows them."""
+    height = 12.0 + sum(4.5 * (1 + len(paragraph) // 110) for paragraph in section.paragraphs)
+    if section.pictures:
+        png = section.pictures[0].png
+        return height + min(width, _PICTURE_MM) * int.from_bytes(png[20:24], "big") / _pixels(png)
+    return height + 20
 
 
 def _fonts() -> Path:
@@ -170,16 +182,16 @@ def _text(pages: FPDF, text: str, *, size: float = 9, bold: bool = False) -> Non
 
 
 def _picture(pages: FPDF, picture: Picture) -> None:
-    width = min(pages.epw, 165.0)
+    width = min(pages.epw, _PICTURE_MM)
     pages.image(io.BytesIO(picture.png), w=width, alt_text=picture.alt)
     _text(pages, picture.caption, size=7.5)
 
 
 def _table(pages: FPDF, table: Table) -> None:
     _text(pages, table.caption, bold=True, size=8)
-    pages.set_font("DejaVu", size=6.5)
+    pages.set_font("DejaVu", size=6.5 if len(table.header) < 9 else 5.6)
     longest = [
-        max(6, min(46, max(len(str(row[index])) for row in (table.header, *table.rows))))
+        max(8, min(46, max(len(str(row[index])) for row in (table.header, *table.rows))))
         for index in range(len(table.header))
     ]
     with pages.table(

@@ -42,6 +42,10 @@ table { border-collapse: collapse; } th, td { text-align: left; padding: .2rem 1
 thead th { border-bottom: 1px solid var(--line); } tbody th { font-weight: normal; color: var(--soft); }
 figure img { display: block; max-width: 100%; height: auto; } figure { margin: 0 0 1rem; }
 figcaption { color: var(--soft); font-size: .9rem; }
+figure img.night { display: none; }
+@media screen and (prefers-color-scheme: dark) {
+  figure img.day { display: none; } figure img.night { display: block; }
+}
 .scroll { overflow-x: auto; } .scroll td { min-width: 5rem; }
 .notice { background: var(--note); border-left: 4px solid var(--edge); padding: .5rem 1rem; }
 pre { background: var(--code); padding: 1rem; overflow-x: auto; font-size: .8rem; }
@@ -256,12 +260,14 @@ def _table(facts: Mapping[str, str]) -> str:
 
 def _figure(figure: Figure, alternative: str, caption: str, *, kind: str = "svg") -> str:
     """A figure inside the page; `alternative` is read aloud in its place, `caption` is HTML below it."""
-    image = f'<img src="{_data(figure, kind)}" alt="{html.escape(alternative, quote=True)}">'
+    alternative = html.escape(alternative, quote=True)
+    image = f'<img src="{_data(figure, kind)}" alt="{alternative}">'
     if kind == "png":  # pictures of volumes are dark on either page
         return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
     darken(figure)
-    dark = f'<source media="screen and (prefers-color-scheme: dark)" srcset="{_data(figure, kind)}">'
-    return f'<figure class="chart"><picture>{dark}{image}</picture><figcaption>{caption}</figcaption></figure>'
+    day = image.replace("<img ", '<img class="day" ', 1)
+    night = f'<img class="night" src="{_data(figure, kind)}" alt="{alternative}">'
+    return f'<figure class="chart">{day}{night}<figcaption>{caption}</figcaption></figure>'
 
 
 def _data(figure: Figure, kind: str) -> str:
