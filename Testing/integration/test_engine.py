@@ -125,7 +125,8 @@ def test_the_report_is_one_page_that_needs_nothing_else(finished):
     page = (finished[0].folder / "report.html").read_text()
     assert "Research use only, not for diagnosis" in page
     images = re.findall(r"<img [^>]*>", page)
-    assert len(images) == 4  # losses, validation, learning rate, the only validation subject
+    # Losses, validation and learning rate for light and for dark pages, the only validation subject.
+    assert len(images) == 7
     for image in images:
         assert re.search(r'src="data:image/(png|svg\+xml);base64,[A-Za-z0-9+/=]{1000,}"', image)
         assert re.search(r'alt="[^"]{10,}"', image)

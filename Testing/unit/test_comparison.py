@@ -357,3 +357,25 @@ def test_a_reference_mri_in_other_units_is_scaled_by_one_factor_inside_what_was_
     unscaled = compare(tmp_path / "made.nii.gz", tmp_path / "head.nii.gz", match_signal=False)
     assert unscaled.signal_factor is None
     assert unscaled.metrics["MAE"] > 10
+
+
+def test_a_volume_that_a_model_made_is_judged_where_it_made_one(tmp_path):
+    """PET has scalp and neck, the model's volume has not: they are no error, unless a mask asks for them."""
+    rng = np.random.default_rng(3)
+    brain = np.zeros((20, 24, 22), bool)
+    brain[6:14, 7:17, 6:16] = True
+    real = rng.uniform(0.5, 2.0, brain.shape).astype(np.float32)
+    real[:2] = real[-2:] = 0.0
+    made = np.where(brain, real + 0.1, 0).astype(np.float32)
+    for name, values in (("made", made), ("real", real)):
+        write_image(sitk.GetImageFromArray(values), tmp_path / f"{name}.nii.gz")
+    stranger = compare(tmp_path / "made.nii.gz", tmp_path / "real.nii.gz")
+    assert stranger.metrics["MAE"] > 0.5
+    (tmp_path / "made.json").write_text('{"Quantity": "SUVR", "Model": {"id": "some"}}')
+    result = compare(tmp_path / "made.nii.gz", tmp_path / "real.nii.gz")
+    assert result.metrics["MAE"] == pytest.approx(0.1, abs=1e-5)
+    assert "holds something" in result.mask_source
+    assert result.voxels == brain.sum()
+    assert result.signal_factor is None
+    everywhere = sitk.GetImageFromArray(np.ones(brain.shape, np.uint8))
+    assert compare(tmp_path / "made.nii.gz", tmp_path / "real.nii.gz", mask=everywhere).voxels == brain.size

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.fft
+import scipy.stats
 import torch
 from monai.metrics import MultiScaleSSIMMetric, SSIMMetric
 from scipy import ndimage
 from skimage.filters import sobel_h, sobel_v
-from skimage.metrics import normalized_mutual_information, peak_signal_noise_ratio
+from skimage.metrics import normalized_mutual_information, peak_signal_noise_ratio, structural_similarity
+from skimage.morphology import binary_erosion
+from sklearn.metrics import mean_absolute_error, mean_squared_error
 
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, QUICK, compare_arrays
 from modality_synthesis.evaluation.sharpness import spectrum_ratio, tenengrad, through_plane_ratio
@@ -207,3 +211,107 @@ def test_a_constant_reference_leaves_undefined_figures_undefined(pair):
     figures = compare_arrays(shifted, np.ones_like(shifted), mask, 2.0)
     for name in ("NCC", "Tenengrad ratio", "Spectrum ratio", "Through-plane ratio"):
         assert np.isnan(figures[name]), name
+
+
+# Inside a mask: every figure once more, by other means
+
+
+def half_frequency_power(volume: np.ndarray, mask: np.ndarray) -> float:
+    """Power between half and the whole Nyquist frequency; the squared-sine edge is 3 voxels wide."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]
+    window = np.where(depth >= 4, 1.0, np.sin(np.pi * (depth - 1).clip(0) / 6) ** 2)
+    spectrum = np.abs(scipy.fft.fftn((volume.astype(float) - volume[mask].mean(dtype=float)) * window)) ** 2
+    distance = np.linalg.norm(np.stack(np.meshgrid(*map(scipy.fft.fftfreq, volume.shape), indexing="ij")), axis=0)
+    return float(spectrum[(distance >= 0.25) & (distance <= 0.5)].sum())
+
+
+def sobel_within_slices(volume: np.ndarray, mask: np.ndarray) -> float:
+    outside_is_zero = np.where(mask, volume, 0).astype(float)
+    found = []
+    for plane, inside in zip(outside_is_zero, mask, strict=True):
+        magnitude = 4 * np.hypot(sobel_h(plane), sobel_v(plane))
+        found.append(magnitude[binary_erosion(inside, np.ones((3, 3)))])
+    return float(np.concatenate(found).mean())
+
+
+def jump_between_slices(volume: np.ndarray, mask: np.ndarray) -> float:
+    steps = [
+        abs(float(volume[z + 1, y, x]) - float(volume[z, y, x]))
+        for z, y, x in zip(*np.nonzero(mask[:-1] & mask[1:]), strict=True)
+    ]
+    return float(np.mean(steps))
+
+
+def scikit_image_ssim(made: np.ndarray, real: np.ndarray, mask: np.ndarray) -> float:
+    """The mean inside of the map of the volumes cut out; the mask keeps a window's width from the border."""
+    _, similarity = structural_similarity(
+        *(np.where(mask, volume, 0).astype(float) for volume in (made, real)), data_range=2.0, full=True,
+        gaussian_weights=True, sigma=1.5, use_sample_covariance=False, K1=0.01, K2=0.03,
+    )  # fmt: skip
+    return float(similarity[mask].mean())
+
+
+INDEPENDENT = {
+    "MAE": lambda made, real, mask: mean_absolute_error(real[mask], made[mask]),
+    "MSE": lambda made, real, mask: mean_squared_error(real[mask], made[mask]),
+    "RMSE": lambda made, real, mask: np.linalg.norm((made - real)[mask].astype(float)) / np.sqrt(mask.sum()),
+    "PSNR": lambda made, real, mask: peak_signal_noise_ratio(real[mask], made[mask], data_range=2.0),
+    "SSIM": scikit_image_ssim,
+    # One scale fits into this mask: more are compared with MONAI above.
+    "MS-SSIM": scikit_image_ssim,
+    "NCC": lambda made, real, mask: scipy.stats.pearsonr(made[mask], real[mask]).statistic,
+    "NMI": lambda made, real, mask: normalized_mutual_information(made[mask], real[mask], bins=100),
+    "Tenengrad ratio": lambda made, real, mask: sobel_within_slices(made, mask) / sobel_within_slices(real, mask),
+    "Spectrum ratio": lambda made, real, mask: half_frequency_power(made, mask) / half_frequency_power(real, mask),
+    "Through-plane ratio": lambda made, real, mask: jump_between_slices(made, mask) / jump_between_slices(real, mask),
+}
+
+
+def test_every_metric_has_an_independent_implementation():
+    assert set(INDEPENDENT) == set(METRICS)
+
+
+@pytest.mark.parametrize("name", INDEPENDENT)
+def test_inside_a_mask_it_agrees_with_the_independent_implementation(name):
+    real = smooth_noise((44, 44, 44), 1.2, seed=9)
+    made = ndimage.gaussian_filter(1.1 * real, 0.5) + np.random.default_rng(10).normal(0.05, 0.1, real.shape)
+    mask = np.linalg.norm(np.indices(real.shape) - 21.5, axis=0) < 10.5  # a ball 20 voxels across
+    figure = compare_arrays(made, real, mask, 2.0, names=(name,))[name]
+    # The program computes within the mask's bounding box, where the frequencies of the spectrum are others.
+    box = ndimage.find_objects(mask.astype(int))[0]
+    cut = [volume[box] if name == "Spectrum ratio" else volume for volume in (made, real, mask)]
+    assert figure == pytest.approx(float(INDEPENDENT[name](*cut)), rel=2e-5)
+
+
+def test_figures_of_known_noise():
+    """Gaussian noise of SD s on white noise of SD 1: powers add, and every gradient is Gaussian."""
+    rng, s = np.random.default_rng(11), 0.75
+    reference = rng.normal(size=(48, 48, 48))
+    figures = compare_arrays(reference + rng.normal(0, s, reference.shape), reference, None, 8.0)
+    assert figures["MAE"] == pytest.approx(s * np.sqrt(2 / np.pi), rel=0.02)
+    assert figures["MSE"] == pytest.approx(s**2, rel=0.02)
+    assert figures["RMSE"] == pytest.approx(s, rel=0.01)
+    assert figures["NCC"] == pytest.approx(1 / np.sqrt(1 + s**2), rel=0.01)
+    assert figures["Tenengrad ratio"] == pytest.approx(np.sqrt(1 + s**2), rel=0.01)
+    assert figures["Through-plane ratio"] == pytest.approx(np.sqrt(1 + s**2), rel=0.01)
+    assert figures["Spectrum ratio"] == pytest.approx(1 + s**2, rel=0.03)
+
+
+def test_ssim_of_two_uniform_volumes_is_its_luminance_term():
+    first, second = (np.full((48, 48, 48), value) for value in (1.2, 0.8))
+    figures = compare_arrays(first, second, None, 2.0, names=("SSIM", "MS-SSIM"))
+    constant = (0.01 * 2.0) ** 2
+    luminance = (2 * 1.2 * 0.8 + constant) / (1.2**2 + 0.8**2 + constant)
+    assert figures["SSIM"] == pytest.approx(luminance, rel=1e-6)
+    # Three scales: contrast and structure agree at each, luminance counts with the coarsest one's weight.
+    assert figures["MS-SSIM"] == pytest.approx(luminance ** (0.3001 / 0.6305), rel=1e-6)
+
+
+def test_mutual_information_of_known_dependence():
+    """2 whatever the gray values are called, 1 when one tells nothing about the other."""
+    rng = np.random.default_rng(12)
+    tissue = rng.integers(0, 4, (40, 40, 40))
+    renamed = np.array([30.0, 5.0, 80.0, 41.0])[tissue]
+    unrelated = rng.integers(0, 4, tissue.shape)
+    figure = [compare_arrays(made, tissue, None, 3.0, names=("NMI",))["NMI"] for made in (renamed, unrelated)]
+    assert figure == pytest.approx([2.0, 1.0], abs=1e-3)

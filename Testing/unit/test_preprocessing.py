@@ -26,7 +26,7 @@ from modality_synthesis.preprocessing.registration import mni152, register_to_te
 from modality_synthesis.preprocessing.resampling import antialias, model_grid, resample_isotropic
 from modality_synthesis.resources import resource
 from modality_synthesis.simulation.labels import BRAIN, load_head, membership
-from modality_synthesis.simulation.mri import simulate_mri
+from modality_synthesis.simulation.mri import Acquisition, simulate_mri
 
 
 def dice(first: sitk.Image, second: sitk.Image) -> float:
@@ -90,6 +90,16 @@ def test_brain_mask_of_a_head_never_seen_in_training():
     brain.CopyInformation(labels)
     truth = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(brain, [5, 5, 5]))
     assert dice(brain_mask(image), truth) > 0.93
+
+
+def test_air_around_the_head_does_not_change_the_brain_mask():
+    """A field of view 8 cm wider along each axis is the same head."""
+    labels = sitk.DICOMOrient(load_head("16"), "LPS")
+    image = simulate_mri(labels, "T1w", np.random.default_rng(0), Acquisition((2.5,) * 3))
+    image = sitk.Cast(image, sitk.sitkFloat32)
+    wide = sitk.ConstantPad(image, [16] * 3, [16] * 3, 0.0)
+    found = sitk.Resample(brain_mask(wide), image, sitk.Transform(), sitk.sitkNearestNeighbor)
+    assert dice(found, brain_mask(image)) > 0.95
 
 
 def test_no_brain_is_an_error_that_says_so():

@@ -20,7 +20,7 @@ from modality_synthesis.evaluation.calibration import Calibration, calibrate
 from modality_synthesis.evaluation.csv_tables import write_rows
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_arrays
 from modality_synthesis.evaluation.regions import Parcels, RegionComparison, compare_regions
-from modality_synthesis.evaluation.signal import covered, is_signal, signal_factor
+from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, signal_factor
 from modality_synthesis.evaluation.similarity import scale_count
 from modality_synthesis.preprocessing.atlas import labels_on, regions
 from modality_synthesis.progress import Reporter
@@ -187,10 +187,14 @@ def compare(
         made = resample_like(made, wanted)
     inside, mask_source = _mask(mask, wanted)
     factor, shown = None, None
-    if is_signal(synthetic) if match_signal is None else match_signal:
+    signal = is_signal(synthetic) if match_signal is None else match_signal
+    if signal or (mask is None and is_of_a_model(synthetic)):
         shown = covered(made)
         inside = inside & shown
         mask_source += ", and the synthetic volume holds something"
+        if not inside.any():
+            raise BadInputError("The synthetic volume holds nothing where the reference has signal.")
+    if signal:
         factor = signal_factor(array(made), array(wanted), inside)
         wanted = wanted * factor
     reporter.progress(0.3, "Measuring")
@@ -198,7 +202,7 @@ def compare(
     scale = data_range or float(np.percentile(second[inside], 99.9) - second[inside].min())
     if scale <= 0:
         raise BadInputError("The reference is constant inside the mask; nothing can be compared.")
-    # Where an MRI was not synthesized (skull, scalp) there is nothing to be wrong.
+    # Where nothing was synthesized (skull, scalp) there is nothing to be wrong.
     error = first - second if shown is None else np.where(shown, first - second, 0.0)
     measure = partial(compare_arrays, spacing=tuple(reversed(wanted.GetSpacing())), slice_axis=_slice_axis(wanted))
     floor = 0.05 * scale

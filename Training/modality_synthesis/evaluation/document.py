@@ -17,6 +17,7 @@ from modality_synthesis.volumes import atomic_output
 if TYPE_CHECKING:
     from fpdf import FPDF
 
+_PICTURE_MM = 165.0
 NOTE = "Research use only, not for diagnosis. Synthetic volumes are computed, not measured."
 
 
@@ -61,7 +62,37 @@ def number(value: Any, digits: int = 3) -> str:
     """A figure for people; a dash for what is not known."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "\N{EN DASH}"
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        text = _digits(abs(value), digits)
+        return "\N{MINUS SIGN}" + text if value < 0 else text
+    return str(value)
+
+
+def _digits(value: float, digits: int) -> str:
+    """Significant digits, zeros at the end included, which tell how precise a figure is."""
+    if math.isinf(value):
+        return "\N{INFINITY}"
+    return f"{value:g}" if value in (0, 1, 2) else f"{value:#.{digits}g}".rstrip(".")
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """A figure with its interval, `0.0924 [0.0868, 0.0979]`, as precise as the interval's width tells."""
+    width = high - low
+    if not math.isfinite(width) or width <= 0 or not math.isfinite(value):
+        return (
+            number(value) if math.isnan(width) else f"{number(value)} [{number(low)},\N{NO-BREAK SPACE}{number(high)}]"
+        )
+    texts = [rounded(one, width) for one in (value, low, high)]
+    return f"{texts[0]} [{texts[1]},\N{NO-BREAK SPACE}{texts[2]}]"
+
+
+def rounded(value: float, width: float) -> str:
+    """A figure with the decimals that cut a width into at least twenty steps."""
+    if not math.isfinite(value):
+        return number(value)
+    decimals = min(max(math.ceil(math.log10(20 / width)), 0), 8)
+    # Adding 0 turns the negative zero that rounding may leave into 0.
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def p_value(value: float) -> str:
@@ -74,11 +105,17 @@ def write_html(document: Document, path: Path) -> None:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["width"] = _pixels
     environment.filters["data"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
     template = (Path(__file__).parent / "report.html.jinja").read_text(encoding="utf-8")
     text = environment.from_string(template).render(document=document, note=NOTE)
     with atomic_output(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _pixels(png: bytes) -> int:
+    """The width of a PNG, from its header."""
+    return int.from_bytes(png[16:20], "big")
 
 
 def can_write_pdf() -> bool:
@@ -109,6 +146,8 @@ def write_pdf(document: Document, path: Path) -> None:
         _text(pages, warning, bold=True)
     for section in document.sections:
         pages.ln(3)
+        if pages.will_page_break(_opening_height(section, pages.epw)):
+            pages.add_page()
         _text(pages, section.title, size=12, bold=True)
         for paragraph in section.paragraphs:
             _text(pages, paragraph)
@@ -118,6 +157,15 @@ def write_pdf(document: Document, path: Path) -> None:
             _table(pages, table)
     with atomic_output(path) as temporary:
         temporary.write_bytes(bytes(pages.output()))
+
+
+def _opening_height(section: Section, width: float) -> float:
+    """What must stay together, mm: the heading, the paragraphs and what follows them."""
+    height = 12.0 + sum(4.5 * (1 + len(paragraph) // 110) for paragraph in section.paragraphs)
+    if section.pictures:
+        png = section.pictures[0].png
+        return height + min(width, _PICTURE_MM) * int.from_bytes(png[20:24], "big") / _pixels(png)
+    return height + 20
 
 
 def _fonts() -> Path:
@@ -134,16 +182,16 @@ def _text(pages: FPDF, text: str, *, size: float = 9, bold: bool = False) -> Non
 
 
 def _picture(pages: FPDF, picture: Picture) -> None:
-    width = min(pages.epw, 165.0)
+    width = min(pages.epw, _PICTURE_MM)
     pages.image(io.BytesIO(picture.png), w=width, alt_text=picture.alt)
     _text(pages, picture.caption, size=7.5)
 
 
 def _table(pages: FPDF, table: Table) -> None:
     _text(pages, table.caption, bold=True, size=8)
-    pages.set_font("DejaVu", size=6.5)
+    pages.set_font("DejaVu", size=6.5 if len(table.header) < 9 else 5.6)
     longest = [
-        max(6, min(46, max(len(str(row[index])) for row in (table.header, *table.rows))))
+        max(8, min(46, max(len(str(row[index])) for row in (table.header, *table.rows))))
         for index in range(len(table.header))
     ]
     with pages.table(

@@ -18,8 +18,10 @@ from modality_synthesis.evaluation.document import (
     Section,
     Table,
     can_write_pdf,
+    interval,
     number,
     p_value,
+    rounded,
     write_html,
     write_pdf,
 )
@@ -193,7 +195,7 @@ def _inputs_table(result: Comparison, record: Mapping[str, Any]) -> Table:
 def _metrics_table(result: Comparison) -> Table:
     rows = [
         [name, number(value, 4), number(result.whole_volume[name], 4), metric.unit, number(float(metric.ideal)),
-         metric.definition + (f"; data range {result.data_range:g}" if metric.uses_data_range else "")]
+         metric.definition + (f"; data range {result.data_range:.4g}" if metric.uses_data_range else "")]
         for name, value in result.metrics.items()
         for metric in [METRICS[name]]
     ]  # fmt: skip
@@ -206,7 +208,7 @@ def _background_note(result: Comparison) -> str:
     told = f"which changes PSNR by {gain:+.1f} dB" if np.isfinite(gain) else "where PSNR is not defined"
     return (
         f"Judge by the figures inside the mask. The whole volume holds {100 * share:.0f} % background, {told}. "
-        f"Data range: {result.data_range:g} ({result.data_range_source})."
+        f"Data range: {result.data_range:.4g} ({result.data_range_source})."
     )
 
 
@@ -254,7 +256,7 @@ def cohort_document(evaluation: Evaluation, folder: Path) -> Document:
     facts = evaluation.facts
     route, cohort = facts["route"], facts["cohort"]
     fairness, calibration = evaluation.fairness(), evaluation.calibration_summary()
-    summary = evaluation.summary()
+    summary = _contenders_first(evaluation)
     sections = [
         Section("What was evaluated", tables=_provenance_tables(evaluation)),
         Section("Figures", _figures_notes(evaluation), _summary_tables(evaluation, summary), [_forest(summary)]),
@@ -291,6 +293,12 @@ def cohort_document(evaluation: Evaluation, folder: Path) -> Document:
             "coverage of 95 %."
         )
     return Document(f"Evaluation: {route['source']} to {route['target']}", lead, warnings, sections)
+
+
+def _contenders_first(evaluation: Evaluation) -> dict[str, Mapping[str, Mapping[str, float]]]:
+    """The summary with the models before the baselines, so that a model has one color in all figures."""
+    summary = evaluation.summary()
+    return {name: summary[name] for name in dict.fromkeys((*evaluation.contenders, *summary))}
 
 
 def _provenance_tables(evaluation: Evaluation) -> list[Table]:
@@ -341,7 +349,7 @@ def _forest(summary: Mapping[str, Mapping[str, Mapping[str, float]]]) -> figures
 
 def _summary_tables(evaluation: Evaluation, summary: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[Table]:
     def cell(found: Mapping[str, float]) -> str:
-        return f"{number(found['mean'])} [{number(found['low'])}, {number(found['high'])}]"
+        return interval(found["mean"], found["low"], found["high"])
 
     names = list(summary)
     rows = [[metric, *(cell(summary[name][metric]) for name in names)] for metric in METRICS]
@@ -367,7 +375,7 @@ def _tests_note(evaluation: Evaluation) -> str:
 def _tests_table(evaluation: Evaluation) -> Table:
     rows = [
         [test.metric, test.first, test.second,
-         f"{number(test.difference.value)} [{number(test.difference.low)}, {number(test.difference.high)}]",
+         interval(test.difference.value, test.difference.low, test.difference.high),
          p_value(test.wilcoxon_p), p_value(test.wilcoxon_p_holm), p_value(test.t_p_holm)]
         for test in evaluation.tests()
     ]  # fmt: skip
@@ -466,13 +474,18 @@ def _agreement_table(caption: str, rows: Sequence[AgreementRow], *, wide: bool) 
               "slope [95 %]", "r", "MAE"]  # fmt: skip
     cells = [
         [LABELS.get(row.region, row.region), row.hemisphere, row.predictor, str(row.count),
-         f"{number(row.bias)} [{number(row.bias_low)}, {number(row.bias_high)}]",
-         f"{number(row.limit_low)} to {number(row.limit_high)}",
-         f"{number(row.icc)} [{number(row.icc_low)}, {number(row.icc_high)}]",
-         f"{number(row.slope)} [{number(row.slope_low)}, {number(row.slope_high)}]", number(row.r), number(row.mae)]
+         interval(row.bias, row.bias_low, row.bias_high), _limits(row), interval(row.icc, row.icc_low, row.icc_high),
+         interval(row.slope, row.slope_low, row.slope_high), number(row.r, 2), number(row.mae, 2)]
         for row in rows
     ]  # fmt: skip
     return Table(caption, header, cells, wide)
+
+
+def _limits(row: AgreementRow) -> str:
+    width = row.limit_high - row.limit_low
+    if not np.isfinite(width) or width <= 0:
+        return number(row.bias)
+    return f"{rounded(row.limit_low, width)} to {rounded(row.limit_high, width)}"
 
 
 def _fairness_section(evaluation: Evaluation, fairness: Mapping[str, Sequence[Any]]) -> Section:
@@ -481,7 +494,7 @@ def _fairness_section(evaluation: Evaluation, fairness: Mapping[str, Sequence[An
     lead = evaluation.contenders[0]
     rows = [
         [name, row.variable, row.group, row.metric, str(row.value.count),
-         f"{number(row.value.value)} [{number(row.value.low)}, {number(row.value.high)}]", number(row.gap),
+         interval(row.value.value, row.value.low, row.value.high), number(row.gap),
          p_value(row.p_holm)]
         for name, found in fairness.items()
         for row in found

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from modality_synthesis.evaluation.document import Section, Table, number, p_value
+from modality_synthesis.evaluation.document import Section, Table, interval, number, p_value
 from modality_synthesis.evaluation.downstream import CONTRAST, Downstream, Effect, surface_picture
 from modality_synthesis.evaluation.report_figures import Picture
 from modality_synthesis.evaluation.study import Evaluation
@@ -28,7 +28,7 @@ def downstream_sections(evaluation: Evaluation) -> list[Section]:
 
 
 def _interval(found: Any) -> str:
-    return "" if found is None else f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+    return "" if found is None else interval(found.value, found.low, found.high)
 
 
 def _effects(evaluation: Evaluation) -> Section:
@@ -75,7 +75,7 @@ def _fairness(found: Downstream, units: str) -> Section:
         return "; ".join(f"{one.group} ({one.people}): {number(one.mean)}" for one in rows)
 
     cells = [
-        [name, row.variable, groups(row.rows), f"{number(row.gap)} [{number(row.low)}, {number(row.high)}]",
+        [name, row.variable, groups(row.rows), interval(row.gap, row.low, row.high),
          p_value(row.p_value)]
         for name, rows in found.fairness.items()
         for row in rows

@@ -6,11 +6,13 @@ Colors are the palette of Okabe and Ito, and perceptually uniform maps: both sur
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a8a8a", "#000000")
 DIVERGING = "PuOr_r"  # orange above, purple below, white at zero
 PAPER, INK, GRID = "#ffffff", "#1b1b1f", "#d9d9de"
+# What is measured, beside which the predictors have the palette's colors.
+MEASURED_COLOR = "#8a8a8a"
+# The same on the dark page of `report.html.jinja`: paper, ink and lines, and the palette's blue, too dark to be read.
+_NIGHT = {
+    light.upper(): dark
+    for light, dark in (
+        (PAPER, "#16171b"), (INK, "#e9e9ec"), ("#000000", "#e9e9ec"), (GRID, "#3a3b42"), (PALETTE[0], "#4aa3df"),
+        # The training report's lines, and the planes behind them.
+        ("#1b6ca8", "#4aa3df"), ("#6a4c93", "#a98bd6"), ("#555555", "#a9a9b2"),
+        ("#dbe9f4", "#1f2d3a"), ("#f7e1dc", "#3a2724"), ("#e2f0e4", "#20342a"),
+    )
+}  # fmt: skip
 _MOST_POINTS = 60_000
 
 
@@ -30,11 +44,13 @@ class Picture:
         caption: what it shows and how to read it.
         alt: what is to be seen, in words and figures.
         png: the picture.
+        dark: the same for a dark page; none when empty.
     """
 
     caption: str
     alt: str
     png: bytes
+    dark: bytes = b""
 
 
 def _canvas(width: float, height: float) -> Canvas:
@@ -46,10 +62,43 @@ def _canvas(width: float, height: float) -> Canvas:
     return figure
 
 
+def _picture(caption: str, alt: str, figure: Canvas) -> Picture:
+    light = _png(figure)
+    darken(figure)
+    return Picture(caption, alt, light, _png(figure))
+
+
 def _png(figure: Canvas) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", facecolor=PAPER)
+    figure.savefig(stream, format="png", facecolor=figure.get_facecolor())
     return stream.getvalue()
+
+
+def darken(figure: Canvas) -> None:
+    """Give lines, areas and texts the colors of a dark page; images and what is drawn from color maps stay."""
+    from matplotlib.collections import Collection
+    from matplotlib.colors import to_hex, to_rgba
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+    from matplotlib.text import Text
+
+    def exchanged(color: Any) -> Any:
+        *_, opacity = to_rgba(color)
+        return _NIGHT.get(to_hex(color).upper(), color) if opacity else color
+
+    for artist in figure.findobj():
+        if isinstance(artist, (Line2D, Text)):
+            artist.set_color(exchanged(artist.get_color()))
+        if isinstance(artist, Line2D):
+            artist.set_markerfacecolor(exchanged(artist.get_markerfacecolor()))
+            artist.set_markeredgecolor(exchanged(artist.get_markeredgecolor()))
+        elif isinstance(artist, Patch):
+            face, edge, opacity = artist.get_facecolor(), artist.get_edgecolor(), artist.get_alpha()
+            artist.set(facecolor=exchanged(face), edgecolor=exchanged(edge), alpha=opacity)
+        elif isinstance(artist, Collection) and artist.get_array() is None:
+            faces, edges = artist.get_facecolor(), artist.get_edgecolor()
+            artist.set_facecolor([exchanged(color) for color in faces])
+            artist.set_edgecolor([exchanged(color) for color in edges])
 
 
 def _axes(figure: Canvas, *place: Any) -> Axes:
@@ -70,14 +119,14 @@ def difference_histogram(error: np.ndarray, units: str) -> Picture:
     weights = np.full(error.size, 100 / error.size)
     axes.hist(np.clip(error, -limit, limit), bins=81, range=(-limit, limit), weights=weights, color=PALETTE[0])
     axes.axvline(0, color=INK, linewidth=1)
-    axes.axvline(bias, color=PALETTE[1], linewidth=1.6, linestyle="--", label=f"mean {bias:+.3g}")
+    axes.axvline(bias, color=PALETTE[1], linewidth=1.6, linestyle="--", label=f"mean {_signed(bias)}")
     axes.set_xlabel(f"synthetic \N{MINUS SIGN} reference, {units}")
     axes.set_ylabel("share of voxels, %")
     axes.legend(frameon=False)
-    return Picture(
+    return _picture(
         f"Differences inside the mask. The last bar on each side holds everything beyond {limit:.3g}.",
         f"Histogram of differences: mean {bias:+.3g}, standard deviation {spread:.3g} {units}.",
-        _png(figure),
+        figure,
     )
 
 
@@ -99,10 +148,10 @@ def voxel_scatter(synthetic: np.ndarray, reference: np.ndarray, units: str) -> P
     axes.set_ylabel(f"synthetic, {units}")
     axes.legend(frameon=False, loc="upper left")
     figure.colorbar(shown, label="voxels")
-    return Picture(
+    return _picture(
         "Voxels inside the mask. A slope below 1 means that the synthesis draws high and low values to the middle.",
         f"Density plot of synthetic against reference voxels; the fitted slope is {slope:.2f}.",
-        _png(figure),
+        figure,
     )
 
 
@@ -111,7 +160,7 @@ def region_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], uni
 
     Args:
         names: of the regions.
-        series: reference, synthetic, ...: one value per region.
+        series: the measured volume first, then the synthetic ones: one value per region.
         units: of the values.
     """
     figure = _canvas(6.6, 0.9 + 0.24 * len(names) * max(len(series), 1) / 1.6)
@@ -119,8 +168,8 @@ def region_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], uni
     height = 0.8 / len(series)
     positions = np.arange(len(names))
     for index, (label, values) in enumerate(series.items()):
-        axes.barh(positions + (index - (len(series) - 1) / 2) * height, values, height, label=label,
-                  color=PALETTE[index % len(PALETTE)])  # fmt: skip
+        color = PALETTE[(index - 1) % len(PALETTE)] if index else MEASURED_COLOR
+        axes.barh(positions + (index - (len(series) - 1) / 2) * height, values, height, label=label, color=color)
     axes.set_yticks(positions, names)
     axes.invert_yaxis()
     axes.set_xlabel(units)
@@ -129,7 +178,7 @@ def region_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], uni
         f"{name}: " + ", ".join(f"{label} {values[index]:.3g}" for label, values in series.items())
         for index, name in enumerate(names)
     )
-    return Picture("Mean of each meta-region, left and right together.", f"Bars. {told}.", _png(figure))
+    return _picture("Mean of each meta-region, left and right together.", f"Bars. {told}.", figure)
 
 
 def bland_altman(synthetic: np.ndarray, measured: np.ndarray, title: str, units: str) -> Picture:
@@ -144,17 +193,21 @@ def bland_altman(synthetic: np.ndarray, measured: np.ndarray, title: str, units:
     for value, style, label in ((bias, "-", "bias"), (limits[0], "--", "\N{MINUS SIGN}1.96 SD"),
                                 (limits[1], "--", "+1.96 SD")):  # fmt: skip
         axes.axhline(value, color=PALETTE[1], linestyle=style, linewidth=1.4)
-        axes.annotate(f"{label} {value:+.3g}", (1, value), xycoords=("axes fraction", "data"), fontsize=8,
+        axes.annotate(f"{label}: {_signed(value)}", (1, value), xycoords=("axes fraction", "data"), fontsize=8,
                       ha="right", va="bottom", color=INK)  # fmt: skip
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(f"mean of synthetic and measured, {units}")
     axes.set_ylabel(f"synthetic \N{MINUS SIGN} measured, {units}")
-    return Picture(
+    return _picture(
         f"Bland-Altman plot, {title}: one point per patient.",
         f"Bland-Altman plot of {difference.size} patients: bias {bias:+.3g}, limits of agreement {limits[0]:.3g} to "
         f"{limits[1]:.3g} {units}.",
-        _png(figure),
+        figure,
     )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def identity_scatter(points: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, units: str) -> Picture:
@@ -186,9 +239,7 @@ def identity_scatter(points: Mapping[str, tuple[np.ndarray, np.ndarray]], title:
     axes.set_title(title, fontsize=10)
     axes.legend(frameon=False, fontsize=8)
     told = ", ".join(f"{name} has slope {slope:.2f}" for name, slope in slopes.items())
-    return Picture(
-        f"{title}: one point per patient, with the line of identity.", f"Scatter plot; {told}.", _png(figure)
-    )
+    return _picture(f"{title}: one point per patient, with the line of identity.", f"Scatter plot; {told}.", figure)
 
 
 def forest(summary: Mapping[str, Mapping[str, Mapping[str, float]]], metrics: Sequence[str], ideal: Mapping[str, float]
@@ -197,7 +248,8 @@ def forest(summary: Mapping[str, Mapping[str, Mapping[str, float]]], metrics: Se
     columns = 2
     rows = -(-len(metrics) // columns)
     predictors = list(summary)
-    figure = _canvas(7.2, (0.75 + 0.24 * len(predictors)) * rows + 0.3)
+    figure = _canvas(7.2, (0.95 + 0.24 * len(predictors)) * rows + 0.3)
+    figure.set_layout_engine("constrained", h_pad=0.1)
     for place, metric in enumerate(metrics):
         axes = _axes(figure, rows, columns, place + 1)
         for index, name in enumerate(predictors):
@@ -207,24 +259,41 @@ def forest(summary: Mapping[str, Mapping[str, Mapping[str, float]]], metrics: Se
             axes.plot(found["mean"], index, "o", color=PALETTE[index % len(PALETTE)], ms=5)
         if np.isfinite(ideal[metric]) and ideal[metric] == 1.0 and "ratio" in metric:
             axes.axvline(1.0, color=INK, linewidth=0.8)
+        _few_ticks(axes, [summary[name][metric]["mean"] for name in predictors], ratio="ratio" in metric)
         axes.set_yticks(range(len(predictors)), predictors if place % columns == 0 else [], fontsize=8)
         axes.set_ylim(len(predictors) - 0.5, -0.5)
-        axes.set_title(metric, fontsize=10)
+        axes.set_title(metric, fontsize=10, pad=8)
         axes.tick_params(axis="x", labelsize=8)
         axes.locator_params(axis="x", nbins=5)
     told = "; ".join(
         f"{metric}: " + ", ".join(f"{name} {summary[name][metric]['mean']:.3g}" for name in predictors)
         for metric in metrics
     )
-    return Picture("Means over patients with 95 % intervals.", f"Dots with intervals. {told}.", _png(figure))
+    return _picture("Means over patients with 95 % intervals.", f"Dots with intervals. {told}.", figure)
+
+
+def _few_ticks(axes: Axes, values: Sequence[float], *, ratio: bool) -> None:
+    """At most five ticks; ratios that differ by a factor above ten on a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    known = [value for value in values if np.isfinite(value)]
+    if ratio and known and 0 < 10 * min(known) < max(known):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(numticks=5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def violins(values: np.ndarray, groups: Mapping[str, Sequence[str | None]], metric: str) -> Picture:
     """A metric by subgroup, a panel per variable, each patient a dot."""
-    figure = _canvas(max(4.0, 2.8 * len(groups)), 3.4)
+    columns = min(3, len(groups))
+    lines = -(-len(groups) // columns)
+    figure = _canvas(max(4.0, 2.5 * columns), 2.5 * lines)
     told = []
     for place, (variable, members) in enumerate(groups.items()):
-        axes = _axes(figure, 1, len(groups), place + 1)
+        axes = _axes(figure, lines, columns, place + 1)
         names = sorted({member for member in members if member is not None})
         for index, name in enumerate(names):
             inside = values[[member == name for member in members]]
@@ -240,12 +309,19 @@ def violins(values: np.ndarray, groups: Mapping[str, Sequence[str | None]], metr
             if inside.size:
                 axes.plot([index - 0.25, index + 0.25], [np.median(inside)] * 2, color=INK, linewidth=1.4)
                 told.append(f"{variable} {name}: median {np.median(inside):.3g} of {inside.size}")
-        axes.set_xticks(range(len(names)), names, fontsize=8)
+        axes.set_xticks(range(len(names)), [_broken(name) for name in names], fontsize=8)
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        axes.tick_params(axis="y", labelsize=8)
         axes.set_title(variable, fontsize=10)
-        axes.set_ylabel(metric if place == 0 else "")
-    return Picture(
-        f"{metric} by subgroup: dots are patients, the bar is the median.", f"Violins. {'; '.join(told)}.", _png(figure)
+    figure.supylabel(metric, fontsize=9)
+    return _picture(
+        f"{metric} by subgroup: dots are patients, the bar is the median.", f"Violins. {'; '.join(told)}.", figure
     )
+
+
+def _broken(label: str) -> str:
+    """A long label on several lines."""
+    return "\n".join(textwrap.wrap(label, 11)) or label
 
 
 def calibration_curves(found: Mapping[str, Mapping[str, Any]]) -> Picture:
@@ -266,11 +342,11 @@ def calibration_curves(found: Mapping[str, Mapping[str, Any]]) -> Picture:
     right.set_ylabel("MAE of the rest")
     left.legend(frameon=False, fontsize=8)
     right.legend(frameon=False, fontsize=8)
-    return Picture(
+    return _picture(
         "Left: share of voxels whose measured value lies in the interval; on the line is calibrated, below it is "
         "overconfident. Right: the error should fall as uncertain voxels are removed.",
         f"Calibration curves; {'; '.join(told)}.",
-        _png(figure),
+        figure,
     )
 
 
@@ -297,6 +373,7 @@ def montage(
         gray: rows that are anatomy, each in its own gray scale.
         title: above.
     """
+    import matplotlib
     from matplotlib import cm, colors
 
     planes = next(iter(rows.values()))
@@ -310,13 +387,19 @@ def montage(
         kind = "differences" if name in signed else "values"
         for column, plane in enumerate(shown):
             axes = figure.add_subplot(grid[row, column])
+            # Outside the mask is 0: black in anatomy, whose normalized values go below 0, paper in differences.
+            cut = np.ma.masked_where(~ndimage.binary_fill_holes(plane != 0), plane)
             if name in gray:
-                axes.imshow(plane, cmap="gray", vmin=float(np.percentile(plane, 1)),
-                            vmax=float(np.percentile(plane, 99.5)))  # fmt: skip
-            else:
-                axes.imshow(plane, cmap=DIVERGING if kind == "differences" else colormap,
-                            norm=differences if kind == "differences" else values)  # fmt: skip
+                known = cut.compressed() if cut.count() else plane
+                low, high = (float(np.percentile(known, share)) for share in (1, 99.5))
+                axes.imshow(cut, cmap=matplotlib.colormaps["gray"].with_extremes(bad="black"), vmin=low, vmax=high)
+            elif kind == "differences":
+                axes.imshow(cut, cmap=DIVERGING, norm=differences)
                 drawn[kind].append(axes)
+            else:
+                axes.imshow(plane, cmap=colormap, norm=values)
+                drawn[kind].append(axes)
+            axes.set_anchor("N")
             axes.set_xticks([])
             axes.set_yticks([])
             for spine in axes.spines.values():
@@ -332,10 +415,11 @@ def montage(
             figure.colorbar(cm.ScalarMappable(norm, colors_of), ax=axes_list, label=label, shrink=0.8, pad=0.02)
     if title:
         figure.suptitle(title, fontsize=11)
-    return Picture(
-        f"{title}{': ' if title else ''}planes through the middle; one scale for all volumes ({window[0]:.3g} to "
-        f"{window[1]:.3g} {units}), one for all differences (\N{PLUS-MINUS SIGN}{limit:.3g}). The person's right is on "
-        "the left of axial and coronal planes.",
+    lead = f"{title}: planes" if title else "Planes"
+    return _picture(
+        f"{lead} through the middle; one scale for all volumes ({window[0]:.3g} to {window[1]:.3g} {units}), one for "
+        f"all differences (\N{PLUS-MINUS SIGN}{limit:.3g}). The person's right is on the left of axial and coronal "
+        "planes.",
         f"Axial, coronal and sagittal planes of {', '.join(rows)}.",
-        _png(figure),
+        figure,
     )

@@ -101,10 +101,15 @@ def spectrum_ratio(
     radius = np.sqrt(sum(frequency**2 for frequency in frequencies))
     nyquist = 0.5 / max(spacing)
     chosen = (radius >= band[0] * nyquist) & (radius <= band[1] * nyquist)
+    # The transform of real values leaves out the mirror images of all but the first and an even length's last plane.
+    mirrored = np.full(chosen.shape[2], 2.0)
+    mirrored[0] = 1.0
+    if inside.shape[2] % 2 == 0:
+        mirrored[-1] = 1.0
     powers = []
     for volume in (synthetic, reference):
         centered = (volume - volume[inside].mean(dtype=np.float64)) * window
-        power = np.abs(np.fft.rfftn(centered)) ** 2
+        power = np.abs(np.fft.rfftn(centered)) ** 2 * mirrored
         powers.append(float(power[chosen].sum()))
     return _ratio(*powers)
 

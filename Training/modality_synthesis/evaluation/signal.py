@@ -1,9 +1,10 @@
-"""MRI has no unit: a reference MRI is scaled to the synthetic one before the two are compared."""
+"""What a synthetic volume holds, and of which kind: an MRI has no unit, so that a reference MRI is scaled to it."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,13 +15,22 @@ from modality_synthesis.volumes import array, sidecar_path
 
 def is_signal(synthetic: str | Path | sitk.Image) -> bool:
     """Whether a synthetic volume's sidecar says that its values are a signal without a unit."""
+    return _record(synthetic).get("Quantity") == "signal"
+
+
+def is_of_a_model(synthetic: str | Path | sitk.Image) -> bool:
+    """Whether its sidecar says that a model made it: then it holds the brain and nothing else."""
+    return bool(_record(synthetic).get("Model"))
+
+
+def _record(synthetic: str | Path | sitk.Image) -> dict[str, Any]:
     if isinstance(synthetic, sitk.Image):
-        return False
+        return {}
     try:
         record = json.loads(sidecar_path(synthetic).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(record, dict) and record.get("Quantity") == "signal"
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def covered(synthetic: sitk.Image) -> np.ndarray:

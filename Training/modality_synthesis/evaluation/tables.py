@@ -122,6 +122,7 @@ def suvr(
             region: adds z-scores.
         tracer: florbetapir or florbetaben: adds Centiloids (whole cerebellum only).
         pvc_fwhm_mm: correct for this point spread (iterative Yang) before measuring; the SUVR volume is corrected too.
+            The affine atlas' cortex is thinner than a person's: cortical values come out too high.
         image: file for the SUVR volume; its sidecar states units and reference region.
         z_map: file for a volume in which every region has its z-score; needs `normal_cohort`.
         reporter: receives progress and warnings.
@@ -277,7 +278,11 @@ def _sidecar(
         "RegistrationDice": result.registration_dice,
         "PartialVolumeCorrection": None
         if result.pvc_fwhm_mm is None
-        else {"method": "iterative Yang (Erlandsson 2012)", "fwhm_mm": result.pvc_fwhm_mm},
+        else {
+            "method": "iterative Yang (Erlandsson 2012)",
+            "fwhm_mm": result.pvc_fwhm_mm,
+            "limits": "The affine atlas' cortex is thinner than a person's, so that cortical values come out too high.",
+        },
         "NormalCohort": None if normal_cohort is None else Path(normal_cohort).name,
         "Atlas": "Desikan-Killiany and aseg of MNI152, affine",
         "GeneratedBy": [{"Name": "modality-synthesis", "Version": __version__}],

@@ -21,6 +21,10 @@ SMALLEST_ML = 500.0
 LARGEST_ML = 2500.0
 # Share of the mask that must be brighter than air; fluid is dark in T1w, but most of a brain is not fluid.
 LEAST_SIGNAL_SHARE = 0.6
+# Of the brightest tissue: what is darker is no head.
+AIR_SHARE = 0.05
+# Air left around the head.
+MARGIN_MM = 10.0
 
 
 def brain_mask(image: sitk.Image, network: str = "brain-mask", name: str = "The volume") -> sitk.Image:
@@ -87,7 +91,7 @@ def _probability(image: sitk.Image, network: str) -> sitk.Image:
 
     from modality_synthesis.preprocessing.brain_network import DIVISOR, FIELD, SPACING_MM, scale_intensities
 
-    coarse = resample_isotropic(image, SPACING_MM)
+    coarse = _around_head(resample_isotropic(image, SPACING_MM))
     volume = torch.from_numpy(sitk.GetArrayFromImage(coarse))
     wanted = [max(-(-size // DIVISOR) * DIVISOR, field) for size, field in zip(volume.shape, FIELD, strict=True)]
     before = [(want - size) // 2 for want, size in zip(wanted, volume.shape, strict=True)]
@@ -103,6 +107,26 @@ def _probability(image: sitk.Image, network: str) -> sitk.Image:
     result = sitk.GetImageFromArray(inside.sigmoid().numpy())
     result.CopyInformation(coarse)
     return _one_piece(result)
+
+
+def _around_head(image: sitk.Image) -> sitk.Image:
+    """Cut off the air around the head: the network normalizes by the whole field of view."""
+    values = sitk.GetArrayViewFromImage(image)
+    bright = float(np.percentile(values[::2, ::2, ::2], 99.5))
+    # Opening removes noise, and parts the head from what else there is in the field of view.
+    signal = sitk.BinaryMorphologicalOpening(image > AIR_SHARE * bright, [1, 1, 1])
+    pieces = sitk.RelabelComponent(sitk.ConnectedComponent(signal), sortByObjectSize=True)
+    shape = sitk.LabelShapeStatisticsImageFilter()
+    shape.Execute(pieces == 1)
+    if not shape.HasLabel(1):
+        return image
+    box = shape.GetBoundingBox(1)
+    margin = round(MARGIN_MM / image.GetSpacing()[0])
+    low = [max(start - margin, 0) for start in box[:3]]
+    high = [
+        min(start + size + margin, count) for start, size, count in zip(box[:3], box[3:], image.GetSize(), strict=True)
+    ]
+    return image[tuple(slice(first, last) for first, last in zip(low, high, strict=True))]
 
 
 def _one_piece(probability: sitk.Image) -> sitk.Image:

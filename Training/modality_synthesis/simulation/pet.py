@@ -6,6 +6,7 @@ Schoell 2016, off-target binding of Marquie 2015, Lowe 2016); severity acts on t
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,26 +105,63 @@ def simulate_pet(
     scanner: Scanner = SCANNERS[0],
     spacing: tuple[float, float, float] = (2.0, 2.0, 2.0),
 ) -> sitk.Image:
-    """A SUVR PET image of a labelled head.
-
-    Regional uptake, a smooth subject field, small per-region variation, the scanner's point spread, correlated
-    noise, a misregistration below 1 mm / 1 degree, and scaling to the cerebellar cortex.
+    """A SUVR PET image of a labelled head: `scan` of `true_uptake`.
 
     Returns:
         float32 SUVR image at `spacing` over the label map's field of view.
     """
+    return scan(true_uptake(labels, tracer, severity, rng), labels, rng, scanner, spacing)
+
+
+def true_uptake(labels: sitk.Image, tracer: Tracer, severity: float, rng: np.random.Generator) -> sitk.Image:
+    """What the tracer does in this person: regional uptake, small per-region variation, a smooth subject field.
+
+    Returns:
+        float32 image on the label map's grid, free of blur and noise; SUVR but for the scale (`true_suvr`).
+    """
     voxels = sitk.GetArrayViewFromImage(labels)
     table = regional_uptake(tracer, severity, asymmetry=float(np.clip(rng.normal(0, 0.5), -1, 1)))
     table = table * _regional_variation(rng)
-    uptake = table[voxels] * (1 + 0.04 * smooth_field(labels, rng, 45.0))
-    blurred = blur(like(uptake, labels), scanner.fwhm_mm * FWHM_TO_SIGMA)
+    return like(table[voxels] * (1 + 0.04 * smooth_field(labels, rng, 45.0)), labels)
+
+
+def true_suvr(uptake: sitk.Image, labels: sitk.Image, regions: Mapping[str, Sequence[int]]) -> dict[str, float]:
+    """The mean uptake of each region, a set of labels, over that of the cerebellar cortex."""
+    voxels, values = (sitk.GetArrayViewFromImage(image) for image in (labels, uptake))
+    level = values[np.isin(voxels, STRUCTURES["cerebellum_cortex"])].mean(dtype=np.float64)
+    return {
+        name: float(values[np.isin(voxels, codes)].mean(dtype=np.float64) / level) for name, codes in regions.items()
+    }
+
+
+def scan(
+    uptake: sitk.Image,
+    labels: sitk.Image,
+    rng: np.random.Generator,
+    scanner: Scanner = SCANNERS[0],
+    spacing: tuple[float, float, float] = (2.0, 2.0, 2.0),
+) -> sitk.Image:
+    """What a scanner makes of an uptake.
+
+    The scanner's point spread, correlated noise, a misregistration below 1 mm / 1 degree, and scaling to the
+    cerebellar cortex.
+
+    Returns:
+        float32 SUVR image at `spacing` over the uptake's field of view.
+    """
+    blurred = point_spread(uptake, scanner)
     # The reference mean belongs to the image the scanner measured, so it is taken after the blur and before the shift.
-    reference = np.isin(voxels, STRUCTURES["cerebellum_cortex"])
+    reference = np.isin(sitk.GetArrayViewFromImage(labels), STRUCTURES["cerebellum_cortex"])
     level = float(sitk.GetArrayViewFromImage(blurred)[reference].mean())
     image = regrid(blurred, spacing, _misregistration(labels, rng))
     clean = sitk.GetArrayFromImage(image) * (scanner.gain / level)
     noise = smooth_field(image, rng, 5.0)
     return like(np.clip(clean + 0.05 * np.sqrt(np.maximum(clean, 0)) * noise, 0, None), image)
+
+
+def point_spread(uptake: sitk.Image, scanner: Scanner) -> sitk.Image:
+    """An uptake blurred as the scanner blurs it, on the same grid."""
+    return blur(uptake, scanner.fwhm_mm * FWHM_TO_SIGMA)
 
 
 def _side(asymmetry: float) -> np.ndarray:

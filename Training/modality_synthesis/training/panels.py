@@ -39,8 +39,14 @@ def draw_example(example: Example, output: Output) -> Figure:
     looks = (("gray", gray), (target, window), (target, window), ("RdBu_r", colors.Normalize(-limit, limit)))
 
     box = _around(brain)
-    volumes = [volume[box] for volume in (example.source, example.synthetic, example.reference, difference)]
     brain = brain[box]
+    # Anatomy and differences have a 0 that is not black: their outside is left to the background.
+    volumes = [
+        np.ma.masked_where(~brain, example.source[box]),
+        example.synthetic[box],
+        example.reference[box],
+        np.ma.masked_where(~brain, difference[box]),
+    ]
     planes = [_index(axis, brain) for axis in range(3)]
     heights = [_slice(brain, axis, index).shape[0] for axis, index in enumerate(planes)]
     figure = Figure(figsize=(8.4, 6.6), dpi=100, facecolor=BACKGROUND)
@@ -58,9 +64,11 @@ def draw_example(example: Example, output: Output) -> Figure:
         (grid[3, 1:3], looks[1], output.units),
         (grid[3, 3], looks[3], f"synthetic - reference, {output.units}"),
     ):
-        bar = figure.colorbar(
-            cm.ScalarMappable(scale, colors_name), cax=figure.add_subplot(place), orientation="horizontal"
-        )
+        axes = figure.add_subplot(place)
+        left, bottom, width, height = axes.get_position().bounds
+        # The figures at the ends of two bars must not meet.
+        axes.set_position((left + 0.015, bottom, width - 0.03, height))
+        bar = figure.colorbar(cm.ScalarMappable(scale, colors_name), cax=axes, orientation="horizontal")
         bar.set_label(label, color=INK, fontsize=8)
         bar.ax.tick_params(colors=INK, labelsize=7)
     return figure

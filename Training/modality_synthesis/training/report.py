@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation.document import interval
+from modality_synthesis.evaluation.report_figures import darken
 from modality_synthesis.training.callbacks import LOG, read_rows
 from modality_synthesis.training.folder import RunFacts, RunFolder
 from modality_synthesis.training.panels import draw_example
@@ -27,14 +29,29 @@ FILE = "report.html"
 _COLORS = ("#1b6ca8", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#555555", "#00838f", "#a0522d")
 _PLANE_COLORS = {"axial": "#dbe9f4", "coronal": "#f7e1dc", "sagittal": "#e2f0e4"}
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1e; background: #fff; max-width: 62rem; margin: 2rem auto;
-  padding: 0 1rem; }
+:root { --paper: #ffffff; --ink: #1b1b1f; --soft: #5a5a63; --line: #999999; --note: #fff4d6; --edge: #b07a00;
+  --code: #f4f4f6; }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --paper: #16171b; --ink: #e9e9ec; --soft: #a9a9b2; --line: #5a5b63; --note: #3a3012; --edge: #e0ad3c;
+    --code: #22232a; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem;
+  margin: 2rem auto; padding: 0 1rem; overflow-wrap: break-word; }
 h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top; }
-thead th { border-bottom: 1px solid #999; } tbody th { font-weight: normal; color: #555; }
-img { max-width: 100%; height: auto; } figure { margin: 0 0 1rem; } figcaption { color: #555; font-size: .9rem; }
-.notice { background: #fff4d6; border-left: 4px solid #e0a100; padding: .5rem 1rem; }
-pre { background: #f4f4f6; padding: 1rem; overflow-x: auto; font-size: .8rem; }
+thead th { border-bottom: 1px solid var(--line); } tbody th { font-weight: normal; color: var(--soft); }
+figure img { display: block; max-width: 100%; height: auto; } figure { margin: 0 0 1rem; }
+figcaption { color: var(--soft); font-size: .9rem; }
+figure img.night { display: none; }
+@media screen and (prefers-color-scheme: dark) {
+  figure img.day { display: none; } figure img.night { display: block; }
+}
+.scroll { overflow-x: auto; } .scroll td { min-width: 5rem; }
+.notice { background: var(--note); border-left: 4px solid var(--edge); padding: .5rem 1rem; }
+pre { background: var(--code); padding: 1rem; overflow-x: auto; font-size: .8rem; }
+@media (max-width: 40rem) { figure.chart { overflow-x: auto; } figure.chart img { max-width: none; width: 38rem; } }
+@media print { .scroll { overflow: visible; } table { font-size: 8pt; } .scroll td { min-width: 0; }
+  figure { break-inside: avoid; } }
 """
 
 
@@ -63,6 +80,8 @@ def write_report(folder: str | Path) -> Path:
     title = html.escape(f"Training report: {recipe.name}")
     page = (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
         f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(filter(None, sections)) + "\n</body></html>\n"
     )
     with atomic_output(run.path / FILE) as temporary:
@@ -209,7 +228,8 @@ def _scores(path: Path) -> str:
         for predictor, figures in summary.items()
     )
     return (
-        f"<table><thead><tr><th>predictor</th>{head}</tr></thead><tbody>{body}</tbody></table>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Test patients"><table>'
+        f"<thead><tr><th>predictor</th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         f"<p>{scored['visits']} volumes of patients that the training never saw; mean "
         f"({html.escape(scored['interval'])}); {html.escape(scored['region'])}.</p>"
     )
@@ -220,7 +240,7 @@ def _interval(figures: Mapping[str, float | None]) -> str:
         return "–"  # not defined here, in a region that is too small for example
     if figures["low"] is None or figures["high"] is None:
         return f"{figures['mean']:.4g}"
-    return f"{figures['mean']:.4g} ({figures['low']:.4g} to {figures['high']:.4g})"
+    return interval(figures["mean"], figures["low"], figures["high"])
 
 
 def _recipe(recipe: Recipe) -> str:
@@ -240,6 +260,17 @@ def _table(facts: Mapping[str, str]) -> str:
 
 def _figure(figure: Figure, alternative: str, caption: str, *, kind: str = "svg") -> str:
     """A figure inside the page; `alternative` is read aloud in its place, `caption` is HTML below it."""
+    alternative = html.escape(alternative, quote=True)
+    image = f'<img src="{_data(figure, kind)}" alt="{alternative}">'
+    if kind == "png":  # pictures of volumes are dark on either page
+        return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+    darken(figure)
+    day = image.replace("<img ", '<img class="day" ', 1)
+    night = f'<img class="night" src="{_data(figure, kind)}" alt="{alternative}">'
+    return f'<figure class="chart">{day}{night}<figcaption>{caption}</figcaption></figure>'
+
+
+def _data(figure: Figure, kind: str) -> str:
     from matplotlib import rc_context
 
     stream = io.BytesIO()
@@ -247,11 +278,7 @@ def _figure(figure: Figure, alternative: str, caption: str, *, kind: str = "svg"
     with rc_context({"svg.hashsalt": "modality-synthesis"}):
         figure.savefig(stream, format=kind, facecolor=figure.get_facecolor(), metadata=metadata)
     mime = "image/svg+xml" if kind == "svg" else "image/png"
-    content = base64.b64encode(stream.getvalue()).decode()
-    return (
-        f'<figure><img src="data:{mime};base64,{content}" alt="{html.escape(alternative, quote=True)}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    return f"data:{mime};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _new_figure(width: float, height: float) -> Figure:
