@@ -21,7 +21,7 @@ from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import affine, atomic_output, read_image, transform_matrix
 
 # Of the files: another number makes old ones be computed anew.
-_FORMAT = "2"
+_FORMAT = "3"
 
 Window = tuple[slice, slice, slice]
 _LARGEST_FLOAT16 = 65504.0
