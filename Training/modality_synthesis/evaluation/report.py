@@ -205,7 +205,11 @@ def _metrics_table(result: Comparison) -> Table:
 def _background_note(result: Comparison) -> str:
     share = 1 - result.voxels / result.inside.size
     gain = result.whole_volume["PSNR"] - result.metrics["PSNR"]
-    told = f"which changes PSNR by {gain:+.1f} dB" if np.isfinite(gain) else "where PSNR is not defined"
+    told = (
+        f"which changes PSNR by {gain:+.1f} dB".replace("-", "\N{MINUS SIGN}")
+        if np.isfinite(gain)
+        else "where PSNR is not defined"
+    )
     return (
         f"Judge by the figures inside the mask. The whole volume holds {100 * share:.0f} % background, {told}. "
         f"Data range: {result.data_range:.4g} ({result.data_range_source})."
