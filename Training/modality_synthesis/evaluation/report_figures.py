@@ -264,8 +264,6 @@ def forest(summary: Mapping[str, Mapping[str, Mapping[str, float]]], metrics: Se
         axes.set_ylim(len(predictors) - 0.5, -0.5)
         axes.set_title(metric, fontsize=10, pad=8)
         axes.tick_params(axis="x", labelsize=8)
-        if axes.get_xscale() == "linear":
-            axes.locator_params(axis="x", nbins=5)
     told = "; ".join(
         f"{metric}: " + ", ".join(f"{name} {summary[name][metric]['mean']:.3g}" for name in predictors)
         for metric in metrics
