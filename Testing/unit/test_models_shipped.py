@@ -28,8 +28,9 @@ def test_it_is_intact_and_says_what_it_is(folder):
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_it_beats_its_baselines_on_heads_never_seen(folder):
+    # Mutual information is left out: it does not look at values, so that the input itself, no PET at all, scores high.
     for metric in verify_package(folder).card.metrics:
-        if metric.name in ("PSNR", "SSIM", "MS-SSIM", "NCC", "NMI", "r"):
+        if metric.name in ("PSNR", "SSIM", "MS-SSIM", "NCC", "r"):
             assert metric.value > max(metric.compared_with.values()), metric.name
 
 
