@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from modality_synthesis.evaluation.document import Section, Table, interval, number, p_value
 from modality_synthesis.evaluation.downstream import CONTRAST, Downstream, Effect, surface_picture
-from modality_synthesis.evaluation.report_figures import Picture
+from modality_synthesis.evaluation.report_figures import picture
 from modality_synthesis.evaluation.study import Evaluation
 
 
@@ -89,8 +88,6 @@ def _fairness(found: Downstream, units: str) -> Section:
 
 
 def _surface(found: Downstream, units: str) -> Section:
-    stream = io.BytesIO()
-    surface_picture(found).savefig(stream, format="png", dpi=110, facecolor="white")
     shown = "z-scores against the training set's healthy people" if found.in_z_scores else f"uptake, {units}"
     rows = [[name, _interval(one["correlation"]), _interval(one["MAE"])] for name, one in found.surface.items()]
     return Section(
@@ -101,10 +98,10 @@ def _surface(found: Downstream, units: str) -> Section:
         ],
         [Table("Agreement with the measured map", ["predictor", "correlation", "mean absolute difference"], rows)],
         [
-            Picture(
+            picture(
                 f"Mean of the patients ({found.classes.patients}); {shown}.",
                 f"Eight views of the brain's surface for {', '.join(found.maps)}.",
-                stream.getvalue(),
+                surface_picture(found),
             )
         ],
     )

@@ -62,7 +62,8 @@ def _canvas(width: float, height: float) -> Canvas:
     return figure
 
 
-def _picture(caption: str, alt: str, figure: Canvas) -> Picture:
+def picture(caption: str, alt: str, figure: Canvas) -> Picture:
+    """A figure as it is, and with the colors of a dark page."""
     light = _png(figure)
     darken(figure)
     return Picture(caption, alt, light, _png(figure))
@@ -123,7 +124,7 @@ def difference_histogram(error: np.ndarray, units: str) -> Picture:
     axes.set_xlabel(f"synthetic \N{MINUS SIGN} reference, {units}")
     axes.set_ylabel("share of voxels, %")
     axes.legend(frameon=False)
-    return _picture(
+    return picture(
         f"Differences inside the mask. The last bar on each side holds everything beyond {limit:.3g}.",
         f"Histogram of differences: mean {bias:+.3g}, standard deviation {spread:.3g} {units}.",
         figure,
@@ -148,7 +149,7 @@ def voxel_scatter(synthetic: np.ndarray, reference: np.ndarray, units: str) -> P
     axes.set_ylabel(f"synthetic, {units}")
     axes.legend(frameon=False, loc="upper left")
     figure.colorbar(shown, label="voxels")
-    return _picture(
+    return picture(
         "Voxels inside the mask. A slope below 1 means that the synthesis draws high and low values to the middle.",
         f"Density plot of synthetic against reference voxels; the fitted slope is {slope:.2f}.",
         figure,
@@ -178,7 +179,7 @@ def region_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], uni
         f"{name}: " + ", ".join(f"{label} {values[index]:.3g}" for label, values in series.items())
         for index, name in enumerate(names)
     )
-    return _picture("Mean of each meta-region, left and right together.", f"Bars. {told}.", figure)
+    return picture("Mean of each meta-region, left and right together.", f"Bars. {told}.", figure)
 
 
 def bland_altman(synthetic: np.ndarray, measured: np.ndarray, title: str, units: str) -> Picture:
@@ -198,7 +199,7 @@ def bland_altman(synthetic: np.ndarray, measured: np.ndarray, title: str, units:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(f"mean of synthetic and measured, {units}")
     axes.set_ylabel(f"synthetic \N{MINUS SIGN} measured, {units}")
-    return _picture(
+    return picture(
         f"Bland-Altman plot, {title}: one point per patient.",
         f"Bland-Altman plot of {difference.size} patients: bias {bias:+.3g}, limits of agreement {limits[0]:.3g} to "
         f"{limits[1]:.3g} {units}.",
@@ -239,7 +240,7 @@ def identity_scatter(points: Mapping[str, tuple[np.ndarray, np.ndarray]], title:
     axes.set_title(title, fontsize=10)
     axes.legend(frameon=False, fontsize=8)
     told = ", ".join(f"{name} has slope {slope:.2f}" for name, slope in slopes.items())
-    return _picture(f"{title}: one point per patient, with the line of identity.", f"Scatter plot; {told}.", figure)
+    return picture(f"{title}: one point per patient, with the line of identity.", f"Scatter plot; {told}.", figure)
 
 
 def forest(summary: Mapping[str, Mapping[str, Mapping[str, float]]], metrics: Sequence[str], ideal: Mapping[str, float]
@@ -268,7 +269,7 @@ def forest(summary: Mapping[str, Mapping[str, Mapping[str, float]]], metrics: Se
         f"{metric}: " + ", ".join(f"{name} {summary[name][metric]['mean']:.3g}" for name in predictors)
         for metric in metrics
     )
-    return _picture("Means over patients with 95 % intervals.", f"Dots with intervals. {told}.", figure)
+    return picture("Means over patients with 95 % intervals.", f"Dots with intervals. {told}.", figure)
 
 
 def _few_ticks(axes: Axes, values: Sequence[float], *, ratio: bool) -> None:
@@ -313,7 +314,7 @@ def violins(values: np.ndarray, groups: Mapping[str, Sequence[str | None]], metr
         axes.tick_params(axis="y", labelsize=8)
         axes.set_title(variable, fontsize=10)
     figure.supylabel(metric, fontsize=9)
-    return _picture(
+    return picture(
         f"{metric} by subgroup: dots are patients, the bar is the median.", f"Violins. {'; '.join(told)}.", figure
     )
 
@@ -341,7 +342,7 @@ def calibration_curves(found: Mapping[str, Mapping[str, Any]]) -> Picture:
     right.set_ylabel("MAE of the rest")
     left.legend(frameon=False, fontsize=8)
     right.legend(frameon=False, fontsize=8)
-    return _picture(
+    return picture(
         "Left: share of voxels whose measured value lies in the interval; on the line is calibrated, below it is "
         "overconfident. Right: the error should fall as uncertain voxels are removed.",
         f"Calibration curves; {'; '.join(told)}.",
@@ -415,7 +416,7 @@ def montage(
     if title:
         figure.suptitle(title, fontsize=11)
     lead = f"{title}: planes" if title else "Planes"
-    return _picture(
+    return picture(
         f"{lead} through the middle; one scale for all volumes ({window[0]:.3g} to {window[1]:.3g} {units}), one for "
         f"all differences (\N{PLUS-MINUS SIGN}{limit:.3g}). The person's right is on the left of axial and coronal "
         "planes.",
