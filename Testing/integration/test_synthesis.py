@@ -237,7 +237,8 @@ def test_every_real_head_is_overlaid(shared_subjects, name):
     if synthesis.prepared.quality["gray_white_contrast"] > CONTRAST_WARN_BELOW:
         gray, white = gray_and_white(synthesis, labels)
         assert gray > 1.15 * white
-        assert pet[np.isin(labels, (4, 43))].mean() < 0.8 * pet[labels >= 1000].mean()
+        # Narrow ventricles hold the blur of what surrounds them, and the atlas' cortex some fluid.
+        assert pet[np.isin(labels, (4, 43))].mean() < 0.85 * pet[labels >= 1000].mean()
     else:  # the product itself says that there is little to synthesize from
         assert any("differ by only" in warning for warning in synthesis.sidecar["Warnings"])
 

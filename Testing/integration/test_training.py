@@ -145,7 +145,8 @@ def test_recipes_build_on_others(mini_recipe):
 def test_shipped_recipes_are_valid():
     from pathlib import Path
 
-    recipes = sorted((Path(__file__).parents[2] / "Training" / "recipes").glob("*.yaml"))
+    folder = Path(__file__).parents[2] / "Training" / "recipes"
+    recipes = [path for path in sorted(folder.glob("*.yaml")) if path.name[0] != "_"]
     assert recipes
     for path in recipes:
         assert read_recipe(path).name == path.stem
