@@ -10,16 +10,17 @@ import SimpleITK as sitk
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.checks import check_grid, check_shape
+from modality_synthesis.volumes.dicom_grid import on_grid
 from modality_synthesis.volumes.dicom_index import choose, dicom_series, read_header
 from modality_synthesis.volumes.dicom_pixels import stack_values
-from modality_synthesis.volumes.dicom_stack import Stack, build_stack, without_tilt
+from modality_synthesis.volumes.dicom_stack import Stack, build_stack
 
 
 def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image:
     """Read one series of a DICOM folder.
 
-    Gantry tilt with equal slice distances is corrected by shifting the slices within their planes, with a
-    warning.
+    Gantry tilt is corrected by shifting the slices within their planes, and slices at uneven distances (two blocks of
+    different thickness) are interpolated onto a regular grid; each with a warning.
 
     Args:
         path: the folder, or one file of it (then that file's series).
@@ -34,7 +35,7 @@ def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image
     """
     stack, name = find_stack(path, series, reporter), (path.parent if path.is_file() else path).name
     columns, rows = stack.slices[0].size
-    check_shape((columns, rows, len(stack.slices)), 1, name)
+    check_shape((columns, rows, stack.depth), 1, name)
     check_grid(stack.spacing, stack.direction.ravel().tolist(), name)
     voxels = stack_values(stack.slices, name)
     if any(stack.shear):
@@ -42,23 +43,19 @@ def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image
             f"{name}: the slices are tilted by {stack.tilt_degrees:.1f} degrees (gantry tilt). They were "
             "shifted onto a grid at right angles; the result is on that grid."
         )
-        stack, voxels = without_tilt(stack, voxels)
-    return _image(stack, voxels)
-
-
-def _image(stack: Stack, voxels: np.ndarray) -> sitk.Image:
-    image = sitk.GetImageFromArray(voxels)
-    image.SetSpacing(stack.spacing)
-    image.SetOrigin(stack.origin)
-    image.SetDirection(stack.direction.ravel().tolist())
-    return image
+    if not stack.is_even:
+        reporter.warning(
+            f"{name}: the {len(stack.slices)} slices lie {stack.distances.min():.2f} to {stack.distances.max():.2f} mm "
+            f"apart. {stack.depth} planes every {stack.spacing[2]:.2f} mm were interpolated between them; the result "
+            "is on that grid, and shows no more detail than the slices."
+        )
+    return on_grid(stack, voxels)
 
 
 def stack_grid(stack: Stack) -> sitk.Image:
     """The grid of the volume that `read_dicom` makes of a stack; all its voxels are zero."""
     columns, rows = stack.slices[0].size
-    voxels = np.zeros((len(stack.slices), rows, columns), dtype=np.uint8)
-    return _image(*without_tilt(stack, voxels)) if any(stack.shear) else _image(stack, voxels)
+    return on_grid(stack, np.zeros((len(stack.slices), rows, columns), dtype=np.uint8))
 
 
 def find_stack(path: Path, series: str | None, reporter: Reporter) -> Stack:

@@ -1,9 +1,9 @@
-"""From single DICOM slices to a regular grid, or the reason why they form none."""
+"""From single DICOM slices to an ordered stack, or the reason why they form no volume."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,31 +14,54 @@ from modality_synthesis.volumes.dicom_index import Slice
 _POSITION_MM = 0.1
 _POSITION_STEPS = 0.2
 _ALIKE = 1e-3
+# Head CT is often scanned in two blocks, thin slices at the skull base and thicker ones above. Between slices further
+# apart than this, interpolation would invent whole structures.
+_WIDEST_MM = 10.0
+# The finest distance that at least this share of the steps has sets the grid; a single close pair does not.
+_FINEST_SHARE = 0.1
+# So many wide steps in a row are how the scan was planned, not slices that got lost.
+_BLOCK_STEPS = 3
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Slices in order, and the grid they form.
+    """Slices in order, and the grid they are brought onto.
 
     Attributes:
         slices: ordered along the normal.
-        spacing: x, y, z, mm.
+        heights: how far each slice lies above the first one along the normal, mm.
+        spacing: x, y, z of the grid, mm.
         origin: LPS of the first slice's first pixel, mm.
         direction: (3, 3), columns are the x, y and z axes.
-        shear: how far each slice is shifted along x and y against the one before it, mm; zeros without gantry
-            tilt.
+        shear: how far slices are shifted along x and y for each mm along the normal; zeros without gantry tilt.
     """
 
     slices: tuple[Slice, ...]
+    heights: tuple[float, ...]
     spacing: tuple[float, float, float]
     origin: tuple[float, float, float]
     direction: np.ndarray
     shear: tuple[float, float]
 
     @property
+    def depth(self) -> int:
+        """How many planes the grid has: as many as there are slices when these lie at equal distances."""
+        return round(self.heights[-1] / self.spacing[2]) + 1
+
+    @property
+    def is_even(self) -> bool:
+        """Whether the slices lie at equal distances, within the rounding of their positions."""
+        return _even(np.array(self.heights))
+
+    @property
+    def distances(self) -> np.ndarray:
+        """From each slice to the next, mm."""
+        return np.diff(self.heights)
+
+    @property
     def tilt_degrees(self) -> float:
         """The angle between the stack's axis and the slices' normal."""
-        return float(np.degrees(np.arctan2(np.hypot(*self.shear), self.spacing[2])))
+        return float(np.degrees(np.arctan(np.hypot(*self.shear))))
 
 
 def build_stack(planes: Sequence[Slice], name: str) -> Stack:
@@ -49,8 +72,8 @@ def build_stack(planes: Sequence[Slice], name: str) -> Stack:
         name: the series' name, for messages.
 
     Raises:
-        BadInputError: slices of different kinds, several at one position, missing slices, irregular
-            distances.
+        BadInputError: slices of different kinds, several at one position, missing slices, slices that are too far
+            apart or shifted irregularly.
     """
     planes = _unique(planes)
     _check_alike(planes, name)
@@ -62,14 +85,15 @@ def build_stack(planes: Sequence[Slice], name: str) -> Stack:
     positions, along = positions[order], along[order]
     _check_distances(planes, along, name)
 
-    step = float(along[-1] - along[0]) / (len(planes) - 1)
+    heights = along - along[0]
     width, height = planes[0].spacing or (0.0, 0.0)
     return Stack(
         slices=tuple(planes),
-        spacing=(width, height, step),
+        heights=tuple(heights.tolist()),
+        spacing=(width, height, _step(heights)),
         origin=(float(positions[0, 0]), float(positions[0, 1]), float(positions[0, 2])),
         direction=direction,
-        shear=_shear((positions - positions[0]) @ direction[:, :2], step, name),
+        shear=_shear((positions - positions[0]) @ direction[:, :2], heights, name),
     )
 
 
@@ -123,33 +147,49 @@ def _check_distances(planes: Sequence[Slice], along: np.ndarray, name: str) -> N
             f"{name}: {repeated} of {len(planes)} slices lie where another one lies (several echoes, time "
             "points or reconstructions). Give a folder with one volume only."
         )
-    usual = float(np.median(steps))
-    index = np.arange(len(along))
-    regular = along[0] + index * (along[-1] - along[0]) / index[-1]
-    if np.abs(along - regular).max() <= min(_POSITION_MM, _POSITION_STEPS * usual) + 1e-6:
+    if _even(along - along[0]):
         return
+    usual = float(np.median(steps))
     gap = int(np.argmax(np.abs(steps - usual)))
     between = f"between slices {planes[gap].number} and {planes[gap + 1].number} ({along[gap]:.1f} mm)"
     missing = round(steps[gap] / usual) - 1
-    others = np.delete(steps, np.flatnonzero(np.abs(steps - usual) > 0.5 * usual))
-    whole = abs(steps[gap] / usual - round(steps[gap] / usual)) < 0.1 and np.ptp(others) < 0.2 * usual
-    if missing >= 1 and whole:
+    odd = np.abs(steps - usual) > 0.5 * usual
+    whole = abs(steps[gap] / usual - round(steps[gap] / usual)) < 0.1 and np.ptp(steps[~odd]) < 0.2 * usual
+    if missing >= 1 and whole and _longest_run(odd) < _BLOCK_STEPS:
         raise BadInputError(
             f"{name}: {missing} slice{'s are' if missing > 1 else ' is'} missing {between}: the distance "
             f"there is {steps[gap]:.2f} mm instead of {usual:.2f} mm. Export the series completely."
         )
-    raise BadInputError(
-        f"{name}: the distance between slices varies from {steps.min():.2f} to {steps.max():.2f} mm (usually "
-        f"{usual:.2f} mm, {steps[gap]:.2f} mm {between}). A volume needs equal distances: use an evenly "
-        "spaced reconstruction."
-    )
+    if steps.max() > _WIDEST_MM:
+        raise BadInputError(
+            f"{name}: the distance between slices varies from {steps.min():.2f} to {steps.max():.2f} mm (usually "
+            f"{usual:.2f} mm, {steps[gap]:.2f} mm {between}). Over more than {_WIDEST_MM:g} mm nothing can be "
+            "interpolated: use an evenly spaced reconstruction."
+        )
 
 
-def _shear(offsets: np.ndarray, step: float, name: str) -> tuple[float, float]:
-    """The in-plane shift per slice, from each slice's shift against the first, (slices, 2) mm."""
-    per_slice = offsets[-1] / (len(offsets) - 1)
-    regular = np.arange(len(offsets))[:, None] * per_slice
-    if np.abs(offsets - regular).max() > 2 * _POSITION_MM:
+def _longest_run(flags: np.ndarray) -> int:
+    return max((len(run) for run in "".join("x" if flag else " " for flag in flags).split()), default=0)
+
+
+def _even(heights: np.ndarray) -> bool:
+    regular = np.linspace(0.0, heights[-1], len(heights))
+    usual = float(np.median(np.diff(heights)))
+    return bool(np.abs(heights - regular).max() <= min(_POSITION_MM, _POSITION_STEPS * usual) + 1e-6)
+
+
+def _step(heights: np.ndarray) -> float:
+    """The grid's distance between planes, mm: a whole number of steps from the first slice to the last."""
+    if _even(heights):
+        return float(heights[-1]) / (len(heights) - 1)
+    finest = float(np.quantile(np.diff(heights), _FINEST_SHARE))
+    return float(heights[-1]) / round(heights[-1] / finest)
+
+
+def _shear(offsets: np.ndarray, heights: np.ndarray, name: str) -> tuple[float, float]:
+    """The in-plane shift per mm of height, from each slice's shift against the first, (slices, 2) mm."""
+    per_mm = offsets[-1] / heights[-1]
+    if np.abs(offsets - heights[:, None] * per_mm).max() > 2 * _POSITION_MM:
         raise BadInputError(
             f"{name}: its slices are shifted against each other irregularly (up to "
             f"{np.abs(offsets).max():.1f} mm), which is no regular volume. Export the series again."
@@ -157,41 +197,4 @@ def _shear(offsets: np.ndarray, step: float, name: str) -> tuple[float, float]:
     # Below the positions' own rounding it is no tilt; sampling would only blur.
     if np.abs(offsets).max() <= 2 * _POSITION_MM:
         return (0.0, 0.0)
-    return (float(per_slice[0]), float(per_slice[1]))
-
-
-def without_tilt(stack: Stack, voxels: np.ndarray) -> tuple[Stack, np.ndarray]:
-    """Undo a gantry tilt: shift each slice within its plane (linear) onto a grid with axes at right angles.
-
-    The grid grows to hold all slices; what lies outside a slice takes the volume's lowest value.
-
-    Args:
-        stack: with a shear.
-        voxels: (z, y, x).
-    """
-    pixels = np.array(stack.shear) / stack.spacing[:2]
-    travel = np.ceil(np.abs(pixels) * (len(voxels) - 1)).astype(int)
-    before = np.where(pixels < 0, travel, 0)  # pixels added in front of x and y
-    depth, height, width = voxels.shape
-    straight = np.full((depth, height + travel[1], width + travel[0]), voxels.min(), dtype=voxels.dtype)
-    for index, plane in enumerate(voxels):
-        straight[index] = _shifted(plane, before + index * pixels, straight.shape[1:], straight[index, 0, 0])
-    origin = np.array(stack.origin) - stack.direction[:, :2] @ (before * np.array(stack.spacing[:2]))
-    moved = (float(origin[0]), float(origin[1]), float(origin[2]))
-    return replace(stack, origin=moved, shear=(0.0, 0.0)), straight
-
-
-def _shifted(plane: np.ndarray, shift: np.ndarray, shape: tuple[int, ...], background: float) -> np.ndarray:
-    """`plane` (y, x) moved by `shift` (x, y) pixels on a larger canvas."""
-    from scipy.ndimage import affine_transform
-
-    return affine_transform(
-        plane,
-        np.ones(2),
-        offset=-shift[::-1],
-        output_shape=shape,
-        order=1,
-        mode="grid-constant",
-        cval=float(background),
-        output=plane.dtype,
-    )
+    return (float(per_mm[0]), float(per_mm[1]))

@@ -24,7 +24,7 @@ def read_image(path: str | Path, *, series: str | None = None, reporter: Reporte
         path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a DICOM folder, or one file
             of it.
         series: for DICOM: the SeriesInstanceUID, series number or description to take.
-        reporter: receives warnings: conflicting or missing orientation, corrected gantry tilt.
+        reporter: receives warnings: conflicting or missing orientation, corrected gantry tilt or uneven slices.
 
     Returns:
         float32 volume, LPS world in mm, without metadata.

@@ -60,5 +60,5 @@ def _sniff_dicom(path: Path) -> VolumeInfo:
     from modality_synthesis.volumes.dicom import find_stack
 
     stack = find_stack(path, None, Reporter())
-    size = (*stack.slices[0].size, len(stack.slices))
+    size = (*stack.slices[0].size, stack.depth)
     return VolumeInfo(path, "DICOM", size, stack.spacing, "16-bit integer, rescaled")
