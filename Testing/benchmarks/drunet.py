@@ -40,7 +40,7 @@ def main() -> None:
     plain = build_generator(arguments.name).eval()
     shipped = build_generator(arguments.name).eval()
     shipped.load_state_dict(plain.state_dict())
-    shipped.optimize_for_synthesis()
+    shipped.optimize_for_synthesis(torch.device("cpu"))
     source = torch.rand(1, 1, arguments.slices, arguments.size, arguments.size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times: dict[str, list[float]] = {"plain eager": [], "as shipped": []}

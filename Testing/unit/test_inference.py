@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -126,6 +128,20 @@ def test_planes_are_averaged(batch):
     result = run_generator(Slab(), batch, inference, CPU)
     expected = sum(slab_of(batch.source, axis) for axis in (2, 3, 4)) / 3
     torch.testing.assert_close(result, expected)
+
+
+@pytest.mark.parametrize("slices", [2, 64])
+def test_slices_beyond_the_mask_cost_nothing(slices, batch):
+    """Where the mask lies, the result is that of the whole volume; neighbors outside it still give context."""
+    mask = torch.zeros_like(batch.source[:, :1])
+    mask[:, :, 3:6, 2:9, 4:7] = 1
+    generator = Slab()
+    inference = Inference(mode="slices", planes=("axial", "coronal"), batch_size=slices)
+    result = run_generator(generator, replace(batch, mask=mask), inference, CPU)
+    expected = (slab_of(batch.source, 2) + slab_of(batch.source, 3)) / 2
+    torch.testing.assert_close(result[mask > 0], expected[mask > 0])
+    assert sum(depth - 2 for depth in generator.depths) == 3 + 7
+    assert not run_generator(Slab(), replace(batch, mask=0 * mask), inference, CPU).any()
 
 
 def test_full_memory_means_one_slice_at_a_time_and_the_same_result(batch):

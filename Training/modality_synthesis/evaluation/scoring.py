@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -33,6 +33,9 @@ from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
 from modality_synthesis.preprocessing.atlas import labels_on, regions
 from modality_synthesis.volumes import atomic_output, file_sha256, matrix_transform, read_image, write_json
+
+if TYPE_CHECKING:
+    import torch
 
 # Of the records on disk: another number makes old ones be computed anew.
 _FORMAT = "2"
@@ -256,7 +259,7 @@ def grid_image(pair: Pair, shape: tuple[int, ...]) -> sitk.Image:
 
 
 @lru_cache(maxsize=4)
-def _generator(folder: Path, sha256: str) -> Any:
+def _generator(folder: Path, sha256: str, device: torch.device) -> Any:
     """A model's generator, loaded once per process."""
     from modality_synthesis.models import find_model
     from modality_synthesis.synthesis.allocator import keep_freed_memory
@@ -264,7 +267,7 @@ def _generator(folder: Path, sha256: str) -> Any:
 
     keep_freed_memory()
     generator = load_generator(find_model(folder))
-    generator.optimize_for_synthesis()
+    generator.optimize_for_synthesis(device)
     return generator
 
 
@@ -295,7 +298,8 @@ def synthesize_pair(
     from modality_synthesis.synthesis.inference import run_generator
 
     card = package.card
-    generator = _generator(package.folder, card.weights.sha256)
+    device = choose_device(settings.device)
+    generator = _generator(package.folder, card.weights.sha256, device)
     values = _clinical(package, pair) if clinical is None else clinical
     source = torch.from_numpy(pair.load()["source"])[None, None]
     scaling = SampleSpec(card.route.target, card.preprocessing).scaling(pair.visit)
@@ -306,7 +310,7 @@ def synthesize_pair(
             clinical=None if values is None else torch.tensor([values]),
             seed=settings.seed + number,
         )
-        output = run_generator(generator, batch, card.inference, choose_device(settings.device))[0, 0].numpy()
+        output = run_generator(generator, batch, card.inference, device)[0, 0].numpy()
         drawn.append(scaling.to_units(output, np.ones_like(output)))
     stacked = np.stack(drawn)
     return stacked.mean(axis=0), stacked.std(axis=0, ddof=1) if settings.samples > 1 else None

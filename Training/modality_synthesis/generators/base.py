@@ -101,8 +101,8 @@ class Generator(nn.Module):
         """The generator's output for a batch, network values; `progress` hears 0..1 from iterative generators."""
         return self(batch.source, batch.clinical)
 
-    def optimize_for_synthesis(self) -> None:
-        """Make synthesis cheaper, in place: the same output to rounding, but no training afterwards."""
+    def optimize_for_synthesis(self, device: torch.device) -> None:
+        """Make synthesis on a device cheaper, in place: the same output to rounding, but no training afterwards."""
 
     def forward(self, source: Tensor, clinical: Tensor | None = None) -> Tensor:
         """One pass from source to target values."""

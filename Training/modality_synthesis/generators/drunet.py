@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.generators.convolutions import DoublingConv2d
 from modality_synthesis.generators.slicewise import HU_WINDOWS, Activation, Channels, SliceGenerator
 
 # Features of the encoder's four residual layers before the bottleneck's expansion.
@@ -34,8 +35,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         shortcut = features if self.downsample is None else self.downsample(features)
-        features = functional.relu(self.bn1(self.conv1(features)))
-        return functional.relu(self.bn2(self.conv2(features)) + shortcut)
+        features = functional.relu_(self.bn1(self.conv1(features)))
+        return functional.relu_(self.bn2(self.conv2(features)) + shortcut)
 
 
 class Bottleneck(nn.Module):
@@ -52,9 +53,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         shortcut = features if self.downsample is None else self.downsample(features)
-        features = functional.relu(self.bn1(self.conv1(features)))
-        features = functional.relu(self.bn2(self.conv2(features)))
-        return functional.relu(self.bn3(self.conv3(features)) + shortcut)
+        features = functional.relu_(self.bn1(self.conv1(features)))
+        features = functional.relu_(self.bn2(self.conv2(features)))
+        return functional.relu_(self.bn3(self.conv3(features)) + shortcut)
 
 
 class UpBasicBlock(nn.Module):
@@ -69,19 +70,17 @@ class UpBasicBlock(nn.Module):
 
     def __init__(self, before: int, after: int, width: int, kernel: int = 3) -> None:
         super().__init__()
-        self.conv1, self.bn1 = _convolution(before, after, kernel), nn.BatchNorm2d(after)
+        self.conv1, self.bn1 = _doubling(before, after, kernel), nn.BatchNorm2d(after)
         self.conv2, self.bn2 = _convolution(after, after, 3), nn.BatchNorm2d(after)
         self.upsample = _shortcut(before, after)
         self.pointwise = kernel == 1
 
     def forward(self, features: Tensor) -> Tensor:
         shortcut = _double(self.upsample(features))
+        features = functional.relu_(self.bn1(self.conv1(features)))
         if self.pointwise:
-            # What works on each pixel alone commutes with repeating pixels; before it costs a quarter.
-            features = _double(functional.relu(self.bn1(self.conv1(features))))
-        else:
-            features = functional.relu(self.bn1(self.conv1(_double(features))))
-        return functional.relu(self.bn2(self.conv2(features)) + shortcut)
+            features = _double(features)
+        return functional.relu_(self.bn2(self.conv2(features)) + shortcut)
 
 
 class UpBottleneck(nn.Module):
@@ -90,19 +89,19 @@ class UpBottleneck(nn.Module):
     def __init__(self, before: int, after: int, width: int, kernel: int = 3) -> None:
         super().__init__()
         self.conv1, self.bn1 = _convolution(before, width, 1), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = _convolution(width, width, kernel), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = _doubling(width, width, kernel), nn.BatchNorm2d(width)
         self.conv3, self.bn3 = _convolution(width, after, 1), nn.BatchNorm2d(after)
         self.upsample = _shortcut(before, after)
         self.pointwise = kernel == 1
 
     def forward(self, features: Tensor) -> Tensor:
         shortcut = self.upsample(features)
-        features = functional.relu(self.bn1(self.conv1(features)))
-        if not self.pointwise:
-            features, shortcut = _double(features), _double(shortcut)
-        features = functional.relu(self.bn2(self.conv2(features)))
-        features = functional.relu(self.bn3(self.conv3(features)) + shortcut)
-        return _double(features) if self.pointwise else features
+        features = functional.relu_(self.bn1(self.conv1(features)))
+        features = functional.relu_(self.bn2(self.conv2(features)))
+        features = self.bn3(self.conv3(features))
+        if self.pointwise:
+            return _double(functional.relu_(features + shortcut))
+        return functional.relu_(features + _double(shortcut))
 
 
 class Head(nn.Module):
@@ -110,11 +109,11 @@ class Head(nn.Module):
 
     def __init__(self, before: int, kernel: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(before, 1, kernel, padding=kernel // 2)
+        self.conv = _doubling(before, 1, kernel, bias=True)
         self.pointwise = kernel == 1
 
     def forward(self, features: Tensor) -> Tensor:
-        return _double(self.conv(features)) if self.pointwise else self.conv(_double(features))
+        return _double(self.conv(features)) if self.pointwise else self.conv(features)
 
 
 class Encoder(nn.Module):
@@ -288,6 +287,13 @@ def _up_layer(
 
 def _convolution(before: int, after: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False)
+
+
+def _doubling(before: int, after: int, kernel: int, bias: bool = False) -> nn.Conv2d:
+    """The convolution after an up-sampling. With one tap it works on each pixel alone and commutes with repeating
+    pixels: the up-sampling is left to its user, who does it later, at a quarter of the cost."""
+    kind = nn.Conv2d if kernel == 1 else DoublingConv2d
+    return kind(before, after, kernel, padding=kernel // 2, bias=bias)
 
 
 def _shortcut(before: int, after: int, stride: int = 1) -> nn.Sequential:

@@ -32,7 +32,8 @@ def run_generator(
 
     Args:
         generator: in evaluation mode.
-        batch: source (1, channel, depth, height, width).
+        batch: source (1, channel, depth, height, width). With a mask, slice by slice only the slices it reaches are
+            computed; the others are zero.
         inference: the package's mode and window.
         device: where to run first.
         reporter: receives progress and warnings.
@@ -128,20 +129,28 @@ def _slices(
     source, clinical = batch.source, None if batch.clinical is None else batch.clinical.to(device)
     total = torch.zeros_like(source[:, :1], dtype=torch.float32, device="cpu")
     axes = [_AXIS[plane] for plane in inference.planes]
-    steps, done = sum(-(-source.shape[axis] // slices) for axis in axes), 0
-    for axis in axes:
+    wanted = [_reach(batch.mask, axis, source.shape[axis]) for axis in axes]
+    steps, done = sum(-(-len(span) // slices) for span in wanted), 0
+    for axis, span in zip(axes, wanted, strict=True):
         # Views: turning the volume copies nothing, and what is added to the turned sum lands in the sum.
         turned, turned_total = source.movedim(axis, 2), total.movedim(axis, 2)
-        depth = turned.shape[2]
-        for start in range(0, depth, slices):
-            stop = min(start + slices, depth)
-            indices = torch.arange(start - context, stop + context).clamp(0, depth - 1)
+        for start in range(span.start, span.stop, slices):
+            stop = min(start + slices, span.stop)
+            indices = torch.arange(start - context, stop + context).clamp(0, turned.shape[2] - 1)
             slab = Batch(source=turned[:, :, indices].to(device), clinical=clinical, seed=batch.seed)
             output = generator.synthesize(slab)[:, :, context : context + stop - start]
             turned_total[:, :, start:stop] += output.float().cpu()
             done += 1
             advance(done / steps)
     return total.div_(len(axes))
+
+
+def _reach(mask: Tensor | None, axis: int, depth: int) -> range:
+    """The slices along an axis from the first to the last that a mask (1, 1, z, y, x) reaches; all without a mask."""
+    if mask is None:
+        return range(depth)
+    reached = mask.movedim(axis, 0).flatten(1).any(dim=1).nonzero().flatten().tolist()
+    return range(reached[0], reached[-1] + 1) if reached else range(0)
 
 
 def _sliding_window(

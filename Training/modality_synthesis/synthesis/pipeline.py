@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.models import ModelPackage, choose_model, find_model
-from modality_synthesis.preprocessing import Prepared, prepare, restore_target
+from modality_synthesis.preprocessing import Prepared, prepare, restore_target, target_region
 from modality_synthesis.progress import Reporter, parts
 from modality_synthesis.synthesis.checks import check_before, check_contrast
 from modality_synthesis.synthesis.clinical import clinical_values
@@ -274,13 +274,14 @@ def _draw(
 
     keep_freed_memory()
     generator = load_generator(package)
-    generator.optimize_for_synthesis()
+    generator.optimize_for_synthesis(device)
     reporter.status(f"Model {package.card.id} {package.card.version} on {describe_device(device)}")
     source = torch.from_numpy(sitk.GetArrayFromImage(prepared.image))[None, None]
     values = None if clinical is None else torch.tensor([clinical])
     mapping = package.card.preprocessing.target
+    mask = torch.from_numpy(sitk.GetArrayFromImage(target_region(prepared, mapping)))[None, None]
     for seed, part in zip(seeds, parts(reporter, [1.0] * len(seeds)), strict=True):
-        batch = Batch(source=source, clinical=values, seed=seed)
+        batch = Batch(source=source, mask=mask, clinical=values, seed=seed)
         output = run_generator(generator, batch, package.card.inference, device, part.part(0.0, 0.85))
         volume = sitk.GetImageFromArray(output[0, 0].numpy())
         volume.CopyInformation(prepared.image)
