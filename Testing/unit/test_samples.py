@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from modality_synthesis.datasets.augmentation import Layout, RandomChanges, change_mri, make_augmenter
+from modality_synthesis.datasets.augmentation import Layout, RandomChanges, change_ct, change_mri, make_augmenter
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.datasets.pairs import PairDataset, require_disjoint
@@ -346,3 +346,20 @@ def test_cohort_volumes_are_read_window_by_window(tmp_path):
     pair = make_pair(tmp_path)
     window = (slice(1, 3), slice(0, 7), slice(2, 5))
     np.testing.assert_array_equal(pair.load(window)["target"], pair.load()["target"][window])
+
+
+def test_another_ct_scanner_moves_the_scale_and_leaves_what_the_window_clips():
+    """Window 0 to 80 HU: fluid at 8, white matter at 28, gray matter at 37 HU; air and bone clipped."""
+    values = np.repeat([-1.0, 8.0, 28.0, 37.0, 100.0], 600).reshape(1, 30, 10, 10) / 80
+    source = torch.from_numpy(values.astype(np.float32)).clamp(0, 1)
+    brain = ((source > 0) & (source < 1)).float()
+    middle = []
+    for seed in range(200):
+        changed = change_ct(source, brain, np.random.default_rng(seed), per_hu=1 / 80)
+        assert torch.equal(changed[source == 0], source[source == 0])
+        assert torch.equal(changed[source == 1], source[source == 1])
+        fluid, white, gray = (80 * float(changed[source == value / 80].mean()) for value in (8, 28, 37))
+        assert fluid < white < gray
+        middle.append(white)
+    assert 3 < np.std(middle) < 6  # offset 4 HU, cupping 2 HU
+    assert abs(np.mean(middle) - 28) < 1
