@@ -21,7 +21,7 @@ from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing.brain_mask import brain_mask
 from modality_synthesis.preprocessing.ct import check_hounsfield, ct_brain_mask, remove_surroundings
-from modality_synthesis.preprocessing.pair_registration import PairRegistration, register_pair
+from modality_synthesis.preprocessing.pair_registration import PairRegistration, head_foreground, register_pair
 from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.progress import Reporter
@@ -215,11 +215,7 @@ class _Head:
         if modality == "CT":
             check_hounsfield(image, path.name)
             image = sitk.Clamp(remove_surroundings(image, CTHead()), sitk.sitkFloat32, *_CT_RANGE)
-        values = sitk.GetArrayViewFromImage(image)
-        low, high = float(values.min()), float(np.percentile(values, 99.9))
-        if high <= low:
-            raise BadInputError(f"{path.name} is constant; nothing can be aligned with it.")
-        return cls(native, image, sitk.Cast(image > low + 0.05 * (high - low), sitk.sitkUInt8), modality)
+        return cls(native, image, head_foreground(image, path.name), modality)
 
     def brain(self) -> sitk.Image | None:
         """The brain found in this volume alone; None for PET, in which the networks find none."""

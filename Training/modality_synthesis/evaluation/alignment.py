@@ -8,7 +8,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.preprocessing.pair_registration import PairRegistration, register_pair, working_levels
+from modality_synthesis.preprocessing.pair_registration import (
+    PairRegistration,
+    head_foreground,
+    register_pair,
+    working_levels,
+)
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.progress import Reporter
 
@@ -64,9 +69,10 @@ def align(reference: sitk.Image, synthetic: sitk.Image, reporter: Reporter | Non
         BadInputError: the volumes could not be brought to agree.
     """
     reporter = reporter or Reporter()
-    foreground = _foreground(synthetic)
+    named = "The synthetic volume"
+    foreground = head_foreground(synthetic, named)
     try:
-        found = register_pair(reference, synthetic, foreground, _foreground(reference), reporter=reporter)
+        found = register_pair(reference, synthetic, foreground, head_foreground(reference, named), reporter=reporter)
     except RuntimeError as error:
         raise BadInputError(
             f"The reference could not be aligned with the synthetic volume: {str(error).splitlines()[-1].strip()}"
@@ -105,15 +111,6 @@ def _judge(result: Alignment, reporter: Reporter) -> None:
         reporter.warning(
             f"Aligning moved the reference far: {result.shift_mm:.0f} mm and {result.rotation_degrees:.0f} degrees."
         )
-
-
-def _foreground(image: sitk.Image) -> sitk.Image:
-    """uint8: above 5 % of the way from the background (the lowest value) to the 99.9th percentile."""
-    values = sitk.GetArrayViewFromImage(image)
-    low, high = float(values.min()), float(np.percentile(values, 99.9))
-    if high <= low:
-        raise BadInputError("The synthetic volume is constant; nothing can be aligned with it.")
-    return sitk.Cast(image > low + 0.05 * (high - low), sitk.sitkUInt8)
 
 
 def _agreement(
