@@ -23,7 +23,7 @@ from modality_synthesis.preprocessing.brain_mask import brain_mask
 from modality_synthesis.preprocessing.ct import check_hounsfield, ct_brain_mask, remove_surroundings
 from modality_synthesis.preprocessing.pair_registration import PairRegistration, head_foreground, register_pair
 from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
-from modality_synthesis.preprocessing.resampling import resample_isotropic
+from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import atomic_output, read_image, write_image
 
@@ -186,10 +186,7 @@ def moved_volume(moving: sitk.Image, found: PairRegistration, fixed: sitk.Image)
         moved.SetOrigin(transform.GetInverse().TransformPoint(moving.GetOrigin()))
         return moved
     grid = resample_isotropic(fixed, min(moving.GetSpacing()))
-    values = sitk.GetArrayViewFromImage(moving)
-    low, high = float(values.min()), float(values.max())
-    moved = sitk.Resample(moving, grid, transform, sitk.sitkBSpline, low, sitk.sitkFloat32)
-    return sitk.Clamp(moved, sitk.sitkFloat32, low, high)
+    return resample_cubic(moving, grid, transform)
 
 
 @dataclass(frozen=True)

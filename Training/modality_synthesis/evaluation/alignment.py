@@ -14,7 +14,7 @@ from modality_synthesis.preprocessing.pair_registration import (
     register_pair,
     working_levels,
 )
-from modality_synthesis.preprocessing.resampling import resample_isotropic
+from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
 from modality_synthesis.progress import Reporter
 
 # Correlation with the aligned reference in the foreground: other people's heads stay below the first, a synthesis of
@@ -83,8 +83,8 @@ def align(reference: sitk.Image, synthetic: sitk.Image, reporter: Reporter | Non
         _agreement(reference, grid, foreground, transform) for transform in (identity, found.transform)
     )
     result = Alignment(
-        found.transform, found.mutual_information, _resample(reference, synthetic, found.transform), (before, after),
-        overlap,
+        found.transform, found.mutual_information, resample_cubic(reference, synthetic, found.transform),
+        (before, after), overlap,
     )  # fmt: skip
     _judge(result, reporter)
     return result
@@ -128,11 +128,3 @@ def _agreement(
     if both.sum() < 10 or first.std() == 0 or second.std() == 0:
         return 0.0, overlap
     return float(np.corrcoef(first, second)[0, 1]), overlap
-
-
-def _resample(reference: sitk.Image, grid: sitk.Image, transform: sitk.Transform) -> sitk.Image:
-    """One interpolation, cubic so that sharpness survives, held to the reference's own range so that nothing rings."""
-    values = sitk.GetArrayViewFromImage(reference)
-    low, high = float(values.min()), float(values.max())
-    moved = sitk.Resample(reference, grid, transform, sitk.sitkBSpline, low, sitk.sitkFloat32)
-    return sitk.Clamp(moved, sitk.sitkFloat32, low, high)
