@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from modality_synthesis.preprocessing.brain_mask import brain_mask
 from modality_synthesis.preprocessing.ct import check_hounsfield, ct_brain_mask, remove_surroundings
 from modality_synthesis.preprocessing.pair_registration import PairRegistration, head_foreground, register_pair
 from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
+from modality_synthesis.preprocessing.registration import mask_dice
 from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import atomic_output, read_image, write_image
@@ -214,6 +215,7 @@ class _Head:
             image = sitk.Clamp(remove_surroundings(image, CTHead()), sitk.sitkFloat32, *_CT_RANGE)
         return cls(native, image, head_foreground(image, path.name), modality)
 
+    @cached_property
     def brain(self) -> sitk.Image | None:
         """The brain found in this volume alone; None for PET, in which the networks find none."""
         if self.modality.endswith("PET"):
@@ -225,13 +227,10 @@ class _Head:
 
 
 def _dice(still: _Head, head: _Head, found: PairRegistration) -> float:
-    first, second = still.brain(), head.brain()
+    first, second = still.brain, head.brain
     if first is None or second is None:
         return float("nan")
-    grid = resample_isotropic(first, 2.0, is_mask=True)
-    other = sitk.Resample(second, grid, found.transform, sitk.sitkNearestNeighbor, 0)
-    a, b = sitk.GetArrayViewFromImage(grid) > 0, sitk.GetArrayViewFromImage(other) > 0
-    return float(2 * (a & b).sum() / max(a.sum() + b.sum(), 1))
+    return mask_dice(resample_isotropic(first, 2.0, is_mask=True), second, found.transform)
 
 
 def _save_check(still: _Head, head: _Head, found: PairRegistration, path: Path, title: str) -> None:
