@@ -186,14 +186,12 @@ def clinical_effects(records: Sequence[Record], patients: Sequence[str]) -> dict
 
     found: dict[str, list[Effect]] = {}
     for name in records[0].effects:
-        rows = []
-        if "contrast" in records[0].effects[name]:
-            rows.append(Effect(CONTRAST, over(name, lambda one: one["contrast"])))
+        contrast = Effect(CONTRAST, over(name, lambda one: one["contrast"]))
         each = [
             Effect(variable, *(over(name, partial(_of_variable, variable, key)) for key in _FIGURES))
             for variable in (row["variable"] for row in records[0].effects[name].get("sensitivity", []))
         ]
-        found[name] = rows + sorted(each, key=lambda one: -(one.absolute.value if one.absolute else 0.0))
+        found[name] = [contrast, *sorted(each, key=lambda one: -(one.absolute.value if one.absolute else 0.0))]
     return found
 
 
@@ -301,14 +299,16 @@ def _surfaces(
         notes.append("No surface projections: the model's grid is not in template space.")
         return {}, {}
 
-    def view(one: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-        return {shown: one[f"{name}/surface/{shown}"].astype(np.float32) for shown in VIEWS}
+    def view(one: Mapping[str, np.ndarray], name: str, shown: str) -> np.ndarray:
+        return one[f"{name}/surface/{shown}"].astype(np.float32)
 
     agreement: dict[str, dict[str, Interval]] = {}
     for name in contenders:
         rows = []
         for one in arrays:
-            made, real = (np.concatenate([m.ravel() for m in view(one, which).values()]) for which in (name, MEASURED))
+            made, real = (
+                np.concatenate([view(one, which, key).ravel() for key in VIEWS]) for which in (name, MEASURED)
+            )
             known = np.isfinite(made) & np.isfinite(real)
             rows.append((float(np.corrcoef(made[known], real[known])[0, 1]), float(np.abs(made - real)[known].mean())))
         agreement[name] = {
@@ -321,7 +321,7 @@ def _surfaces(
         return {}, agreement
     shown = {MEASURED: f"measured {target}", **{name: name for name in contenders}}
     maps = {
-        label: {key: np.mean([view(one, name)[key] for one in ill], axis=0) for key in VIEWS}
+        label: {key: np.mean([view(one, name, key) for one in ill], axis=0) for key in VIEWS}
         for name, label in shown.items()
     }
     return maps, agreement

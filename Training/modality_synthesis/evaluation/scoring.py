@@ -364,8 +364,9 @@ def _key(task: Task, settings: Settings) -> str:
 def _question_facts(questions: VisitQuestions | None) -> Any:
     if questions is None:
         return None
-    facts = asdict(questions)
-    return {**facts, "normals": None if questions.normals is None else questions.normals.name}
+    normals = None if questions.normals is None else questions.normals.name
+    # The contrast was once a choice: stated as before, it keeps the records made then.
+    return {**asdict(questions), "contrast": True, "normals": normals}
 
 
 def record_path(folder: Path, visit: str) -> Path:
