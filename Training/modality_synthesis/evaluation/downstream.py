@@ -20,7 +20,7 @@ from modality_synthesis.evaluation.csv_tables import write_rows
 from modality_synthesis.evaluation.downstream_visit import Profile, VisitQuestions, save_normals
 from modality_synthesis.evaluation.fairness import Fairness, age_group, fairness
 from modality_synthesis.evaluation.scoring import MEASURED, Contender, Record, Settings, grid_image, load_sample
-from modality_synthesis.evaluation.statistics import Interval, bootstrap_interval, per_patient
+from modality_synthesis.evaluation.statistics import Interval, bootstrap_interval, patient_groups, per_patient
 from modality_synthesis.evaluation.surface import (
     FEWEST_NORMALS,
     VIEWS,
@@ -331,15 +331,13 @@ def _fairness(
     visits: Sequence[Visit], records: Sequence[Record], contenders: Sequence[str],
     groups: Mapping[str, Sequence[str | None]], seed: int,
 ) -> dict[str, list[Fairness]]:  # fmt: skip
-    names = list(dict.fromkeys(visit.subject for visit in visits))
-    first = [next(i for i, visit in enumerate(visits) if visit.subject == name) for name in names]
-    members = {variable: [values[i] for i in first] for variable, values in groups.items() if variable != "age"}
-    ages = [_age(visits[i]) for i in first]
-    if any(age is not None for age in ages):
-        members["age"] = [age_group(age) for age in ages]
+    patients = [visit.subject for visit in visits]
+    # Age by its own groups, and last.
+    of_visits = {variable: values for variable, values in groups.items() if variable != "age"}
+    members = patient_groups({**of_visits, "age": [age_group(_age(visit)) for visit in visits]}, patients)
     found: dict[str, list[Fairness]] = {}
     for contender in contenders:
-        values = per_patient([record.scores[contender]["MAE"] for record in records], [v.subject for v in visits])[1]
+        values = per_patient([record.scores[contender]["MAE"] for record in records], patients)[1]
         found[contender] = []
         for variable, who in members.items():
             try:

@@ -29,6 +29,7 @@ from modality_synthesis.evaluation.downstream import PRIMARY
 from modality_synthesis.evaluation.metrics import METRICS
 from modality_synthesis.evaluation.report_downstream import downstream_sections
 from modality_synthesis.evaluation.scoring import MEASURED, PLANES, record_path
+from modality_synthesis.evaluation.statistics import patient_groups
 from modality_synthesis.preprocessing.atlas import regions
 from modality_synthesis.preprocessing.meta_regions import META_REGIONS
 from modality_synthesis.preprocessing.resampling import resample_isotropic
@@ -493,8 +494,7 @@ def _limits(row: AgreementRow) -> str:
 
 
 def _fairness_section(evaluation: Evaluation, fairness: Mapping[str, Sequence[Any]]) -> Section:
-    first = [list(evaluation.patients).index(patient) for patient in dict.fromkeys(evaluation.patients)]
-    groups = {name: [values[index] for index in first] for name, values in evaluation.groups.items()}
+    groups = patient_groups(evaluation.groups, evaluation.patients)
     lead = evaluation.contenders[0]
     rows = [
         [name, row.variable, row.group, row.metric, str(row.value.count),

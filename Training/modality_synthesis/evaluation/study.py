@@ -23,6 +23,7 @@ from modality_synthesis.evaluation.statistics import (
     agreement,
     bootstrap_interval,
     paired_tests,
+    patient_groups,
     per_patient,
     subgroups,
 )
@@ -169,8 +170,7 @@ class Evaluation:
 
     def fairness(self) -> dict[str, list[GroupRow]]:
         """Contender -> each metric in each subgroup of patients."""
-        first = [list(self.patients).index(patient) for patient in dict.fromkeys(self.patients)]
-        members = {name: [values[index] for index in first] for name, values in self.groups.items()}
+        members = patient_groups(self.groups, self.patients)
         shown = ("MAE", "PSNR", "SSIM", "NCC")
         return {
             name: subgroups({metric: self.patient_scores(name)[metric] for metric in shown}, members)
