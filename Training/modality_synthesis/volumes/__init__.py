@@ -10,6 +10,7 @@ from modality_synthesis.volumes.files import file_sha256, write_json
 from modality_synthesis.volumes.geometry import (
     affine,
     array,
+    bounding_box,
     describe_geometry,
     image_like,
     matrix_transform,
@@ -32,6 +33,7 @@ __all__ = [
     "array",
     "atomic_folder",
     "atomic_output",
+    "bounding_box",
     "check_writable",
     "clean_stale",
     "describe_geometry",
