@@ -6,9 +6,8 @@ training and evaluation. A rigid motion is written into the moved volume's heade
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
 from modality_synthesis.preprocessing.registration import mask_dice
 from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import atomic_output, read_image, write_image
+from modality_synthesis.volumes import atomic_output, read_image, write_image, write_rows
 
 # Overlap of the two brains; on registered pairs of real and simulated heads it was above 0.93.
 REFUSE_BELOW = 0.85
@@ -107,14 +106,14 @@ def align_cohort(
     work = partial(_align_visit, folder=folder, fixed=fixed, moving=tuple(moving), affine=affine)
     results = parallel_map(work, table.visits, jobs=jobs, reporter=reporter, stage="Aligning")
     rows = [row for found in results for row in found]
-    _write_table(folder / TABLE, [asdict(row) for row in rows])
+    write_rows(folder / TABLE, rows, digits=4, nan="nan")
     kept = [all(row.state == "aligned" for row in found) for found in results]
     for row in rows:
         if row.reason:
             reporter.warning(f"{row.visit}, {row.moving}: {row.reason}")
     if not any(kept):
         raise BadInputError(f"No visit of {table.path.name} could be aligned; see {folder / TABLE}.")
-    _write_table(folder / COHORT, _cohort_rows(table, kept, folder, fixed, moving))
+    write_rows(folder / COHORT, _cohort_rows(table, kept, folder, fixed, moving))
     return rows
 
 
@@ -284,10 +283,3 @@ def _cohort_rows(
         rows.append(who | volumes | {name: value or "" for name, value in visit.variables.items()})
     names = [name for name in rows[0] if any(row.get(name) for row in rows)]
     return [{name: row.get(name, "") for name in names} for row in rows]
-
-
-def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: f"{v:.4g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)

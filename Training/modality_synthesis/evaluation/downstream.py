@@ -16,7 +16,6 @@ from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.evaluation.classes import Classes
 from modality_synthesis.evaluation.classification import Classification, Classifier, classify
-from modality_synthesis.evaluation.csv_tables import write_rows
 from modality_synthesis.evaluation.downstream_visit import Profile, VisitQuestions, save_normals
 from modality_synthesis.evaluation.fairness import Fairness, age_group, fairness
 from modality_synthesis.evaluation.scoring import MEASURED, Contender, Record, Settings, grid_image, load_sample
@@ -32,7 +31,7 @@ from modality_synthesis.evaluation.surface import (
 from modality_synthesis.models.card import Card, ClinicalVariable
 from modality_synthesis.models.clinical import encode_variables
 from modality_synthesis.preprocessing.atlas import Region, find_regions, regions
-from modality_synthesis.volumes import atomic_output, write_json
+from modality_synthesis.volumes import atomic_output, write_json, write_rows
 
 MOST_FOLDS = 5
 # Where a disease shows, by target: the region whose change is reported when a model does not name its own.

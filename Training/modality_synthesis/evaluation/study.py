@@ -12,7 +12,6 @@ import numpy as np
 
 from modality_synthesis._version import __version__
 from modality_synthesis.evaluation.baselines import BASELINES
-from modality_synthesis.evaluation.csv_tables import write_rows
 from modality_synthesis.evaluation.downstream import Downstream, Effect, write_downstream
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS
 from modality_synthesis.evaluation.scoring import MEASURED, Record
@@ -28,7 +27,7 @@ from modality_synthesis.evaluation.statistics import (
     subgroups,
 )
 from modality_synthesis.preprocessing.atlas import Region, regions
-from modality_synthesis.volumes import write_json
+from modality_synthesis.volumes import write_json, write_rows
 
 INTERVAL = "95 % percentile bootstrap over patients (2000 draws, fixed seed); visits of a patient are averaged first"
 

@@ -6,7 +6,7 @@ files, gaps, contradictory headers) and writes so that nothing is ever half ther
 
 from modality_synthesis.volumes.atomic import atomic_folder, atomic_output, clean_stale
 from modality_synthesis.volumes.dicom_index import SeriesInfo, dicom_series
-from modality_synthesis.volumes.files import file_sha256, write_json
+from modality_synthesis.volumes.files import file_sha256, write_json, write_rows
 from modality_synthesis.volumes.geometry import (
     affine,
     array,
@@ -51,4 +51,5 @@ __all__ = [
     "transform_matrix",
     "write_image",
     "write_json",
+    "write_rows",
 ]
