@@ -8,61 +8,37 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
+from preprocessed_people import already_preprocessed, atlas_labels, write_model, write_person
 from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.errors import BadInputError, UsageError
-from modality_synthesis.evaluation import cohort as cohort_room
 from modality_synthesis.evaluation import evaluate, scoring
 from modality_synthesis.evaluation.baselines import COPY, LINEAR, MEAN, TISSUE
 from modality_synthesis.evaluation.scoring import MEASURED
 from modality_synthesis.generators import build_generator
-from modality_synthesis.models import ModelPackage, write_package
-from modality_synthesis.preprocessing.atlas import labels_on, regions
-from modality_synthesis.preprocessing.parameters import Resample
-from modality_synthesis.preprocessing.resampling import model_grid
-from modality_synthesis.volumes import affine, write_image
+from modality_synthesis.models import ModelPackage
+from modality_synthesis.preprocessing.atlas import regions
+from modality_synthesis.volumes import write_rows
 
-GRID = Resample(size=(24, 28, 24), spacing=(8.0, 8.0, 8.0), center=(0.0, 18.0, 6.0))
-CHAIN = {
-    "source": [
-        {"step": "reorient"}, {"step": "brain-mask"}, {"step": "register"},
-        {"step": "resample", **GRID.model_dump()}, {"step": "normalize", "method": "tissue"},
-    ],
-    "target": {"minimum": 0.0, "mask_margin_mm": 0.0},
-}  # fmt: skip
 PEOPLE = 12
 
 
-def package(folder: Path, identifier: str, seed: int) -> ModelPackage:
+def package(folder: Path, seed: int) -> ModelPackage:
     """A small model with random weights."""
     torch.manual_seed(seed)
-    generator = {"name": "residual-unet", "parameters": {"channels": [4, 8], "stem_stride": 1, "final_bias": 0.8}}
-    facts = {
-        "id": identifier, "version": "1.0.0", "name": identifier, "badge": "demonstration",
-        "route": {"source": "T1w", "target": "FDG-PET"}, "generator": generator, "inference": {"mode": "whole"},
-        "preprocessing": CHAIN, "licence": "Apache-2.0", "intended_use": "tests", "limits": ["a test"],
-        "citation": "none",
-        "output": {"quantity": "SUVR", "units": "SUVR", "reference_region": "none", "display_window": [0, 2]},
-        "training": {"data": "simulated", "simulated": True, "subjects": {"train": 6, "validation": 2, "test": 4}},
-    }  # fmt: skip
-    return write_package(folder, facts, build_generator(generator["name"], generator["parameters"]).package_state())
+    parameters = {"channels": [4, 8], "stem_stride": 1, "final_bias": 0.8}
+    return write_model(folder, "residual-unet", parameters, build_generator("residual-unet", parameters))
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory) -> Path:
     """A table of twelve people; their preprocessed pairs lie beside it, with to_native a shift of 10 mm along x."""
     folder = tmp_path_factory.mktemp("people")
-    grid = model_grid(GRID)
-    codes = labels_on(grid, sitk.Transform(3, sitk.sitkIdentity))
+    codes = atlas_labels()
     brain = codes > 0
-    shift = np.eye(4)
-    shift[0, 3] = 10.0
-    native = sitk.Image(grid)
-    native.SetOrigin([grid.GetOrigin()[0] + 10.0, *grid.GetOrigin()[1:]])
     rows = []
     for number in range(PEOPLE):
         rng = np.random.default_rng(number)
@@ -70,46 +46,26 @@ def people(tmp_path_factory) -> Path:
         level = 1.0 + 0.05 * number
         target = np.where(brain, level * (0.4 + source) + rng.normal(0, 0.02, codes.shape), 0).astype(np.float32)
         name = f"sub-{number:02d}"
-        scoring_arrays = {
-            "source": source.astype(np.float16), "target": target.astype(np.float16),
-            "brain": brain.astype(np.uint8), "region": brain.astype(np.uint8), "grid": affine(grid), "to_native": shift,
-        }  # fmt: skip
-        from safetensors.numpy import save_file
-
-        save_file(scoring_arrays, folder / f"{name}.safetensors")
         blurred = target + brain * rng.normal(0, 0.1, codes.shape).astype(np.float32)
-        for label, values in (("made", blurred), ("sd", brain * np.float32(0.1)), ("T1w", source), ("pet", target)):
-            image = sitk.GetImageFromArray(values.astype(np.float32))
-            image.CopyInformation(native)
-            write_image(image, folder / f"{name}_{label}.nii.gz")
-        rows.append(
-            {"subject": name, "split": "train" if number < 3 else "validation" if number < 4 else "test",
-             "T1w": f"{name}_T1w.nii.gz", "FDG-PET": f"{name}_pet.nii.gz", "made": f"{name}_made.nii.gz",
-             "made_sd": f"{name}_sd.nii.gz", "sex": "FM"[number % 2], "age": 60 + number, "fold": "ab"[number % 2]}
-        )  # fmt: skip
-    with (folder / "cohort.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        row = write_person(
+            folder, name, source, target, brain, shift_mm=10.0, made=blurred, made_sd=brain * np.float32(0.1)
+        )
+        split = "train" if number < 3 else "validation" if number < 4 else "test"
+        rows.append({**row, "split": split, "sex": "FM"[number % 2], "age": 60 + number, "fold": "ab"[number % 2]})
+    write_rows(folder / "cohort.csv", rows)
     return folder / "cohort.csv"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def preprocessed(people):
-    """Preprocessing is not what is tested here: the pairs are there already."""
-
-    def pairs(visits, *args, **settings):
-        return [Pair(visit, people.parent / f"{visit.subject}.safetensors") for visit in visits]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cohort_room, "preprocess_pairs", pairs)
+    with already_preprocessed(people.parent):
         yield
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> list[ModelPackage]:
     folder = tmp_path_factory.mktemp("models")
-    return [package(folder / name, name, seed) for seed, name in enumerate(("first", "second"))]
+    return [package(folder / name, seed) for seed, name in enumerate(("first", "second"))]
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +98,7 @@ def test_two_models_beside_their_baselines(result, output):
 def test_regional_figures_are_those_of_the_volumes(result, people):
     measured = result.regional[MEASURED]
     index = next(i for i, r in enumerate(regions()) if (r.name, r.hemisphere) == ("braak_5", "both"))
-    codes = labels_on(model_grid(GRID), sitk.Transform(3, sitk.sitkIdentity))
+    codes = atlas_labels()
     target = Pair(None, people.parent / f"{result.subjects[0]}.safetensors").load()["target"]  # type: ignore[arg-type]
     assert measured[0, index] == pytest.approx(target[np.isin(codes, regions()[index].labels)].mean(), rel=1e-5)
     row = next(row for row in result.agreement() if (row.region, row.predictor) == ("braak_5", "first"))

@@ -8,36 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
-from safetensors.numpy import load_file, save_file
+from preprocessed_people import already_preprocessed, atlas_labels, write_model, write_person
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
-from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation import Classes, evaluate
-from modality_synthesis.evaluation import cohort as cohort_room
 from modality_synthesis.evaluation.downstream import CONTRAST
 from modality_synthesis.evaluation.downstream_visit import small_volume
 from modality_synthesis.evaluation.scoring import record_path
 from modality_synthesis.generators import build_generator
 from modality_synthesis.generators.base import Batch
-from modality_synthesis.models import ModelPackage, write_package
-from modality_synthesis.preprocessing.atlas import find_regions, labels_on
-from modality_synthesis.preprocessing.parameters import Resample
-from modality_synthesis.preprocessing.resampling import model_grid
+from modality_synthesis.models import ModelPackage
+from modality_synthesis.preprocessing.atlas import find_regions
 from modality_synthesis.synthesis.pipeline import load_generator
-from modality_synthesis.volumes import affine, write_image
+from modality_synthesis.volumes import write_rows
 
-GRID = Resample(size=(24, 28, 24), spacing=(8.0, 8.0, 8.0), center=(0.0, 18.0, 6.0))
-CHAIN = {
-    "source": [
-        {"step": "reorient"}, {"step": "brain-mask"}, {"step": "register"},
-        {"step": "resample", **GRID.model_dump()}, {"step": "normalize", "method": "tissue"},
-    ],
-    "target": {"minimum": 0.0, "mask_margin_mm": 0.0},
-}  # fmt: skip
 PEOPLE, TRAINING, TEST = 25, 8, 16
 LOSS = 0.25
 SIGNATURE = find_regions(["fdg_ad_signature"])
@@ -50,8 +38,7 @@ def people(tmp_path_factory) -> Path:
     `good` is the measured PET plus noise, `blind` knows nothing of the disease.
     """
     folder = tmp_path_factory.mktemp("people")
-    grid = model_grid(GRID)
-    codes = labels_on(grid, sitk.Transform(3, sitk.sitkIdentity))
+    codes = atlas_labels()
     brain = codes > 0
     signature = np.isin(codes, [label for region in SIGNATURE for label in region.labels])
     rows = []
@@ -62,39 +49,20 @@ def people(tmp_path_factory) -> Path:
         healthy = brain * (1.0 + rng.normal(0, 0.03) + rng.normal(0, 0.05, codes.shape))
         target = (healthy * (1 - LOSS * ill * signature)).astype(np.float32)
         name = f"sub-{number:02d}"
-        pair = {
-            "source": source.astype(np.float16), "target": target.astype(np.float16), "brain": brain.astype(np.uint8),
-            "region": brain.astype(np.uint8), "grid": affine(grid), "to_native": np.eye(4),
-        }  # fmt: skip
-        save_file(pair, folder / f"{name}.safetensors")
         noise = brain * rng.normal(0, 0.05, codes.shape)
-        for label, values in (("good", target + noise), ("blind", brain + noise), ("T1w", source), ("pet", target)):
-            image = sitk.GetImageFromArray(values.astype(np.float32))
-            image.CopyInformation(grid)
-            write_image(image, folder / f"{name}_{label}.nii.gz")
+        row = write_person(folder, name, source, target, brain, good=target + noise, blind=brain + noise)
         split = "train" if number < TRAINING else "test" if number < TRAINING + TEST else "validation"
         rows.append(
-            {"subject": name, "split": split, "T1w": f"{name}_T1w.nii.gz",
-             "FDG-PET": f"{name}_pet.nii.gz", "good": f"{name}_good.nii.gz", "blind": f"{name}_blind.nii.gz",
-             "diagnosis": "AD" if ill else "CN", "age": 60 + number, "sex": "FM"[(number // 2) % 2],
-             "mmse": 22 if ill else 29}
+            {**row, "split": split, "diagnosis": "AD" if ill else "CN", "age": 60 + number,
+             "sex": "FM"[(number // 2) % 2], "mmse": 22 if ill else 29}
         )  # fmt: skip
-    with (folder / "cohort.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(folder / "cohort.csv", rows)
     return folder / "cohort.csv"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def preprocessed(people):
-    """Preprocessing is not what is tested here: the pairs are there already."""
-
-    def pairs(visits, *args, **settings):
-        return [Pair(visit, people.parent / f"{visit.subject}.safetensors") for visit in visits]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cohort_room, "preprocess_pairs", pairs)
+    with already_preprocessed(people.parent):
         yield
 
 
@@ -160,20 +128,14 @@ def pasta(folder: Path) -> ModelPackage:
     for parameter in generator.parameters():  # zero-initialized layers would let no clinical variable through
         torch.nn.init.normal_(parameter, std=0.2)
     parameters = {name: value for name, value in parameters.items() if name not in generator.training_parameters}
-    facts = {
-        "id": "clinical", "version": "1.0.0", "name": "clinical", "badge": "demonstration",
-        "route": {"source": "T1w", "target": "FDG-PET"}, "generator": {"name": "pasta", "parameters": parameters},
-        "inference": {"mode": "whole", "stochastic": True}, "preprocessing": CHAIN, "licence": "Apache-2.0",
-        "intended_use": "tests", "limits": ["a test"], "citation": "none",
-        "clinical_variables": [
+    return write_model(
+        folder, "pasta", parameters, generator, inference={"mode": "whole", "stochastic": True},
+        clinical_variables=[
             {"name": "age", "label": "Age", "kind": "number", "mean": 70.0, "std": 5.0},
             {"name": "sex", "label": "Sex", "kind": "choice", "choices": ["F", "M"]},
             {"name": "mmse", "label": "MMSE", "kind": "number", "mean": 26.0, "std": 3.0},
         ],
-        "output": {"quantity": "SUVR", "units": "SUVR", "reference_region": "none", "display_window": [0, 2]},
-        "training": {"data": "simulated", "simulated": True, "subjects": {"train": 8, "validation": 1, "test": 16}},
-    }  # fmt: skip
-    return write_package(folder, facts, generator.package_state())
+    )  # fmt: skip
 
 
 def test_the_effect_of_clinical_variables_is_that_of_the_network(people, tmp_path):
@@ -189,7 +151,7 @@ def test_the_effect_of_clinical_variables_is_that_of_the_network(people, tmp_pat
     # By hand for the first person, sub-08: ages and MMSE of the training people's groups, the person's own sex.
     generator = load_generator(model)
     source = torch.from_numpy(load_file(people.parent / "sub-08.safetensors")["source"].astype(np.float32))[None, None]
-    codes = labels_on(model_grid(GRID), sitk.Transform(3, sitk.sitkIdentity))
+    codes = atlas_labels()
     focus = np.isin(codes, [label for region in SIGNATURE for label in region.labels])
     made = {}
     for group, numbers, mmse in (("CN", (0, 2, 4, 6), 29), ("AD", (1, 3, 5, 7), 22)):

@@ -6,10 +6,9 @@ training and evaluation. A rigid motion is written into the moved volume's heade
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,12 @@ from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing.brain_mask import brain_mask
 from modality_synthesis.preprocessing.ct import check_hounsfield, ct_brain_mask, remove_surroundings
-from modality_synthesis.preprocessing.pair_registration import PairRegistration, register_pair
+from modality_synthesis.preprocessing.pair_registration import PairRegistration, head_foreground, register_pair
 from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
-from modality_synthesis.preprocessing.resampling import resample_isotropic
+from modality_synthesis.preprocessing.registration import mask_dice
+from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import atomic_output, read_image, write_image
+from modality_synthesis.volumes import atomic_output, read_image, write_image, write_rows
 
 # Overlap of the two brains; on registered pairs of real and simulated heads it was above 0.93.
 REFUSE_BELOW = 0.85
@@ -106,14 +106,14 @@ def align_cohort(
     work = partial(_align_visit, folder=folder, fixed=fixed, moving=tuple(moving), affine=affine)
     results = parallel_map(work, table.visits, jobs=jobs, reporter=reporter, stage="Aligning")
     rows = [row for found in results for row in found]
-    _write_table(folder / TABLE, [asdict(row) for row in rows])
+    write_rows(folder / TABLE, rows, digits=4, nan="nan")
     kept = [all(row.state == "aligned" for row in found) for found in results]
     for row in rows:
         if row.reason:
             reporter.warning(f"{row.visit}, {row.moving}: {row.reason}")
     if not any(kept):
         raise BadInputError(f"No visit of {table.path.name} could be aligned; see {folder / TABLE}.")
-    _write_table(folder / COHORT, _cohort_rows(table, kept, folder, fixed, moving))
+    write_rows(folder / COHORT, _cohort_rows(table, kept, folder, fixed, moving))
     return rows
 
 
@@ -186,10 +186,7 @@ def moved_volume(moving: sitk.Image, found: PairRegistration, fixed: sitk.Image)
         moved.SetOrigin(transform.GetInverse().TransformPoint(moving.GetOrigin()))
         return moved
     grid = resample_isotropic(fixed, min(moving.GetSpacing()))
-    values = sitk.GetArrayViewFromImage(moving)
-    low, high = float(values.min()), float(values.max())
-    moved = sitk.Resample(moving, grid, transform, sitk.sitkBSpline, low, sitk.sitkFloat32)
-    return sitk.Clamp(moved, sitk.sitkFloat32, low, high)
+    return resample_cubic(moving, grid, transform)
 
 
 @dataclass(frozen=True)
@@ -215,12 +212,9 @@ class _Head:
         if modality == "CT":
             check_hounsfield(image, path.name)
             image = sitk.Clamp(remove_surroundings(image, CTHead()), sitk.sitkFloat32, *_CT_RANGE)
-        values = sitk.GetArrayViewFromImage(image)
-        low, high = float(values.min()), float(np.percentile(values, 99.9))
-        if high <= low:
-            raise BadInputError(f"{path.name} is constant; nothing can be aligned with it.")
-        return cls(native, image, sitk.Cast(image > low + 0.05 * (high - low), sitk.sitkUInt8), modality)
+        return cls(native, image, head_foreground(image, path.name), modality)
 
+    @cached_property
     def brain(self) -> sitk.Image | None:
         """The brain found in this volume alone; None for PET, in which the networks find none."""
         if self.modality.endswith("PET"):
@@ -232,13 +226,10 @@ class _Head:
 
 
 def _dice(still: _Head, head: _Head, found: PairRegistration) -> float:
-    first, second = still.brain(), head.brain()
+    first, second = still.brain, head.brain
     if first is None or second is None:
         return float("nan")
-    grid = resample_isotropic(first, 2.0, is_mask=True)
-    other = sitk.Resample(second, grid, found.transform, sitk.sitkNearestNeighbor, 0)
-    a, b = sitk.GetArrayViewFromImage(grid) > 0, sitk.GetArrayViewFromImage(other) > 0
-    return float(2 * (a & b).sum() / max(a.sum() + b.sum(), 1))
+    return mask_dice(resample_isotropic(first, 2.0, is_mask=True), second, found.transform)
 
 
 def _save_check(still: _Head, head: _Head, found: PairRegistration, path: Path, title: str) -> None:
@@ -292,10 +283,3 @@ def _cohort_rows(
         rows.append(who | volumes | {name: value or "" for name, value in visit.variables.items()})
     names = [name for name in rows[0] if any(row.get(name) for row in rows)]
     return [{name: row.get(name, "") for name in names} for row in rows]
-
-
-def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: f"{v:.4g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from modality_synthesis._lazy import lazy_names
 
 if TYPE_CHECKING:
     from modality_synthesis.evaluation.classes import Classes
@@ -24,10 +25,5 @@ _LAZY = {
     "suvr": "tables",
 }
 
+__getattr__ = lazy_names(__name__, _LAZY)
 __all__ = ["SUVR", "Classes", "Comparison", "Evaluation", "compare", "evaluate", "save_preview", "suvr"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

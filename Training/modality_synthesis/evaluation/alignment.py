@@ -8,8 +8,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.preprocessing.pair_registration import PairRegistration, register_pair, working_levels
-from modality_synthesis.preprocessing.resampling import resample_isotropic
+from modality_synthesis.preprocessing.pair_registration import (
+    PairRegistration,
+    head_foreground,
+    register_pair,
+    working_levels,
+)
+from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
 from modality_synthesis.progress import Reporter
 
 # Correlation with the aligned reference in the foreground: other people's heads stay below the first, a synthesis of
@@ -64,9 +69,10 @@ def align(reference: sitk.Image, synthetic: sitk.Image, reporter: Reporter | Non
         BadInputError: the volumes could not be brought to agree.
     """
     reporter = reporter or Reporter()
-    foreground = _foreground(synthetic)
+    named = "The synthetic volume"
+    foreground = head_foreground(synthetic, named)
     try:
-        found = register_pair(reference, synthetic, foreground, _foreground(reference), reporter=reporter)
+        found = register_pair(reference, synthetic, foreground, head_foreground(reference, named), reporter=reporter)
     except RuntimeError as error:
         raise BadInputError(
             f"The reference could not be aligned with the synthetic volume: {str(error).splitlines()[-1].strip()}"
@@ -77,8 +83,8 @@ def align(reference: sitk.Image, synthetic: sitk.Image, reporter: Reporter | Non
         _agreement(reference, grid, foreground, transform) for transform in (identity, found.transform)
     )
     result = Alignment(
-        found.transform, found.mutual_information, _resample(reference, synthetic, found.transform), (before, after),
-        overlap,
+        found.transform, found.mutual_information, resample_cubic(reference, synthetic, found.transform),
+        (before, after), overlap,
     )  # fmt: skip
     _judge(result, reporter)
     return result
@@ -107,15 +113,6 @@ def _judge(result: Alignment, reporter: Reporter) -> None:
         )
 
 
-def _foreground(image: sitk.Image) -> sitk.Image:
-    """uint8: above 5 % of the way from the background (the lowest value) to the 99.9th percentile."""
-    values = sitk.GetArrayViewFromImage(image)
-    low, high = float(values.min()), float(np.percentile(values, 99.9))
-    if high <= low:
-        raise BadInputError("The synthetic volume is constant; nothing can be aligned with it.")
-    return sitk.Cast(image > low + 0.05 * (high - low), sitk.sitkUInt8)
-
-
 def _agreement(
     reference: sitk.Image, grid: sitk.Image, foreground: sitk.Image, transform: sitk.Transform
 ) -> tuple[float, float]:
@@ -131,11 +128,3 @@ def _agreement(
     if both.sum() < 10 or first.std() == 0 or second.std() == 0:
         return 0.0, overlap
     return float(np.corrcoef(first, second)[0, 1]), overlap
-
-
-def _resample(reference: sitk.Image, grid: sitk.Image, transform: sitk.Transform) -> sitk.Image:
-    """One interpolation, cubic so that sharpness survives, held to the reference's own range so that nothing rings."""
-    values = sitk.GetArrayViewFromImage(reference)
-    low, high = float(values.min()), float(values.max())
-    moved = sitk.Resample(reference, grid, transform, sitk.sitkBSpline, low, sitk.sitkFloat32)
-    return sitk.Clamp(moved, sitk.sitkFloat32, low, high)

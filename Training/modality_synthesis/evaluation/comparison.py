@@ -17,7 +17,6 @@ from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.alignment import Alignment, align
 from modality_synthesis.evaluation.atlas_space import to_template
 from modality_synthesis.evaluation.calibration import Calibration, calibrate
-from modality_synthesis.evaluation.csv_tables import write_rows
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_arrays
 from modality_synthesis.evaluation.regions import Parcels, RegionComparison, compare_regions
 from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, signal_factor
@@ -35,6 +34,7 @@ from modality_synthesis.volumes import (
     sidecar_path,
     write_image,
     write_json,
+    write_rows,
 )
 
 WHOLE = "the whole volume, background included"

@@ -16,11 +16,10 @@ from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.evaluation.classes import Classes
 from modality_synthesis.evaluation.classification import Classification, Classifier, classify
-from modality_synthesis.evaluation.csv_tables import write_rows
 from modality_synthesis.evaluation.downstream_visit import Profile, VisitQuestions, save_normals
 from modality_synthesis.evaluation.fairness import Fairness, age_group, fairness
 from modality_synthesis.evaluation.scoring import MEASURED, Contender, Record, Settings, grid_image, load_sample
-from modality_synthesis.evaluation.statistics import Interval, bootstrap_interval, per_patient
+from modality_synthesis.evaluation.statistics import Interval, bootstrap_interval, patient_groups, per_patient
 from modality_synthesis.evaluation.surface import (
     FEWEST_NORMALS,
     VIEWS,
@@ -32,7 +31,7 @@ from modality_synthesis.evaluation.surface import (
 from modality_synthesis.models.card import Card, ClinicalVariable
 from modality_synthesis.models.clinical import encode_variables
 from modality_synthesis.preprocessing.atlas import Region, find_regions, regions
-from modality_synthesis.volumes import atomic_output, write_json
+from modality_synthesis.volumes import atomic_output, write_json, write_rows
 
 MOST_FOLDS = 5
 # Where a disease shows, by target: the region whose change is reported when a model does not name its own.
@@ -186,14 +185,12 @@ def clinical_effects(records: Sequence[Record], patients: Sequence[str]) -> dict
 
     found: dict[str, list[Effect]] = {}
     for name in records[0].effects:
-        rows = []
-        if "contrast" in records[0].effects[name]:
-            rows.append(Effect(CONTRAST, over(name, lambda one: one["contrast"])))
+        contrast = Effect(CONTRAST, over(name, lambda one: one["contrast"]))
         each = [
             Effect(variable, *(over(name, partial(_of_variable, variable, key)) for key in _FIGURES))
             for variable in (row["variable"] for row in records[0].effects[name].get("sensitivity", []))
         ]
-        found[name] = rows + sorted(each, key=lambda one: -(one.absolute.value if one.absolute else 0.0))
+        found[name] = [contrast, *sorted(each, key=lambda one: -(one.absolute.value if one.absolute else 0.0))]
     return found
 
 
@@ -301,14 +298,16 @@ def _surfaces(
         notes.append("No surface projections: the model's grid is not in template space.")
         return {}, {}
 
-    def view(one: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-        return {shown: one[f"{name}/surface/{shown}"].astype(np.float32) for shown in VIEWS}
+    def view(one: Mapping[str, np.ndarray], name: str, shown: str) -> np.ndarray:
+        return one[f"{name}/surface/{shown}"].astype(np.float32)
 
     agreement: dict[str, dict[str, Interval]] = {}
     for name in contenders:
         rows = []
         for one in arrays:
-            made, real = (np.concatenate([m.ravel() for m in view(one, which).values()]) for which in (name, MEASURED))
+            made, real = (
+                np.concatenate([view(one, which, key).ravel() for key in VIEWS]) for which in (name, MEASURED)
+            )
             known = np.isfinite(made) & np.isfinite(real)
             rows.append((float(np.corrcoef(made[known], real[known])[0, 1]), float(np.abs(made - real)[known].mean())))
         agreement[name] = {
@@ -321,7 +320,7 @@ def _surfaces(
         return {}, agreement
     shown = {MEASURED: f"measured {target}", **{name: name for name in contenders}}
     maps = {
-        label: {key: np.mean([view(one, name)[key] for one in ill], axis=0) for key in VIEWS}
+        label: {key: np.mean([view(one, name, key) for one in ill], axis=0) for key in VIEWS}
         for name, label in shown.items()
     }
     return maps, agreement
@@ -331,15 +330,13 @@ def _fairness(
     visits: Sequence[Visit], records: Sequence[Record], contenders: Sequence[str],
     groups: Mapping[str, Sequence[str | None]], seed: int,
 ) -> dict[str, list[Fairness]]:  # fmt: skip
-    names = list(dict.fromkeys(visit.subject for visit in visits))
-    first = [next(i for i, visit in enumerate(visits) if visit.subject == name) for name in names]
-    members = {variable: [values[i] for i in first] for variable, values in groups.items() if variable != "age"}
-    ages = [_age(visits[i]) for i in first]
-    if any(age is not None for age in ages):
-        members["age"] = [age_group(age) for age in ages]
+    patients = [visit.subject for visit in visits]
+    # Age by its own groups, and last.
+    of_visits = {variable: values for variable, values in groups.items() if variable != "age"}
+    members = patient_groups({**of_visits, "age": [age_group(_age(visit)) for visit in visits]}, patients)
     found: dict[str, list[Fairness]] = {}
     for contender in contenders:
-        values = per_patient([record.scores[contender]["MAE"] for record in records], [v.subject for v in visits])[1]
+        values = per_patient([record.scores[contender]["MAE"] for record in records], patients)[1]
         found[contender] = []
         for variable, who in members.items():
             try:

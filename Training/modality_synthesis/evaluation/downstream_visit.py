@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,12 @@ class VisitQuestions:
 
     Attributes:
         profiles: contender -> profile, for models with clinical variables.
-        contrast: also synthesize with both profiles.
         sensitivity: also vary each variable.
         volumes: keep small volumes and surface projections.
         normals: file of `save_normals`; None gives no z-maps.
     """
 
     profiles: Mapping[str, Profile] = field(default_factory=dict)
-    contrast: bool = True
     sensitivity: bool = False
     volumes: bool = False
     normals: Path | None = None
@@ -75,13 +74,11 @@ def clinical_effects(
     """
     codes = [label for region in profile.focus for label in region.labels]
     focus = np.isin(labels, codes) & (brain > 0)
-    found: dict[str, Any] = {}
-    if questions.contrast:
-        healthy, patients = (
-            predict([mine if np.isnan(theirs) else theirs for mine, theirs in zip(own, values, strict=True)])
-            for values in (profile.healthy, profile.patients)
-        )
-        found["contrast"] = float((patients - healthy)[focus].mean())
+    healthy, patients = (
+        predict([mine if np.isnan(theirs) else theirs for mine, theirs in zip(own, values, strict=True)])
+        for values in (profile.healthy, profile.patients)
+    )
+    found: dict[str, Any] = {"contrast": float((patients - healthy)[focus].mean())}
     if questions.sensitivity:
         found["sensitivity"] = [asdict(row) for row in sensitivity(predict, own, profile.names, brain, focus)]
     return found
@@ -134,8 +131,9 @@ def save_normals(normals: Normals, path: Path) -> None:
         temporary.write_bytes(save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))
 
 
+@lru_cache(maxsize=1)
 def load_normals(path: Path) -> Normals:
-    """Read what `save_normals` wrote."""
+    """Read what `save_normals` wrote; once per process, because every visit asks for it."""
     from safetensors.numpy import load_file
 
     arrays = load_file(path)

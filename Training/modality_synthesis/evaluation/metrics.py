@@ -18,6 +18,7 @@ from modality_synthesis.evaluation.similarity import (
     normalized_mutual_information,
     structural_similarity,
 )
+from modality_synthesis.volumes import bounding_box
 
 
 @dataclass(frozen=True)
@@ -160,17 +161,8 @@ def compare_arrays(
     inside = np.ones(reference.shape, dtype=bool) if mask is None else mask.astype(bool)
     if not inside.any():
         raise ValueError("the mask is empty")
-    around = _bounding_box(inside)
+    around = bounding_box(inside)  # what lies outside counts for nothing, so that it need not be computed either
     volumes = Volumes(
         synthetic[around], reference[around], inside[around], mask is not None, data_range, spacing, slice_axis
     )
     return {name: METRICS[name].compute(volumes) for name in names}
-
-
-def _bounding_box(inside: np.ndarray) -> tuple[slice, ...]:
-    """What lies outside counts for nothing, so that it need not be computed either."""
-    box = []
-    for axis in range(inside.ndim):
-        hits = np.flatnonzero(inside.any(axis=tuple(other for other in range(inside.ndim) if other != axis)))
-        box.append(slice(int(hits[0]), int(hits[-1]) + 1))
-    return tuple(box)

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.preprocessing.resampling import resample_isotropic
-from modality_synthesis.volumes import atomic_output
+from modality_synthesis.volumes import atomic_output, bounding_box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,7 +109,10 @@ def _display_volumes(synthesis: Synthesis) -> tuple[np.ndarray, np.ndarray, np.n
     else:
         brain = sitk.Resample(prepared.native_mask, source, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     arrays = [sitk.GetArrayFromImage(volume) for volume in (source, target, brain)]
-    around = _around(arrays[2] > 0)
+    # A neck or empty air would leave the brain small in the picture.
+    around = tuple(
+        slice(max(side.start - MARGIN_MM, 0), side.stop - 1 + MARGIN_MM) for side in bounding_box(arrays[2] > 0)
+    )
     return arrays[0][around], arrays[1][around], arrays[2][around] > 0
 
 
@@ -118,16 +121,6 @@ def _gray_window(values: np.ndarray, modality: str) -> tuple[float, float]:
     if modality == "CT":
         return BRAIN_WINDOW_HU
     return 0.0, 1.08 * float(np.percentile(values, 99.8))
-
-
-def _around(brain: np.ndarray) -> tuple[slice, ...]:
-    """The brain and a margin: a neck or empty air would leave it small in the picture."""
-    box = []
-    for axis in range(3):
-        hits = np.flatnonzero(brain.any(axis=tuple(other for other in range(3) if other != axis)))
-        low, high = (int(hits[0]), int(hits[-1])) if hits.size else (0, brain.shape[axis])
-        box.append(slice(max(low - MARGIN_MM, 0), high + MARGIN_MM))
-    return tuple(box)
 
 
 def _plane(axis: int, brain: np.ndarray) -> int:

@@ -28,11 +28,13 @@ from modality_synthesis.evaluation.document import (
 from modality_synthesis.evaluation.downstream import PRIMARY
 from modality_synthesis.evaluation.metrics import METRICS
 from modality_synthesis.evaluation.report_downstream import downstream_sections
-from modality_synthesis.evaluation.scoring import MEASURED, PLANES, record_path
+from modality_synthesis.evaluation.scoring import MEASURED, PLANES, middle_planes, record_path
+from modality_synthesis.evaluation.statistics import patient_groups
 from modality_synthesis.preprocessing.atlas import regions
 from modality_synthesis.preprocessing.meta_regions import META_REGIONS
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes import bounding_box
 
 if TYPE_CHECKING:
     from modality_synthesis.evaluation.comparison import Comparison
@@ -145,7 +147,7 @@ def _comparison_planes(result: Comparison) -> dict[str, list[np.ndarray]]:
     mask.CopyInformation(result.reference)
     spacing = max(1.0, min(result.reference.GetSpacing()))
     inside = sitk.GetArrayFromImage(resample_isotropic(sitk.DICOMOrient(mask, "LPS"), spacing, is_mask=True)) > 0
-    around, middle = _box(inside)
+    around, middle = bounding_box(inside, margin=8), middle_planes(inside)
     shown = {}
     for name, image in volumes.items():
         values = sitk.GetArrayFromImage(resample_isotropic(sitk.DICOMOrient(image, "LPS"), spacing))
@@ -153,16 +155,6 @@ def _comparison_planes(result: Comparison) -> dict[str, list[np.ndarray]]:
             values = np.where(inside, values, 0.0)
         shown[name] = [_upright(values.take(index, axis), axis, around) for axis, index in enumerate(middle)]
     return shown
-
-
-def _box(inside: np.ndarray, margin: int = 8) -> tuple[tuple[slice, ...], list[int]]:
-    around, middle = [], []
-    for axis in range(3):
-        hits = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
-        low, high = (int(hits[0]), int(hits[-1])) if hits.size else (0, inside.shape[axis] - 1)
-        around.append(slice(max(low - margin, 0), high + margin + 1))
-        middle.append((low + high) // 2)
-    return tuple(around), middle
 
 
 def _upright(plane: np.ndarray, axis: int, around: tuple[slice, ...] | None = None) -> np.ndarray:
@@ -493,8 +485,7 @@ def _limits(row: AgreementRow) -> str:
 
 
 def _fairness_section(evaluation: Evaluation, fairness: Mapping[str, Sequence[Any]]) -> Section:
-    first = [list(evaluation.patients).index(patient) for patient in dict.fromkeys(evaluation.patients)]
-    groups = {name: [values[index] for index in first] for name, values in evaluation.groups.items()}
+    groups = patient_groups(evaluation.groups, evaluation.patients)
     lead = evaluation.contenders[0]
     rows = [
         [name, row.variable, row.group, row.metric, str(row.value.count),

@@ -32,7 +32,14 @@ from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
 from modality_synthesis.preprocessing.atlas import labels_on, regions
-from modality_synthesis.volumes import atomic_output, file_sha256, matrix_transform, read_image, write_json
+from modality_synthesis.volumes import (
+    atomic_output,
+    bounding_box,
+    file_sha256,
+    matrix_transform,
+    read_image,
+    write_json,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -368,8 +375,9 @@ def _key(task: Task, settings: Settings) -> str:
 def _question_facts(questions: VisitQuestions | None) -> Any:
     if questions is None:
         return None
-    facts = asdict(questions)
-    return {**facts, "normals": None if questions.normals is None else questions.normals.name}
+    normals = None if questions.normals is None else questions.normals.name
+    # The contrast was once a choice: stated as before, it keeps the records made then.
+    return {**asdict(questions), "contrast": True, "normals": normals}
 
 
 def record_path(folder: Path, visit: str) -> Path:
@@ -428,8 +436,4 @@ def read_arrays(folder: Path, visit: Visit) -> dict[str, np.ndarray]:
 
 def middle_planes(inside: np.ndarray) -> list[int]:
     """The index of the plane through the middle of the mask along each array axis."""
-    found = []
-    for axis in range(3):
-        hits = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
-        found.append(int((hits[0] + hits[-1]) // 2))
-    return found
+    return [(side.start + side.stop - 1) // 2 for side in bounding_box(inside)]

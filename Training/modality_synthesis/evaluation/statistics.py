@@ -67,6 +67,17 @@ def per_patient(values: Sequence[float], patients: Sequence[str]) -> tuple[list[
     return order, np.array(means, dtype=float)
 
 
+def patient_groups(groups: Mapping[str, Sequence[str | None]], patients: Sequence[str]) -> dict[str, list[str | None]]:
+    """Variable -> each patient's group, that of the first visit; the patients in the order of `per_patient`.
+
+    Args:
+        groups: variable -> each visit's group.
+        patients: each visit's patient.
+    """
+    first = [list(patients).index(patient) for patient in dict.fromkeys(patients)]
+    return {variable: [values[index] for index in first] for variable, values in groups.items()}
+
+
 @dataclass(frozen=True)
 class PairedTest:
     """Two predictors on the same patients.

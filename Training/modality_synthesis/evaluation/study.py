@@ -12,7 +12,6 @@ import numpy as np
 
 from modality_synthesis._version import __version__
 from modality_synthesis.evaluation.baselines import BASELINES
-from modality_synthesis.evaluation.csv_tables import write_rows
 from modality_synthesis.evaluation.downstream import Downstream, Effect, write_downstream
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS
 from modality_synthesis.evaluation.scoring import MEASURED, Record
@@ -23,11 +22,12 @@ from modality_synthesis.evaluation.statistics import (
     agreement,
     bootstrap_interval,
     paired_tests,
+    patient_groups,
     per_patient,
     subgroups,
 )
 from modality_synthesis.preprocessing.atlas import Region, regions
-from modality_synthesis.volumes import write_json
+from modality_synthesis.volumes import write_json, write_rows
 
 INTERVAL = "95 % percentile bootstrap over patients (2000 draws, fixed seed); visits of a patient are averaged first"
 
@@ -169,8 +169,7 @@ class Evaluation:
 
     def fairness(self) -> dict[str, list[GroupRow]]:
         """Contender -> each metric in each subgroup of patients."""
-        first = [list(self.patients).index(patient) for patient in dict.fromkeys(self.patients)]
-        members = {name: [values[index] for index in first] for name, values in self.groups.items()}
+        members = patient_groups(self.groups, self.patients)
         shown = ("MAE", "PSNR", "SSIM", "NCC")
         return {
             name: subgroups({metric: self.patient_scores(name)[metric] for metric in shown}, members)

@@ -12,7 +12,6 @@ import SimpleITK as sitk
 from modality_synthesis._version import __version__
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.atlas_space import custom_mask, to_template
-from modality_synthesis.evaluation.csv_tables import write_rows
 from modality_synthesis.evaluation.normal_cohort import Key, Normal, read_normal_cohort
 from modality_synthesis.evaluation.partial_volume import iterative_yang
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
@@ -29,6 +28,7 @@ from modality_synthesis.volumes import (
     sidecar_path,
     write_image,
     write_json,
+    write_rows,
 )
 
 CUSTOM = "custom mask"

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from modality_synthesis._lazy import lazy_names
 from modality_synthesis.preprocessing.parameters import (
     BiasField,
     BrainMask,
@@ -49,6 +49,7 @@ _LAZY = {
     "target_scaling": "target",
 }
 
+__getattr__ = lazy_names(__name__, _LAZY)
 __all__ = [
     "BiasField",
     "BrainMask",
@@ -74,9 +75,3 @@ __all__ = [
     "target_region",
     "target_scaling",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

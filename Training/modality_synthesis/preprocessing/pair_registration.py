@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.preprocessing.registration import one_thread
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.progress import Reporter
@@ -85,6 +86,23 @@ def register_pair(
     reporter.progress(0.1, stage)
     with one_thread():
         return _search(copies, moved, masks, moving_foreground, affine, reporter, stage)
+
+
+def head_foreground(image: sitk.Image, name: str) -> sitk.Image:
+    """uint8: above 5 % of the way from the background (the lowest value) to the 99.9th percentile.
+
+    Args:
+        image: volume of a head.
+        name: of the volume, for the message.
+
+    Raises:
+        BadInputError: the volume is constant.
+    """
+    values = sitk.GetArrayViewFromImage(image)
+    low, high = float(values.min()), float(np.percentile(values, 99.9))
+    if high <= low:
+        raise BadInputError(f"{name} is constant; nothing can be aligned with it.")
+    return sitk.Cast(image > low + 0.05 * (high - low), sitk.sitkUInt8)
 
 
 def working_levels(*volumes: sitk.Image) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.simulation.images import coarse_grid, smooth_field
 from modality_synthesis.simulation.labels import CORTEX, PARCELS, STRUCTURES, membership, parcel
+from modality_synthesis.volumes import bounding_box
 
 # Volume lost at severity 1, per region. Orders of magnitude of advanced Alzheimer's disease: medial temporal
 # first and most (Jack 2010), then temporo-parietal and cingulate cortex, motor and visual cortex spared.
@@ -89,17 +90,6 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
     return about_z @ about_y @ about_x
 
 
-def _box(mask: np.ndarray, margin: int) -> tuple[slice, ...] | None:
-    """The slices of the mask's bounding box grown by `margin` voxels; None when the mask is empty."""
-    box = []
-    for axis in range(mask.ndim):
-        hits = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if hits.size == 0:
-            return None
-        box.append(slice(max(int(hits[0]) - margin, 0), int(hits[-1]) + margin + 1))
-    return tuple(box)
-
-
 def _nearness(mask: np.ndarray, spacing: tuple[float, ...], sigma_mm: float) -> np.ndarray:
     """How much of `mask` lies around each voxel: the mask blurred by a Gaussian, float32."""
     from scipy.ndimage import gaussian_filter
@@ -120,9 +110,10 @@ def _move_first(voxels: np.ndarray, candidates: np.ndarray, order: np.ndarray, c
 def _grow_ventricles(voxels: np.ndarray, spacing: tuple[float, ...], growth: float) -> None:
     for side in (0, 1):
         ventricle = STRUCTURES["lateral_ventricle"][side]
-        box = _box(voxels == ventricle, margin=12)
-        if box is None:
+        where = voxels == ventricle
+        if not where.any():
             continue
+        box = bounding_box(where, margin=12)
         part = np.ascontiguousarray(voxels[box])
         inside = part == ventricle
         white = np.isin(part, (STRUCTURES["cerebral_white_matter"][side], STRUCTURES["lesion"][side]))
@@ -133,9 +124,10 @@ def _grow_ventricles(voxels: np.ndarray, spacing: tuple[float, ...], growth: flo
 
 
 def _give_up(voxels: np.ndarray, spacing: tuple[float, ...], labels: tuple[int, ...], to: int, fraction: float) -> None:
-    box = _box(np.isin(voxels, labels), margin=4)
-    if box is None:
+    where = np.isin(voxels, labels)
+    if not where.any():
         return
+    box = bounding_box(where, margin=4)
     part = np.ascontiguousarray(voxels[box])
     inside = np.isin(part, labels)
     _move_first(part, inside, -_nearness(inside, spacing, 1.5), round(fraction * int(inside.sum())), to)
@@ -145,9 +137,10 @@ def _give_up(voxels: np.ndarray, spacing: tuple[float, ...], labels: tuple[int, 
 def _thin_cortex(voxels: np.ndarray, spacing: tuple[float, ...], severity: float) -> None:
     """Turn the cortex voxels nearest to the fluid outside into fluid, region by region."""
     csf = STRUCTURES["csf"][0]
-    box = _box(membership(CORTEX)[voxels], margin=4)
-    if box is None:
+    where = membership(CORTEX)[voxels]
+    if not where.any():
         return
+    box = bounding_box(where, margin=4)
     part = np.ascontiguousarray(voxels[box])
     nearness = _nearness(part == csf, spacing, 1.2).ravel()
     flat = part.reshape(-1)

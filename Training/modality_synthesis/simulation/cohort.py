@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from modality_synthesis.simulation.clinical import draw_person
 from modality_synthesis.simulation.labels import HEADS_BY_SPLIT
 from modality_synthesis.simulation.pet import SCANNERS
 from modality_synthesis.simulation.subject import MODALITIES, Plan, simulate_subject
-from modality_synthesis.volumes import atomic_output, write_json
+from modality_synthesis.volumes import write_json, write_rows
 
 
 def simulate_cohort(
@@ -76,7 +75,9 @@ def simulate_cohort(
         },
         folder / "dataset_description.json",
     )
-    return _write_table(rows, folder / "cohort.tsv")
+    table = folder / "cohort.tsv"
+    write_rows(table, rows, digits=None, delimiter="\t")
+    return table
 
 
 def plan_cohort(count: int, seed: int, modalities: tuple[str, ...]) -> list[Plan]:
@@ -114,11 +115,3 @@ def _row(plan: Plan, files: dict[str, str]) -> dict[str, object]:
         **plan.person.variables(),
         "manufacturer": plan.scanner.manufacturer,
     }
-
-
-def _write_table(rows: list[dict[str, object]], path: Path) -> Path:
-    with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesize
-from modality_synthesis.volumes import atomic_output, file_sha256, sidecar_path
+from modality_synthesis.volumes import file_sha256, sidecar_path, write_rows
 
 TABLE = "batch.csv"
 
@@ -93,7 +92,7 @@ def synthesize_batch(
     def book(index: int, row: Row) -> None:
         rows[index] = row
         reporter.row(index, row.state, row.message)
-        _write([rows[key] for key in sorted(rows)], folder / TABLE)
+        write_rows(folder / TABLE, [rows[key] for key in sorted(rows)])
 
     def run_here(visit: Visit) -> Row:
         reporter.row(table.visits.index(visit), "running")
@@ -160,10 +159,3 @@ def _is_made(target: Path, source: Path, package: ModelPackage, samples: int, ma
         return target.exists() and same_model and record["Sources"][0]["sha256"] == file_sha256(source)
     except (OSError, ValueError, KeyError, IndexError, ModalitySynthesisError):
         return False
-
-
-def _write(rows: Sequence[Row], path: Path) -> None:
-    with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(asdict(rows[0])), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)

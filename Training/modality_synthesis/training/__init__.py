@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from modality_synthesis._lazy import lazy_names
 
 if TYPE_CHECKING:
     from modality_synthesis.training.folds import FoldsResult, train_folds
@@ -23,6 +24,7 @@ _LAZY = {
     "write_report": "report",
 }
 
+__getattr__ = lazy_names(__name__, _LAZY)
 __all__ = [
     "FoldsResult",
     "Recipe",
@@ -33,9 +35,3 @@ __all__ = [
     "train_folds",
     "write_report",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -53,11 +53,13 @@ def package_model(
     package = write_package(folder, card, generator.package_state())
     if not (evaluate_test and split.test):
         return package
+    classes = _classes(recipe, cohort, reporter)
     result = evaluate(
         cohort.path, package, folder.parent.parent / "evaluation", division=split, cache=cache, jobs=jobs,
-        seed=recipe.training.seed, classes=_classes(recipe, cohort, reporter), reporter=reporter,
+        seed=recipe.training.seed, classes=classes, reporter=reporter,
     )  # fmt: skip
-    return write_package(folder, {**card, "metrics": _metrics(result, recipe)}, generator.package_state())
+    metrics = _metrics(result, recipe, package.card, classes)
+    return write_package(folder, {**card, "metrics": metrics}, generator.package_state())
 
 
 def _classes(recipe: Recipe, cohort: Cohort, reporter: Reporter) -> Classes | None:
@@ -126,7 +128,7 @@ def _hardware(run: RunFacts) -> str:
     return run.device if "CPU" not in run.device else f"{run.device} ({platform.machine()})"
 
 
-def _metrics(result: Evaluation, recipe: Recipe) -> list[dict[str, Any]]:
+def _metrics(result: Evaluation, recipe: Recipe, card: Card, classes: Classes | None) -> list[dict[str, Any]]:
     summary = result.summary()
     model = result.contenders[0]
     others = result.baselines
@@ -150,14 +152,14 @@ def _metrics(result: Evaluation, recipe: Recipe) -> list[dict[str, Any]]:
         for name, metric in METRICS.items()
         if math.isfinite(summary[model][name]["mean"])
     ]
-    return figures + [_contrast(row.change, result, recipe) for row in result.effects.get(model, ())[:1]]
+    effects = result.effects.get(model, ())
+    if classes is None or not effects:
+        return figures
+    return [*figures, _contrast(effects[0].change, result, recipe, card, classes)]
 
 
-def _contrast(change: Interval, result: Evaluation, recipe: Recipe) -> dict[str, Any]:
+def _contrast(change: Interval, result: Evaluation, recipe: Recipe, card: Card, classes: Classes) -> dict[str, Any]:
     """Whether the model follows its clinical variables, as a figure on its card."""
-    classes = Classes.parse(recipe.classes or "")
-    card = result.facts["models"][0]
-    focus = ", ".join(region.name for region in focus_regions(Card.model_validate(card)))
     return {
         "name": "Clinical contrast",
         "value": round(change.value, 4),
@@ -168,7 +170,7 @@ def _contrast(change: Interval, result: Evaluation, recipe: Recipe) -> dict[str,
             f"mean with the training set's average clinical variables of {classes.column}={classes.patients} less that "
             f"with those of {classes.column}={classes.healthy}; the same source volume, the same noise"
         ),
-        "region": focus,
+        "region": ", ".join(region.name for region in focus_regions(card)),
         "dataset": f"{recipe.package.data} (test subjects)",
         "subjects": len(result.subjects),
         "compared_with": {},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modality_synthesis.models.card import Output
+from modality_synthesis.volumes import bounding_box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,7 @@ def draw_example(example: Example, output: Output) -> Figure:
     target = colormap(output.colormap)
     looks = (("gray", gray), (target, window), (target, window), ("RdBu_r", colors.Normalize(-limit, limit)))
 
-    box = _around(brain)
+    box = bounding_box(brain, margin=2)  # empty air would leave the brain small in the picture
     brain = brain[box]
     # Anatomy and differences have a 0 that is not black: their outside is left to the background.
     volumes = [
@@ -94,16 +95,6 @@ def colormap(name: str | None) -> str:
     from matplotlib import colormaps
 
     return "gray" if name is None else name.lower() if name.lower() in colormaps else "inferno"
-
-
-def _around(brain: np.ndarray) -> tuple[slice, ...]:
-    """The brain and a small margin: empty air would leave it small in the picture."""
-    box = []
-    for axis in range(3):
-        hits = np.flatnonzero(brain.any(axis=tuple(other for other in range(3) if other != axis)))
-        low, high = (int(hits[0]), int(hits[-1])) if hits.size else (0, brain.shape[axis] - 1)
-        box.append(slice(max(low - 2, 0), high + 3))
-    return tuple(box)
 
 
 def _index(axis: int, brain: np.ndarray) -> int:

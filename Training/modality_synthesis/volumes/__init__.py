@@ -6,10 +6,11 @@ files, gaps, contradictory headers) and writes so that nothing is ever half ther
 
 from modality_synthesis.volumes.atomic import atomic_folder, atomic_output, clean_stale
 from modality_synthesis.volumes.dicom_index import SeriesInfo, dicom_series
-from modality_synthesis.volumes.files import file_sha256, write_json
+from modality_synthesis.volumes.files import file_sha256, write_json, write_rows
 from modality_synthesis.volumes.geometry import (
     affine,
     array,
+    bounding_box,
     describe_geometry,
     image_like,
     matrix_transform,
@@ -32,6 +33,7 @@ __all__ = [
     "array",
     "atomic_folder",
     "atomic_output",
+    "bounding_box",
     "check_writable",
     "clean_stale",
     "describe_geometry",
@@ -49,4 +51,5 @@ __all__ = [
     "transform_matrix",
     "write_image",
     "write_json",
+    "write_rows",
 ]

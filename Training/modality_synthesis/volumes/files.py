@@ -1,13 +1,14 @@
-"""JSON out, and the hashes that provenance records."""
+"""JSON and tables out, and the hashes that provenance records."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import datetime
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,33 @@ def write_json(data: Any, path: str | Path) -> None:
     text = json.dumps(_plain(data), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with atomic_output(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_rows(
+    path: str | Path, rows: Iterable[Any], *, digits: int | None = 5, nan: str = "", delimiter: str = ","
+) -> None:
+    """Write a table: UTF-8, a header, a row per line, empty cells for None; atomic. Without rows nothing is written.
+
+    Args:
+        path: of the file.
+        rows: dataclasses or mappings that share their keys, in the file's order; the first one's keys are the header.
+        digits: significant ones of fractions; None writes all of them.
+        nan: what stands for NaN, where `digits` are counted.
+        delimiter: between cells.
+    """
+    records: list[Mapping[str, Any]] = [row if isinstance(row, Mapping) else dataclasses.asdict(row) for row in rows]
+    if not records:
+        return
+
+    def cell(value: Any) -> Any:
+        if digits is None or not isinstance(value, float):
+            return value
+        return nan if math.isnan(value) else f"{value:.{digits}g}"
+
+    with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(records[0]), delimiter=delimiter, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: cell(value) for key, value in record.items()} for record in records)
 
 
 def file_sha256(path: str | Path) -> str:

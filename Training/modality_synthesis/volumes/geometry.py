@@ -105,6 +105,21 @@ def array(image: sitk.Image) -> np.ndarray:
     return sitk.GetArrayFromImage(image)
 
 
+def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
+    """The slices around what is not zero, grown by `margin` voxels within the array; an empty mask's are the whole.
+
+    Args:
+        mask: any number of axes.
+        margin: on either side of each axis.
+    """
+    box = []
+    for axis, size in enumerate(mask.shape):
+        hits = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        low, high = (int(hits[0]), int(hits[-1])) if hits.size else (0, size - 1)
+        box.append(slice(max(low - margin, 0), min(high + margin + 1, size)))
+    return tuple(box)
+
+
 def image_like(array: np.ndarray, reference: sitk.Image) -> sitk.Image:
     """A volume with `array`'s (z, y, x) voxels on `reference`'s grid.
 

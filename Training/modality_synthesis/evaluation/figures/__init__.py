@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from modality_synthesis._lazy import lazy_names
 
 if TYPE_CHECKING:
     from modality_synthesis.evaluation.figures.curves import draw_curves
@@ -20,10 +21,5 @@ _LAZY = {
     "draw_profile": "profile",
 }
 
+__getattr__ = lazy_names(__name__, _LAZY)
 __all__ = ["draw_curves", "draw_difference", "draw_features", "draw_filters", "draw_profile"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
