@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from modality_synthesis.generators import build_generator
 from modality_synthesis.generators.base import Batch, Generator
 from modality_synthesis.models.card import Inference
 from modality_synthesis.progress import Reporter
+from modality_synthesis.synthesis.cost import Meter, describe_cost
 from modality_synthesis.synthesis.devices import choose_device
 from modality_synthesis.synthesis.inference import run_generator
 
@@ -184,3 +187,18 @@ def test_slices_with_their_neighbors_as_channels():
     slices = run_generator(generator, Batch(source=source), Inference(mode="slices", batch_size=4), CPU)
     whole = run_generator(generator, Batch(source=source), Inference(mode="whole"), CPU)
     torch.testing.assert_close(slices, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_the_cost_counts_what_was_done():
+    meter = Meter(CPU)
+    until = time.process_time() + 0.3
+    while time.process_time() < until:
+        pass
+    held = np.ones(50 * 2**20, dtype=np.uint8)  # 50 MiB
+    cost = meter.read()
+    assert 0.3 <= cost["cpu_seconds"] < 5
+    assert cost["seconds"] >= 0.3
+    assert cost["peak_memory_mib"] > held.nbytes / 2**20
+    assert describe_cost({"seconds": 21.4, "cpu_seconds": 18.9, "peak_memory_mib": 1075}) == (
+        "21 s (19 CPU s), 1.0 GiB of memory"
+    )

@@ -15,6 +15,7 @@ from modality_synthesis.preprocessing import Prepared, prepare, restore_target, 
 from modality_synthesis.progress import Reporter, parts
 from modality_synthesis.synthesis.checks import check_before, check_contrast
 from modality_synthesis.synthesis.clinical import clinical_values
+from modality_synthesis.synthesis.cost import Meter, describe_cost
 from modality_synthesis.synthesis.devices import check_device_name, choose_device
 from modality_synthesis.synthesis.manufacturer import choose_scaling
 from modality_synthesis.synthesis.moments import RunningMoments
@@ -116,10 +117,11 @@ def synthesize(
     values = clinical_values(card, clinical)
     scaling = choose_scaling(card, manufacturer, reporter)
 
+    where = choose_device(device)
+    meter = Meter(where)
     reporter.progress(0.0, "Reading")
     image = read_image(source, reporter=reporter)
     check_before(image, card.route.source, source.name, reporter)
-    where = choose_device(device)
     prepared = prepare(image, card.preprocessing, name=source.name, reporter=reporter.part(0.03, 0.65))
     check_contrast(prepared, card.route.source, reporter)
 
@@ -127,6 +129,8 @@ def synthesize(
     seeds = range(seed, seed + samples)
     drawn = _draw(package, prepared, values, manufacturer, where, seeds, space, reporter.part(0.75, 0.95))
     result, spread = _mean_and_spread(drawn, samples)
+    cost = meter.read()
+    reporter.status(f"Cost: {describe_cost(cost)}")
     record = sidecar(
         card,
         Run(
@@ -141,6 +145,7 @@ def synthesize(
             samples=samples,
             manufacturer=manufacturer,
             scaling=scaling,
+            cost=cost,
         ),
     )
     reporter.progress(0.95, "Writing")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from modality_synthesis._version import __version__
@@ -26,6 +26,7 @@ class Run:
     scaling: TargetScaling
     manufacturer: str | None = None
     samples: int = 1
+    cost: Mapping[str, float] = field(default_factory=dict)
 
 
 def description(card: Card) -> str:
@@ -70,6 +71,7 @@ def sidecar(card: Card, run: Run) -> dict[str, object]:
         "Standardization": _standardization(card, run.scaling),
         "Quality": dict(run.quality),
         "Warnings": list(run.warnings),
+        "Cost": dict(run.cost),
         "Date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
