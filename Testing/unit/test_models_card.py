@@ -67,6 +67,7 @@ def example(**changes: object) -> dict:
         "licence": "Apache-2.0",
         "intended_use": "tests",
         "limits": ["none known"],
+        "findings": ["Also right on a real head."],
         "citation": "none",
         "input_ranges": {"spacing (mm)": [0.8, 1.2]},
         "weights": {"file": "weights.safetensors", "sha256": "0" * 64, "parameters": 13},
@@ -184,6 +185,8 @@ def test_the_text_shows_inputs_and_every_metric_whatever_its_baselines():
     other = {**MAE, "name": "SSIM|x", "compared_with": {"T1w": 0.5}, "low": None, "high": None}
     elsewhere = {**MAE, "name": "PSNR", "dataset": "another hospital"}
     text = card_text(parsed(example(metrics=[MAE, other, elsewhere])), has_preview=True)
+    assert "## Also measured\n\n- Also right on a real head." in text
+    assert "Also measured" not in card_text(parsed(example(findings=[])))
     assert "| MAE (SUVR) | **0.123** [0.100, 0.200] | 0.300 | – |" in text
     assert r"| SSIM\|x (SUVR) | **0.123** | – | 0.500 |" in text
     assert text.index("another hospital") < text.index("| PSNR")

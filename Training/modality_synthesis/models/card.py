@@ -241,6 +241,7 @@ class Card(CardPart):
     licence: Licence
     intended_use: str
     limits: tuple[str, ...]
+    findings: tuple[str, ...] = Field((), description="What else was measured, on other data or beside it; sentences.")
     citation: str
     input_ranges: dict[str, tuple[float, float]] = Field({}, description="Seen in training, by name.")
     weights: Weights

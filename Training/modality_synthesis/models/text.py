@@ -14,12 +14,16 @@ def card_text(card: Card, *, has_preview: bool = False) -> str:
     ]
     if has_preview:
         parts.append(f"![Example: {card.route.source} and synthetic {card.route.target}](preview.png)")
-    parts += [_limits(card), _inputs(card), _training(card), _metrics(card), _facts(card)]
+    parts += [_limits(card), _inputs(card), _training(card), _metrics(card), _findings(card), _facts(card)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _limits(card: Card) -> str:
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in card.limits)
+
+
+def _findings(card: Card) -> str:
+    return "## Also measured\n\n" + "\n".join(f"- {finding}" for finding in card.findings) if card.findings else ""
 
 
 def _training(card: Card) -> str:

@@ -129,6 +129,7 @@ def card_html(card: Card) -> str:
         ),
         ("Intended use", facts["intended_use"]),
         ("Limits", "\n".join(facts.get("limits") or ["none stated"])),
+        *([("Also measured", "\n".join(facts["findings"]))] if facts.get("findings") else []),
         ("License", facts["licence"]),
         ("Citation", facts["citation"]),
     ]

@@ -120,6 +120,7 @@ def card_facts(
         "licence": facts.licence,
         "intended_use": facts.intended_use,
         "limits": facts.limits,
+        "findings": facts.findings,
         "citation": facts.citation,
     }
 

@@ -97,6 +97,7 @@ class PackageFacts(_Part):
     licence: Licence
     intended_use: str
     limits: list[str]
+    findings: list[str] = []
     citation: str
     data: str = Field(description="What the model was trained on.")
     simulated: bool = False
