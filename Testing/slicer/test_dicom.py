@@ -128,9 +128,13 @@ def test_suvr_volume_keeps_its_own_reference_region(synthetic: Any) -> None:
     assert json.loads(pet.GetAttribute(results.SIDECAR)) == results.sidecarOf(pet)
 
 
-def database(files: dict) -> Any:
-    """`slicer.dicomDatabase` as far as the panel asks it: where an image is, by its SOP instance UID."""
-    return types.SimpleNamespace(isOpen=True, fileForInstance=lambda instance: files.get(instance, ""))
+def database(files: dict, values: dict | None = None) -> Any:
+    """`slicer.dicomDatabase` as far as the panel asks it: an image's file and header, by its SOP instance UID."""
+    return types.SimpleNamespace(
+        isOpen=True,
+        fileForInstance=lambda instance: files.get(instance, ""),
+        instanceValue=lambda instance, tag: (values or {}).get((instance, tag), ""),
+    )
 
 
 @pytest.mark.parametrize("left_handed", [False, True])
@@ -211,3 +215,44 @@ def test_source_files_are_known_all_or_not_at_all(
 def forbidden(*arguments: object) -> None:
     """What Windows says to a user who may make no links."""
     raise OSError("A required privilege is not held by the client")
+
+
+@pytest.mark.parametrize(
+    ("tilt", "distances", "level", "words"),
+    [
+        (0.0, None, None, ""),
+        (0.3, None, "refuse", "gantry tilt of 16.7°"),
+        (0.0, (1.0, 3.0), "warning", "slices 1.0 to 3.0 mm apart"),
+    ],
+)
+def test_a_stack_that_slicer_shows_otherwise_than_it_was_scanned(
+    open_panel: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tilt: float,
+    distances: tuple | None,
+    level: str | None,
+    words: str,
+) -> None:
+    """Slicer loads tilted or uneven slices as a regular stack, unless told otherwise; a head drawn askew is refused."""
+    import slicer
+
+    install_card(tmp_path / "models", "mr", "CT", "T1w")
+    head = add_head(ct=True)
+    panel = open_panel("CTtoMRSynthesis")
+    panel.parameters.inputVolume, panel.parameters.model = head, "mr"
+    count = head.GetImageData().GetDimensions()[2]
+    steps = np.full(count - 1, 2.0) if distances is None else np.resize(distances, count - 1)
+    heights = np.concatenate([[0], np.cumsum(steps)])
+    instances = [f"1.2.{index}" for index in range(count)]
+    places = zip(instances, heights, strict=True)
+    values = {(instance, "0020,0032"): f"0\\{tilt * height}\\{height}" for instance, height in places}
+    values[instances[0], "0020,0037"] = "1\\0\\0\\0\\1\\0"
+    head.SetAttribute("DICOM.instanceUIDs", " ".join(instances))
+    monkeypatch.setattr(slicer, "dicomDatabase", database({}, values), raising=False)
+    head.Modified()
+    panel.update()
+    about = [finding for finding in panel.sections["InputsSection"].findings if "Scanned" in finding.text]
+    assert [finding.level for finding in about] == ([] if level is None else [level])
+    assert words in "".join(finding.text for finding in about)
+    assert bool(panel.sections["InputsSection"].refusal()) == (level == "refuse")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 
+import numpy as np
 import slicer
 
 from modality_synthesis.slicer import results
 
 INSTANCES = "DICOM.instanceUIDs"
+# Image Position (Patient) and Image Orientation (Patient).
+POSITION, ORIENTATION = "0020,0032", "0020,0037"
 
 
 def sourceFiles(volume: slicer.vtkMRMLScalarVolumeNode | None) -> list:
@@ -25,6 +28,30 @@ def sourceFiles(volume: slicer.vtkMRMLScalarVolumeNode | None) -> list:
         return []
     files = [database.fileForInstance(instance) for instance in dict.fromkeys(instances)]
     return list(dict.fromkeys(files)) if all(file and os.path.isfile(file) for file in files) else []
+
+
+def stackGeometry(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple | None:
+    """Where the slices that a volume was loaded from lie, as Slicer's DICOM database knows it.
+
+    :return: positions (slices, 3), LPS in mm, and the orientation of the first slice (6 cosines); None when the volume
+        did not come through the database, or its headers do not say.
+    """
+    instances = (volume.GetAttribute(INSTANCES) or "").split()
+    database = getattr(slicer, "dicomDatabase", None)
+    if not instances or database is None or not database.isOpen:
+        return None
+    try:
+        positions = [_numbers(database.instanceValue(instance, POSITION), 3) for instance in instances]
+        return np.array(positions), np.array(_numbers(database.instanceValue(instances[0], ORIENTATION), 6))
+    except ValueError:
+        return None
+
+
+def _numbers(text: str, count: int) -> list:
+    numbers = [float(number) for number in text.split("\\")]
+    if len(numbers) != count:
+        raise ValueError(f"{count} numbers expected")
+    return numbers
 
 
 def gather(files: list, folder: str) -> str:

@@ -68,6 +68,9 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
             return []
         array = slicer.util.arrayFromVolume(volumeNode)
         findings = preflight.examine(array, exchange.ijkToRas(volumeNode), volumeNode.GetName(), card)
+        geometry = dicom_source.stackGeometry(volumeNode)
+        if geometry is not None:
+            findings += preflight.examine_stack(array, *geometry)
         if results.isSynthetic(volumeNode):
             text = _("{name} is synthetic itself; errors add up.").format(name=volumeNode.GetName())
             findings.append(preflight.Finding(preflight.WARN, text))

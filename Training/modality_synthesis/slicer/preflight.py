@@ -20,6 +20,12 @@ FEWEST_VOXELS = 8
 CT_AIR_HU = -900
 CT_AIR_SHARE = 0.05
 CT_MUST_REACH_HU = -500
+# Positions of DICOM slices are rounded, often to 0.1 mm.
+STACK_MM = 0.5
+STRAIGHTEN = (
+    "In the settings under DICOM, set the acquisition geometry regularization to apply a transform, load the series again "
+    "and harden the transform; or give the DICOM folder to the command line, which does it."
+)
 MODALITY_WORDS = {
     "T1w": ("t1", "mprage", "mp2rage", "spgr", "bravo", "tfe"),
     "T2w": ("t2", "flair"),
@@ -51,6 +57,42 @@ def examine(array: np.ndarray, ijk_to_ras: np.ndarray, name: str, card: object =
     sample = array[::3, ::3, ::3]
     findings += _check_modality(sample, name, card.source)
     findings += _check_ranges(sample, np.linalg.norm(ijk_to_ras[:3, :3], axis=0), card)
+    return findings
+
+
+def examine_stack(array: np.ndarray, positions: np.ndarray, orientation: np.ndarray) -> list[Finding]:
+    """Whether a volume's slices were scanned where Slicer puts them: at equal distances, each right above the other.
+
+    Slicer straightens a gantry tilt and evens out slice distances only when told to, and then as a transform.
+
+    :param array: voxels, in the order slice, row, column.
+    :param positions: of the DICOM slices' first pixels, LPS, (slices, 3).
+    :param orientation: direction cosines of a row, then of a column.
+    """
+    if len(positions) != array.shape[0] or len(positions) < 2:
+        return []  # resampled since: hardened, cropped, averaged
+    row, column = np.asarray(orientation, dtype=float).reshape(2, 3)
+    normal = np.cross(row, column)
+    offsets = np.asarray(positions, dtype=float)
+    offsets = offsets[np.argsort(offsets @ normal, kind="stable")]
+    offsets = offsets - offsets[0]
+    heights = offsets @ normal
+    height = heights[-1]
+    if height <= 0:
+        return []
+    shift = offsets[-1] - height * normal
+    findings = []
+    if np.linalg.norm(shift) > STACK_MM:
+        degrees = np.degrees(np.arctan2(np.linalg.norm(shift), height))
+        findings.append(
+            Finding(REFUSE, f"Scanned with a gantry tilt of {degrees:.1f}°, which is not undone. {STRAIGHTEN}")
+        )
+    steps = np.diff(heights)
+    if np.abs(heights - np.linspace(0, height, len(heights))).max() > STACK_MM:
+        text = (
+            f"Scanned in slices {steps.min():.1f} to {steps.max():.1f} mm apart, which Slicer shows at equal distances."
+        )
+        findings.append(Finding(WARN, f"{text} {STRAIGHTEN}"))
     return findings
 
 
