@@ -1,0 +1,52 @@
+"""A real clinical head CT, DICOM, tilted, in two blocks of 4 and 7 mm: its tissues come out in the order of an MRI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from modality_synthesis import synthesize
+from modality_synthesis.resources import resource
+from modality_synthesis.volumes import read_image
+
+WHITE, DEEP_GRAY, VENTRICLES = (2, 41), (10, 11, 12, 49, 50, 51), (4, 43)
+
+
+def median(volume: sitk.Image, members: tuple[int, ...], erosion: int) -> float:
+    """Of an atlas region, eroded, in a volume in template space."""
+    atlas = sitk.ReadImage(str(resource("Atlases", "mni152_aparc+aseg_1mm.nii.gz")))
+    labels = sitk.GetArrayFromImage(sitk.Resample(atlas, volume, sitk.Transform(), sitk.sitkNearestNeighbor))
+    mask = sitk.BinaryErode(sitk.GetImageFromArray(np.isin(labels, members).astype(np.uint8)), [erosion] * 3)
+    return float(np.median(sitk.GetArrayFromImage(volume)[sitk.GetArrayFromImage(mask) > 0]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["T1w", "T2w"])
+def test_tissues_lie_as_in_an_mri(shared_subjects: Path, tmp_path: Path, target: str) -> None:
+    folder = shared_subjects.parent / "dicom" / "ct_ge_head"
+    result = synthesize(folder, tmp_path / "mr.nii.gz", to=target, space="template")
+    white, gray, fluid = (
+        median(result.image, members, erosion) for members, erosion in ((WHITE, 2), (DEEP_GRAY, 1), (VENTRICLES, 1))
+    )
+    if target == "T1w":
+        assert fluid < 0.5 * white
+        assert gray < white
+    else:
+        assert fluid > 1.5 * white
+    assert sum("gantry tilt" in warning or "interpolated" in warning for warning in result.sidecar["Warnings"]) == 2
+    assert result.sidecar["Cost"]["cpu_seconds"] > 0
+
+
+@pytest.mark.slow
+def test_the_result_lies_on_the_straightened_ct(shared_subjects: Path, tmp_path: Path) -> None:
+    folder = shared_subjects.parent / "dicom" / "ct_ge_head"
+    synthesize(folder, tmp_path / "mr.nii.gz", to="T1w")
+    ct, mr = read_image(folder), read_image(tmp_path / "mr.nii.gz")
+    assert mr.GetSize() == ct.GetSize()
+    np.testing.assert_allclose(mr.TransformIndexToPhysicalPoint((9, 8, 7)), ct.TransformIndexToPhysicalPoint((9, 8, 7)))
+    brain, outside = sitk.GetArrayFromImage(mr) > 0, sitk.GetArrayFromImage(ct)
+    assert 900 < brain.sum() * np.prod(ct.GetSpacing()) / 1000 < 2000  # ml
+    assert np.mean(outside[brain] > 200) < 0.03  # bone stays dark
