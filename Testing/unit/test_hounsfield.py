@@ -15,6 +15,7 @@ from modality_synthesis.progress import Reporter
 from modality_synthesis.resources import resources_folder
 from modality_synthesis.simulation.ct import simulate_ct
 from modality_synthesis.simulation.labels import load_head
+from modality_synthesis.simulation.mri import Acquisition, simulate_mri
 from modality_synthesis.volumes import read_image
 
 
@@ -91,6 +92,22 @@ def with_metal(hu: np.ndarray) -> np.ndarray:
     metal = hu.copy()
     metal.ravel()[np.flatnonzero(hu > 1000)[:500]] = 3071
     return metal
+
+
+@pytest.mark.parametrize("shift", [1000, 1024])
+def test_a_ct_that_starts_at_zero_needs_its_intercept_and_is_not_taken_for_an_mri(hu, shift):
+    with pytest.raises(BadInputError, match="rescale intercept") as refusal:
+        warnings(np.clip(hu + shift, 0, None))
+    assert "MRI" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.0, 5.0, 13.0])
+def test_an_mri_is_asked_whether_it_is_one(scale):
+    """On any scale: also where its tissue or its air lies where a shifted CT has some of its own."""
+    labels = resample_isotropic(load_head("11"), 3.0, is_mask=True)
+    mri = sitk.GetArrayFromImage(simulate_mri(labels, "T1w", np.random.default_rng(1), Acquisition((3.0,) * 3)))
+    with pytest.raises(BadInputError, match="looks like an MRI: is it one"):
+        warnings(mri * (scale * 100 / np.percentile(mri, 90)))
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,7 @@ def check_hounsfield(image: sitk.Image, name: str, reporter: Reporter | None = N
     lowest, highest = float(values.min()), float(values.max())
     if lowest > -500:
         raise BadInputError(
-            f"{name}: the lowest value is {lowest:.0f}, but air in a CT is about -1000 HU. Give the CT in Hounsfield "
-            "units, neither windowed nor rescaled" + (" (apply the rescale intercept)." if highest > 1500 else ".")
+            f"{name}: the lowest value is {lowest:.0f}, but air in a CT is about -1000 HU. {_no_air(values)}"
         )
     if highest < 300:
         raise BadInputError(
@@ -142,6 +141,25 @@ def _check_bone(values: np.ndarray, highest: float, name: str, reporter: Reporte
     if highest < _CUT_REFUSED:
         raise BadInputError(f"{found} The volume was windowed. {_REMEDY}")
     reporter.warning(f"{found} The volume seems to be windowed: dense bone is missing.")
+
+
+def _no_air(values: np.ndarray) -> str:
+    """What a volume without anything near -1000 probably is."""
+    if float(values.min()) >= -1 and not _starts_at_zero(values):
+        return (
+            "Without negative values it looks like an MRI: is it one? Then choose a model whose source is T1w or T2w. "
+            f"If it is a CT, it was windowed or rescaled. {_REMEDY}"
+        )
+    return (
+        "Give the CT in Hounsfield units, neither windowed nor rescaled: it may be one whose values were shifted to start "
+        "at 0 (apply the rescale intercept, -1024 for most scanners)."
+    )
+
+
+def _starts_at_zero(values: np.ndarray) -> bool:
+    """Whether this is a CT plus 1000 or 1024: soft tissue's peak there, and bone above it."""
+    tissue = _peak(values[(values > 500) & (values < 1500)], 15)
+    return tissue is not None and 1000 + _SOFT[0] <= tissue <= 1024 + _SOFT[1] and float(values.max()) > 1500
 
 
 def _air_peak(values: np.ndarray) -> float | None:
