@@ -19,14 +19,6 @@ from modality_synthesis.simulation.mri import Acquisition, simulate_mri
 from modality_synthesis.volumes import read_image
 
 
-class Listener(Reporter):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
-
-
 @pytest.fixture(scope="module")
 def hu() -> np.ndarray:
     """A simulated head, (z, y, x)."""
@@ -38,9 +30,9 @@ def hu() -> np.ndarray:
 
 
 def warnings(hu: np.ndarray) -> list[str]:
-    listener = Listener()
-    check_hounsfield(sitk.GetImageFromArray(hu.astype(np.float32)), "scan.nii.gz", listener)
-    return listener.warnings
+    reporter = Reporter()
+    check_hounsfield(sitk.GetImageFromArray(hu.astype(np.float32)), "scan.nii.gz", reporter)
+    return reporter.warnings
 
 
 def padded(hu: np.ndarray, value: float) -> np.ndarray:
@@ -141,8 +133,8 @@ def test_the_shipped_sample_and_real_heads_pass_without_a_word(shared_subjects):
 def test_the_chain_passes_warnings_on(hu):
     from modality_synthesis.preprocessing import ChainParameters, prepare
 
-    listener = Listener()
+    reporter = Reporter()
     image = sitk.GetImageFromArray(np.clip(hu, -1024, 1000))
     image.SetSpacing((2.0,) * 3)
-    prepare(image, ChainParameters.model_validate({"source": [{"step": "ct-head"}]}), reporter=listener)
-    assert any("dense bone is missing" in warning for warning in listener.warnings)
+    prepare(image, ChainParameters.model_validate({"source": [{"step": "ct-head"}]}), reporter=reporter)
+    assert any("dense bone is missing" in warning for warning in reporter.warnings)
