@@ -96,3 +96,17 @@ def test_later_bases_win_and_shared_bases_are_no_circle(tmp_path):
 def test_logits_are_for_bce_and_bce_is_for_logits(overrides):
     with pytest.raises(BadInputError, match="activation: logits"):
         read_recipe(FOLDER / "34-bce-T1w.yaml", overrides)
+
+
+def test_neighbors_as_channels_need_slabs_that_hold_them():
+    """A slab of one slice would be trained with itself as its neighbors, and synthesized with the true ones."""
+    overrides = ["generator.parameters.channels=neighbors"]
+    for thickness in (1, 2):
+        with pytest.raises(BadInputError, match="set training.sampling to thickness: 3 or more"):
+            read_recipe(FOLDER / "34-mse-T1w.yaml", [*overrides, f"training.sampling.thickness={thickness}"])
+    for sampling in ("{mode: patch, size: [2, 64, 64]}", "{mode: patch, size: [1, 64, 64]}"):
+        with pytest.raises(BadInputError, match=r"size: \[3, ...\] or more"):
+            read_recipe(FOLDER / "34-mse-T1w.yaml", [*overrides, f"training.sampling={sampling}"])
+    for sampling in ("{mode: slab, thickness: 3}", "{mode: whole}", "{mode: patch, size: [3, 64, 64]}"):
+        recipe = read_recipe(FOLDER / "34-mse-T1w.yaml", [*overrides, f"training.sampling={sampling}"])
+        assert recipe.generator.parameters["channels"] == "neighbors"

@@ -151,8 +151,8 @@ def _no_air(values: np.ndarray) -> str:
             f"If it is a CT, it was windowed or rescaled. {_REMEDY}"
         )
     return (
-        "Give the CT in Hounsfield units, neither windowed nor rescaled: it may be one whose values were shifted to start "
-        "at 0 (apply the rescale intercept, -1024 for most scanners)."
+        "Give the CT in Hounsfield units, neither windowed nor rescaled: it may be one whose values were shifted to "
+        "start at 0 (apply the rescale intercept, -1024 for most scanners)."
     )
 
 

@@ -134,6 +134,18 @@ class Recipe(_Part):
             raise ValueError("the loss 'bce', and no other, goes with the generator's parameter 'activation: logits'")
         return self
 
+    @model_validator(mode="after")
+    def _neighbors_are_there(self) -> Recipe:
+        sampling = self.training.sampling
+        depth = {"slab": sampling.thickness, "patch": sampling.size[0] if sampling.size else 0, "whole": 3}
+        if self.generator.parameters.get("channels") == "neighbors" and depth[sampling.mode] < 3:
+            key = "thickness: 3" if sampling.mode == "slab" else "size: [3, ...]"
+            raise ValueError(
+                "with the generator's parameter 'channels: neighbors' a sample of fewer than three slices holds no "
+                f"neighbors, and training would repeat the slice instead; set training.sampling to {key} or more"
+            )
+        return self
+
     @property
     def samples(self) -> SampleSpec:
         """What a training sample holds."""
