@@ -102,7 +102,7 @@ def test_neighbors_as_channels_need_slabs_that_hold_them():
     """A slab of one slice would be trained with itself as its neighbors, and synthesized with the true ones."""
     overrides = ["generator.parameters.channels=neighbors"]
     for thickness in (1, 2):
-        with pytest.raises(BadInputError, match="set training.sampling to thickness: 3 or more"):
+        with pytest.raises(BadInputError, match=r"set training\.sampling to thickness: 3 or more"):
             read_recipe(FOLDER / "34-mse-T1w.yaml", [*overrides, f"training.sampling.thickness={thickness}"])
     for sampling in ("{mode: patch, size: [2, 64, 64]}", "{mode: patch, size: [1, 64, 64]}"):
         with pytest.raises(BadInputError, match=r"size: \[3, ...\] or more"):
@@ -110,3 +110,33 @@ def test_neighbors_as_channels_need_slabs_that_hold_them():
     for sampling in ("{mode: slab, thickness: 3}", "{mode: whole}", "{mode: patch, size: [3, 64, 64]}"):
         recipe = read_recipe(FOLDER / "34-mse-T1w.yaml", [*overrides, f"training.sampling={sampling}"])
         assert recipe.generator.parameters["channels"] == "neighbors"
+
+
+def test_the_generator_s_windows_follow_the_preprocessing_s():
+    """The channels' HU windows are right whatever window preprocessing applies: one truth, stated once."""
+    for overrides, expected in (
+        ([], [-1024.0, 2000.0]),
+        (["preprocessing.source.6.low=0"], [0.0, 2000.0]),
+        (["preprocessing.source.6={step: window, low: -100, high: 300}"], [-100.0, 300.0]),
+    ):
+        recipe = read_recipe(FOLDER / "34-mse-T1w.yaml", overrides)
+        assert recipe.generator.parameters["source_range"] == expected
+        with torch.device("meta"):
+            generator = build_generator(recipe.generator.name, recipe.generator.parameters)
+        assert [generator.input.low, generator.input.high] == expected
+    split = types.SimpleNamespace(as_dict=lambda: {"train": [], "validation": [], "test": []})
+    card = card_facts(recipe, split, 1.0, stochastic=False, training_parameters=())
+    assert card["generator"]["parameters"]["source_range"] == expected
+    reread = recipe.model_validate(recipe.model_dump())
+    assert reread == recipe
+
+
+def test_two_truths_about_the_window_are_refused():
+    recipe, stated = FOLDER / "34-mse-T1w.yaml", "generator.parameters.source_range=[-1024, 2000]"
+    assert read_recipe(recipe, [stated]) == read_recipe(recipe)
+    with pytest.raises(BadInputError, match=r"source_range \[-1024, 2000\] is not .* \[0.0, 2000.0\]; leave it out"):
+        read_recipe(recipe, [stated, "preprocessing.source.6.low=0"])
+    with pytest.raises(BadInputError, match="preprocessing normalizes"):
+        read_recipe(recipe, ["preprocessing.source.6={step: normalize, method: z-score}"])
+    plain = read_recipe(recipe, ["generator.parameters.channels=repeat", "preprocessing.source.6.low=0"])
+    assert "source_range" not in plain.generator.parameters

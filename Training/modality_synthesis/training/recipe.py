@@ -135,6 +135,25 @@ class Recipe(_Part):
         return self
 
     @model_validator(mode="after")
+    def _windows_know_their_units(self) -> Recipe:
+        """HU windows as channels: what the source's 0 and 1 are in HU follows from the preprocessing's window."""
+        parameters = self.generator.parameters
+        if parameters.get("channels") != "windows":
+            return self
+        units = self.preprocessing.hounsfield_range
+        if units is None:
+            raise ValueError(
+                "the generator's parameter 'channels: windows' needs HU, but preprocessing normalizes them"
+            )
+        stated = parameters.setdefault("source_range", list(units))
+        if stated not in (units, list(units)):
+            raise ValueError(
+                f"the generator's parameter source_range {stated} is not what preprocessing.source makes of the CT, "
+                f"{list(units)}; leave it out, it follows from the window"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _neighbors_are_there(self) -> Recipe:
         sampling = self.training.sampling
         depth = {"slab": sampling.thickness, "patch": sampling.size[0] if sampling.size else 0, "whole": 3}
