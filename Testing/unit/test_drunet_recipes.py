@@ -140,3 +140,15 @@ def test_two_truths_about_the_window_are_refused():
         read_recipe(recipe, ["preprocessing.source.6={step: normalize, method: z-score}"])
     plain = read_recipe(recipe, ["generator.parameters.channels=repeat", "preprocessing.source.6.low=0"])
     assert "source_range" not in plain.generator.parameters
+
+
+def test_slices_are_turned_mirrored_and_scaled():
+    """At most 15 degrees within the slice, left and right exchanged, at most 10 %."""
+    for parts in LEAVES:
+        augment = read_recipe(FOLDER / f"{'-'.join(parts)}.yaml").training.augment
+        assert (augment.rotation_degrees, augment.scale, augment.mirror, augment.intensities) == (15.0, 0.1, 0.5, "ct")
+
+
+def test_the_paper_s_own_augmentation_can_be_asked_for():
+    published = read_recipe(FOLDER / "101-cx-T1w.yaml", ["training.augment=right-angles"])
+    assert published.training.augment == "right-angles"
