@@ -29,10 +29,10 @@ def feature_network(monkeypatch):
     monkeypatch.setattr("modality_synthesis.losses.contextual.load_feature_network", lambda *_, **__: stub)
 
 
-def test_there_are_32_recipes_and_no_other():
+def test_there_are_32_recipes_and_a_variant_and_no_other():
     names = {path.stem for path in FOLDER.glob("*.yaml") if not path.name.startswith("_")}
-    assert names == {"-".join(parts) for parts in LEAVES}
-    assert len(names) == 32
+    assert names == {*("-".join(parts) for parts in LEAVES), "34-l1cx-T1w_triplanar"}
+    assert len(names) == 33
 
 
 @pytest.mark.parametrize("parts", LEAVES, ids="-".join)
@@ -152,3 +152,24 @@ def test_slices_are_turned_mirrored_and_scaled():
 def test_the_paper_s_own_augmentation_can_be_asked_for():
     published = read_recipe(FOLDER / "101-cx-T1w.yaml", ["training.augment=right-angles"])
     assert published.training.augment == "right-angles"
+
+
+def test_the_variant_trains_the_planes_that_it_synthesizes():
+    axial, triplanar = (read_recipe(FOLDER / f"34-l1cx-T1w{end}.yaml") for end in ("", "_triplanar"))
+    assert set(triplanar.training.sampling.planes) == set(triplanar.inference.planes)
+    assert len(triplanar.inference.planes) == 3
+    assert triplanar.package.id != axial.package.id
+    assert (triplanar.losses, triplanar.generator) == (axial.losses, axial.generator)
+
+
+def test_planes_that_training_never_shows_are_refused():
+    recipe, three = FOLDER / "34-mse-T1w.yaml", "inference.planes=[axial, coronal, sagittal]"
+    with pytest.raises(BadInputError, match=r"coronal, sagittal slices.* axis: all"):
+        read_recipe(recipe, [three])
+    with pytest.raises(BadInputError, match=r"axial slices.* axis: axial"):
+        read_recipe(recipe, ["training.sampling.axis=coronal"])
+    with pytest.raises(BadInputError, match="coronal slices"):
+        read_recipe(recipe, ["training.sampling={mode: whole}", "inference.planes=[coronal]"])
+    assert read_recipe(recipe, ["training.sampling.axis=coronal", "inference.planes=[coronal]"])
+    assert read_recipe(recipe, ["training.sampling.axis=all"]).inference.planes == ("axial",)
+    assert read_recipe(recipe, [three, "training.sampling.axis=all"])

@@ -165,6 +165,18 @@ class Recipe(_Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _planes_are_trained(self) -> Recipe:
+        sampling, planes = self.training.sampling, self.inference.planes
+        unseen = [plane for plane in planes if plane not in sampling.planes]
+        if self.inference.mode == "slices" and unseen:
+            remedy = "all" if len(planes) > 1 else planes[0]
+            raise ValueError(
+                f"inference.planes has {', '.join(unseen)} slices, which training never shows the generator; set "
+                f"training.sampling to mode: slab and axis: {remedy}, or leave them out"
+            )
+        return self
+
     @property
     def samples(self) -> SampleSpec:
         """What a training sample holds."""
