@@ -45,7 +45,8 @@ def check_hounsfield(image: sitk.Image, name: str, reporter: Reporter | None = N
     - clipped to 300, 400, 500 HU: at least 0.77, 0.63, 0.52 of the voxels above 150 HU at the highest value: refused.
       To 1000: 0.18 and 0.27, to 1500: 0.02 and 0.03: a warning, since only dense bone is lost.
     - noise of 15 HU, the upper or the lower part of the head alone, padding with -2000 or -3024, surroundings set to
-      -1000 or -1024: the peaks stay within 8 HU. Surroundings set to 0: no air is left to look at, a warning.
+      -1000 or -1024: air stays between -1024 and -996, soft tissue within 8 HU. Surroundings set to 0: no air is left
+      to look at, a warning.
 
     Not found: a scale that was followed by setting the air to -1000 or -1024. Brain is too close to 0 HU for its peak
     to tell a factor (times 0.8: 18 and 25 HU), and fat has no peak of its own in these heads.
