@@ -29,10 +29,10 @@ def feature_network(monkeypatch):
     monkeypatch.setattr("modality_synthesis.losses.contextual.load_feature_network", lambda *_, **__: stub)
 
 
-def test_there_are_32_recipes_and_no_other():
+def test_there_are_32_recipes_and_a_variant_and_no_other():
     names = {path.stem for path in FOLDER.glob("*.yaml") if not path.name.startswith("_")}
-    assert names == {"-".join(parts) for parts in LEAVES}
-    assert len(names) == 32
+    assert names == {*("-".join(parts) for parts in LEAVES), "34-l1cx-T1w_triplanar"}
+    assert len(names) == 33
 
 
 @pytest.mark.parametrize("parts", LEAVES, ids="-".join)
@@ -96,3 +96,80 @@ def test_later_bases_win_and_shared_bases_are_no_circle(tmp_path):
 def test_logits_are_for_bce_and_bce_is_for_logits(overrides):
     with pytest.raises(BadInputError, match="activation: logits"):
         read_recipe(FOLDER / "34-bce-T1w.yaml", overrides)
+
+
+def test_neighbors_as_channels_need_slabs_that_hold_them():
+    """A slab of one slice would be trained with itself as its neighbors, and synthesized with the true ones."""
+    overrides = ["generator.parameters.channels=neighbors"]
+    for thickness in (1, 2):
+        with pytest.raises(BadInputError, match=r"set training\.sampling to thickness: 3 or more"):
+            read_recipe(FOLDER / "34-mse-T1w.yaml", [*overrides, f"training.sampling.thickness={thickness}"])
+    for sampling in ("{mode: patch, size: [2, 64, 64]}", "{mode: patch, size: [1, 64, 64]}"):
+        with pytest.raises(BadInputError, match=r"size: \[3, ...\] or more"):
+            read_recipe(FOLDER / "34-mse-T1w.yaml", [*overrides, f"training.sampling={sampling}"])
+    for sampling in ("{mode: slab, thickness: 3}", "{mode: whole}", "{mode: patch, size: [3, 64, 64]}"):
+        recipe = read_recipe(FOLDER / "34-mse-T1w.yaml", [*overrides, f"training.sampling={sampling}"])
+        assert recipe.generator.parameters["channels"] == "neighbors"
+
+
+def test_the_generator_s_windows_follow_the_preprocessing_s():
+    """The channels' HU windows are right whatever window preprocessing applies: one truth, stated once."""
+    for overrides, expected in (
+        ([], [-1024.0, 2000.0]),
+        (["preprocessing.source.6.low=0"], [0.0, 2000.0]),
+        (["preprocessing.source.6={step: window, low: -100, high: 300}"], [-100.0, 300.0]),
+    ):
+        recipe = read_recipe(FOLDER / "34-mse-T1w.yaml", overrides)
+        assert recipe.generator.parameters["source_range"] == expected
+        with torch.device("meta"):
+            generator = build_generator(recipe.generator.name, recipe.generator.parameters)
+        assert [generator.input.low, generator.input.high] == expected
+    split = types.SimpleNamespace(as_dict=lambda: {"train": [], "validation": [], "test": []})
+    card = card_facts(recipe, split, 1.0, stochastic=False, training_parameters=())
+    assert card["generator"]["parameters"]["source_range"] == expected
+    reread = recipe.model_validate(recipe.model_dump())
+    assert reread == recipe
+
+
+def test_two_truths_about_the_window_are_refused():
+    recipe, stated = FOLDER / "34-mse-T1w.yaml", "generator.parameters.source_range=[-1024, 2000]"
+    assert read_recipe(recipe, [stated]) == read_recipe(recipe)
+    with pytest.raises(BadInputError, match=r"source_range \[-1024, 2000\] is not .* \[0.0, 2000.0\]; leave it out"):
+        read_recipe(recipe, [stated, "preprocessing.source.6.low=0"])
+    with pytest.raises(BadInputError, match="preprocessing normalizes"):
+        read_recipe(recipe, ["preprocessing.source.6={step: normalize, method: z-score}"])
+    plain = read_recipe(recipe, ["generator.parameters.channels=repeat", "preprocessing.source.6.low=0"])
+    assert "source_range" not in plain.generator.parameters
+
+
+def test_slices_are_turned_mirrored_and_scaled():
+    """At most 15 degrees within the slice, left and right exchanged, at most 10 %."""
+    for parts in LEAVES:
+        augment = read_recipe(FOLDER / f"{'-'.join(parts)}.yaml").training.augment
+        assert (augment.rotation_degrees, augment.scale, augment.mirror, augment.intensities) == (15.0, 0.1, 0.5, "ct")
+
+
+def test_the_paper_s_own_augmentation_can_be_asked_for():
+    published = read_recipe(FOLDER / "101-cx-T1w.yaml", ["training.augment=right-angles"])
+    assert published.training.augment == "right-angles"
+
+
+def test_the_variant_trains_the_planes_that_it_synthesizes():
+    axial, triplanar = (read_recipe(FOLDER / f"34-l1cx-T1w{end}.yaml") for end in ("", "_triplanar"))
+    assert set(triplanar.training.sampling.planes) == set(triplanar.inference.planes)
+    assert len(triplanar.inference.planes) == 3
+    assert triplanar.package.id != axial.package.id
+    assert (triplanar.losses, triplanar.generator) == (axial.losses, axial.generator)
+
+
+def test_planes_that_training_never_shows_are_refused():
+    recipe, three = FOLDER / "34-mse-T1w.yaml", "inference.planes=[axial, coronal, sagittal]"
+    with pytest.raises(BadInputError, match=r"coronal, sagittal slices.* axis: all"):
+        read_recipe(recipe, [three])
+    with pytest.raises(BadInputError, match=r"axial slices.* axis: axial"):
+        read_recipe(recipe, ["training.sampling.axis=coronal"])
+    with pytest.raises(BadInputError, match="coronal slices"):
+        read_recipe(recipe, ["training.sampling={mode: whole}", "inference.planes=[coronal]"])
+    assert read_recipe(recipe, ["training.sampling.axis=coronal", "inference.planes=[coronal]"])
+    assert read_recipe(recipe, ["training.sampling.axis=all"]).inference.planes == ("axial",)
+    assert read_recipe(recipe, [three, "training.sampling.axis=all"])

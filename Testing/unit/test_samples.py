@@ -8,18 +8,28 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from torch.utils.data import DataLoader
 
-from modality_synthesis.datasets.augmentation import Layout, RandomChanges, change_ct, change_mri, make_augmenter
+from modality_synthesis.datasets.augmentation import (
+    Layout,
+    RandomChanges,
+    RightAngles,
+    change_ct,
+    change_mri,
+    make_augmenter,
+)
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.datasets.pairs import PairDataset, require_disjoint
 from modality_synthesis.datasets.parameters import Augmentation, Sampling
 from modality_synthesis.datasets.samples import SampleSpec
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.models.card import ClinicalVariable
+from modality_synthesis.generators.base import Batch, Generator
+from modality_synthesis.models.card import ClinicalVariable, Inference
 from modality_synthesis.preprocessing import ChainParameters, Register, Resample, TargetMapping
 from modality_synthesis.preprocessing.atlas import find_regions, label_image, member_names
 from modality_synthesis.preprocessing.parameters import Window
+from modality_synthesis.synthesis.inference import run_generator
 
 SHAPE = (6, 7, 8)  # z, y, x
 PLAIN = SampleSpec("FDG-PET", ChainParameters())
@@ -177,6 +187,85 @@ def test_a_slab_is_so_many_neighboring_slices_of_one_subject(tmp_path, axis, num
         starts = [start for start in range(len(volume) - 2) if np.array_equal(volume[start : start + 3], target)]
         assert len(starts) == 1
         torch.testing.assert_close(sample["source"], sample["target"] / 1000)
+
+
+class Recorder(Generator):
+    """Gives its input back and keeps it."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def synthesize(self, batch, progress=None):
+        self.seen.append(batch.source[0, 0].clone())
+        return batch.source
+
+
+def middle(volume, size):
+    """What lies in the middle of a padded sample."""
+    starts = [(have - want) // 2 for have, want in zip(volume.shape[-2:], size, strict=True)]
+    return volume[..., starts[0] : starts[0] + size[0], starts[1] : starts[1] + size[1]]
+
+
+def test_slabs_of_all_planes_lie_as_synthesis_cuts_them(tmp_path):
+    """Every slab of training is, but for the padding, a slice that the generator is given in synthesis."""
+    pair = make_pair(tmp_path)
+    given = {}
+    for plane in ("axial", "coronal", "sagittal"):
+        recorder = Recorder()
+        source = torch.from_numpy(pair.load()["source"].astype(np.float32))[None, None]
+        run_generator(recorder, Batch(source=source), Inference(mode="slices", planes=(plane,)), torch.device("cpu"))
+        given[plane] = [image for slab in recorder.seen for image in slab]
+    sampling = Sampling(mode="slab", axis="all", per_volume=8)
+    dataset = PairDataset([pair], PLAIN, sampling=sampling, seed=3)
+    met = dict.fromkeys(given, 0)
+    for epoch in range(6):
+        dataset.set_epoch(epoch)
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            assert sample["source"].shape == (1, 1, max(SHAPE[0], SHAPE[1]), max(SHAPE[1], SHAPE[2]))
+            fits = [
+                plane
+                for plane, slices in given.items()
+                for image in slices
+                if int(sample["mask"].sum()) == image.numel()
+                and torch.equal(middle(sample["source"][0, 0], image.shape), image)
+                and torch.allclose(middle(sample["target"][0, 0], image.shape), image * 1000)
+            ]
+            assert len(fits) == 1
+            met[fits[0]] += 1
+            again = dataset[index]
+            assert all(torch.equal(again[name], sample[name]) for name in sample)
+    assert sum(met.values()) == 48
+    assert min(met.values()) >= 8
+
+
+def test_slabs_of_all_planes_make_a_batch_and_mirror_left_and_right(tmp_path):
+    """Left and right run along a sample's width, in sagittal slabs along its depth."""
+    pair = make_pair(tmp_path)
+    sampling = Sampling(mode="slab", axis="all", thickness=3, per_volume=12, multiple=4)
+    mirror = Augmentation(mirror=1, affine=0, intensities="none")
+    plain, mirrored = (
+        PairDataset([pair], PLAIN, sampling=sampling, augmenter=augmenter)
+        for augmenter in (None, RandomChanges(mirror, PLAIN.chain))
+    )
+    batch = next(iter(DataLoader(plain, batch_size=12)))
+    assert batch["source"].shape == (12, 1, 3, 8, 8)
+    axes = set()
+    for index in range(12):
+        before, after = plain[index]["target"], mirrored[index]["target"]
+        inside = plain[index]["mask"] > 0
+        # In this target x is the digit of ones.
+        step = (before[0, 1:][inside[0, 1:]] - before[0, :-1][inside[0, :-1]]).unique()
+        axes.add(axis := -3 if step.tolist() == [1.0] else -1)
+        torch.testing.assert_close(after[mirrored[index]["mask"] > 0], before.flip(axis)[inside.flip(axis)])
+    assert axes == {-1, -3}
+
+
+def test_turned_slices_of_all_planes_are_squares_of_one_size(tmp_path):
+    sampling = Sampling(mode="slab", axis="all", per_volume=12)
+    turned = PairDataset([make_pair(tmp_path)], PLAIN, sampling=sampling, augmenter=RightAngles())
+    assert {turned[index]["source"].shape[1:] for index in range(12)} == {(1, 8, 8)}
 
 
 def test_positions_follow_seed_epoch_and_index_alone(tmp_path):

@@ -130,8 +130,12 @@ def test_values_and_geometry(tmp_path: Path, modality: str, slope: float, interc
 def test_one_file_stands_for_its_series(tmp_path: Path) -> None:
     write_series(tmp_path, SeriesNumber=1)
     write_series(tmp_path, stored_voxels(seed=1), SeriesNumber=2, prefix="other.dcm")
-    image = read_image(tmp_path / "other.dcm005")
+    reporter = Reporter()
+    image = read_image(tmp_path / "other.dcm005", reporter=reporter)
     assert np.array_equal(values_of(image), stored_voxels(seed=1))
+    (warning,) = reporter.warnings
+    assert "other.dcm005 is one image" in warning
+    assert f"the whole series of {COUNT} images" in warning
 
 
 def test_signed_values_and_slope_per_slice(tmp_path: Path) -> None:
@@ -421,7 +425,9 @@ def enhanced(path: Path, *, step_after_5: float = 2.5) -> np.ndarray:
 def test_enhanced_multi_frame(tmp_path: Path) -> None:
     expected = enhanced(tmp_path / "good" / "one.dcm")
     for path in (tmp_path / "good", tmp_path / "good" / "one.dcm"):
-        image = read_image(path)
+        reporter = Reporter()
+        image = read_image(path, reporter=reporter)
+        assert reporter.warnings == []
         assert np.array_equal(values_of(image), expected)
         assert image.GetOrigin() == (0, 0, 72.5)
         assert image.GetSpacing() == (0.75, 1.25, 2.5)

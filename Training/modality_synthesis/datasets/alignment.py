@@ -19,7 +19,8 @@ from modality_synthesis.datasets.cohort import MODALITIES, Cohort, Visit, read_c
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing.brain_mask import brain_mask
-from modality_synthesis.preprocessing.ct import check_hounsfield, ct_brain_mask, remove_surroundings
+from modality_synthesis.preprocessing.ct import ct_brain_mask, remove_surroundings
+from modality_synthesis.preprocessing.hounsfield import check_hounsfield
 from modality_synthesis.preprocessing.pair_registration import PairRegistration, head_foreground, register_pair
 from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
 from modality_synthesis.preprocessing.registration import mask_dice

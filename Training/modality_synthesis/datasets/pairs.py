@@ -13,13 +13,13 @@ from torch.utils.data import Dataset, Sampler
 
 from modality_synthesis.datasets.augmentation import Augmenter, Layout, Sample
 from modality_synthesis.datasets.cache import Pair, Window
-from modality_synthesis.datasets.parameters import Sampling
+from modality_synthesis.datasets.parameters import Axis, Sampling
 from modality_synthesis.datasets.samples import SampleSpec
 from modality_synthesis.datasets.windows import AXIS, draw_window
 from modality_synthesis.errors import BadInputError
 
 # Streams of random numbers of one sample: what is drawn for one purpose does not depend on the others.
-_POSITION, _CHANGES, _DROPPING = range(3)
+_POSITION, _CHANGES, _DROPPING, _PLANE = range(4)
 
 Item = TypeVar("Item")
 
@@ -76,26 +76,30 @@ class PairDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         number, part = divmod(index, self.sampling.per_volume)
         scaling = self.scalings[number]
-        slab = self.sampling.mode == "slab"
-        axis = 1 + AXIS[self.sampling.axis] if slab else 1
+        plane = self._plane(index)
+        axis = 1 + AXIS[plane]
         layout = Layout(
-            slab=slab,
-            left_right=-3 if axis == 3 else -1,
+            slab=self.sampling.mode == "slab",
+            left_right=-3 if plane == "sagittal" else -1,
             target_fill=scaling.to_network(scaling.background),
         )
         # A patch is cut from the changed volume, so that no edge of the patch is drawn in; a slab turns in its plane.
         early = self.sampling.mode == "patch" and self.augmenter is not None
-        window = self._window(number, part, index) if self.sampling.mode != "whole" else None
+        window, least = None, (0, 0)
+        if self.sampling.mode != "whole":
+            brain = self.pairs[number].brain()
+            window = draw_window(brain, self.sampling, part, self._rng(index, _POSITION), plane)
+            least = _common_size(brain.shape) if len(self.sampling.planes) > 1 else (0, 0)
         sample = self._load(number, None if early else window)
         sample = {name: volume.movedim(axis, 1) for name, volume in sample.items()}
         square = self.augmenter is not None and self.augmenter.square
         if square:
-            sample = _pad(sample, layout, square=True)
+            sample = _pad(sample, layout, square=True, least=least)
         if self.augmenter is not None:
             sample = self.augmenter(sample, layout, self._rng(index, _CHANGES))
         if early and window is not None:
             sample = {name: volume[(slice(None), *window)] for name, volume in sample.items()}
-        sample = _pad(sample, layout, square=square, multiple=self.sampling.multiple)
+        sample = _pad(sample, layout, square=square, multiple=self.sampling.multiple, least=least)
         sample = {name: volume.contiguous() for name, volume in sample.items()}
         clinical = self._known(number, index)
         facts = {} if clinical is None else {"clinical": clinical}
@@ -104,8 +108,9 @@ class PairDataset(Dataset[dict[str, Tensor]]):
     def _rng(self, index: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.epoch, index, stream])
 
-    def _window(self, number: int, part: int, index: int) -> Window:
-        return draw_window(self.pairs[number].brain(), self.sampling, part, self._rng(index, _POSITION))
+    def _plane(self, index: int) -> Axis:
+        planes = self.sampling.planes
+        return planes[int(self._rng(index, _PLANE).integers(len(planes)))]
 
     def _load(self, number: int, window: Window | None) -> Sample:
         arrays = self.pairs[number].load(window)
@@ -131,17 +136,26 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         return torch.from_numpy(values.copy())
 
 
-def _pad(sample: Sample, layout: Layout, *, square: bool = False, multiple: int = 1) -> Sample:
-    """Grow height and width (without slabs, depth too) on both sides to a multiple, or to a square."""
-    depth, height, width = sample["source"].shape[1:]
+def _common_size(shape: Sequence[int]) -> tuple[int, int]:
+    """Height and width that the slices of every plane of a volume (z, y, x) fit into."""
+    z, y, x = shape
+    return max(z, y), max(y, x)
+
+
+def _pad(
+    sample: Sample, layout: Layout, *, square: bool = False, multiple: int = 1, least: tuple[int, int] = (0, 0)
+) -> Sample:
+    """Grow height and width (without slabs, depth too) on both sides: to a least size, a square, a multiple."""
+    shape = list(sample["source"].shape[1:])
+    depth, height, width = shape[0], max(shape[1], least[0]), max(shape[2], least[1])
     wanted = [depth, max(height, width), max(height, width)] if square else [depth, height, width]
     wanted = [-(-length // multiple) * multiple for length in wanted]
     if layout.slab:
         wanted[0] = depth
-    if wanted == [depth, height, width]:
+    if wanted == shape:
         return sample
     padding: list[int] = []
-    for length, target in zip((width, height, depth), reversed(wanted), strict=True):
+    for length, target in zip(reversed(shape), reversed(wanted), strict=True):
         before = (target - length) // 2
         padding += [before, target - length - before]
     return {name: functional.pad(volume, padding, value=layout.fill(name)) for name, volume in sample.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,11 +19,14 @@ class Sampling(_Part):
     """Which parts of a training volume are samples.
 
     `whole`: the volume. `slab`: `thickness` neighboring slices (1 is a single slice), which lie along the sample's
-    depth: an axial slab is (z, y, x), a coronal one (y, z, x), a sagittal one (x, z, y). `patch`: a box.
+    depth: an axial slab is (z, y, x), a coronal one (y, z, x), a sagittal one (x, z, y). With the axis `all` slabs of
+    every plane are padded to one size, so that they fit into one batch. `patch`: a box.
     """
 
     mode: Literal["whole", "slab", "patch"] = "whole"
-    axis: Axis = Field("axial", description="Slabs only: the plane of the slices.")
+    axis: Axis | Literal["all"] = Field(
+        "axial", description="Slabs only: the plane of the slices; 'all' draws one for each sample."
+    )
     thickness: Positive = Field(1, description="Slabs only: slices per slab.")
     size: tuple[Positive, Positive, Positive] | None = Field(None, description="Patches only: voxels along z, y, x.")
     per_volume: Positive = Field(1, description="Samples per volume and epoch, spread evenly over the slab's axis.")
@@ -33,6 +36,11 @@ class Sampling(_Part):
     multiple: Positive = Field(
         1, description="Heights and widths (of volumes and patches, depths too) are padded to a multiple of it."
     )
+
+    @property
+    def planes(self) -> tuple[Axis, ...]:
+        """The planes in which a slice-wise generator meets slices: what lies along depth in a volume is axial."""
+        return get_args(Axis) if self.axis == "all" else (self.axis,)
 
     @model_validator(mode="after")
     def _size_fits_mode(self) -> Sampling:

@@ -14,7 +14,9 @@ from modality_synthesis.errors import BadInputError
 AXIS: dict[Axis, int] = {"axial": 0, "coronal": 1, "sagittal": 2}
 
 
-def draw_window(brain: np.ndarray, sampling: Sampling, number: int, rng: np.random.Generator) -> Window:
+def draw_window(
+    brain: np.ndarray, sampling: Sampling, number: int, rng: np.random.Generator, plane: Axis = "axial"
+) -> Window:
     """The part of a volume that is the sample `number` of its `per_volume`.
 
     Slabs are stratified: the slices in question are divided into `per_volume` runs, and each sample is centered in its
@@ -25,13 +27,14 @@ def draw_window(brain: np.ndarray, sampling: Sampling, number: int, rng: np.rand
         sampling: slab or patch.
         number: 0 to per_volume - 1.
         rng: the sample's generator.
+        plane: of a slab, one of `sampling.planes`.
 
     Raises:
         BadInputError: the volume is smaller than the sample.
     """
     in_brain = rng.random() < sampling.foreground_share and bool(brain.any())
     if sampling.mode == "slab":
-        axis = AXIS[sampling.axis]
+        axis = AXIS[plane]
         others = tuple(other for other in range(3) if other != axis)
         slices = np.flatnonzero(brain.any(axis=others)) if in_brain else np.arange(brain.shape[axis])
         first = number * len(slices) // sampling.per_volume

@@ -79,10 +79,11 @@ def _keep_mask(state: Prepared, mask: sitk.Image) -> None:
     state.quality["brain_ml"] = round(mask_volume_ml(mask), 1)
 
 
-def _ct_head(state: Prepared, step: p.CTHead, _: Reporter) -> None:
-    from modality_synthesis.preprocessing.ct import check_hounsfield, remove_surroundings
+def _ct_head(state: Prepared, step: p.CTHead, reporter: Reporter) -> None:
+    from modality_synthesis.preprocessing.ct import remove_surroundings
+    from modality_synthesis.preprocessing.hounsfield import check_hounsfield
 
-    check_hounsfield(state.image, state.name)
+    check_hounsfield(state.image, state.name, reporter)
     state.image = remove_surroundings(state.image, step)
 
 

@@ -1,10 +1,10 @@
-"""Head CT: is it in Hounsfield units, where is the head, where is the brain."""
+"""Head CT: where is the head, where is the brain."""
 
 from __future__ import annotations
 
 import SimpleITK as sitk
 
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.preprocessing.hounsfield import check_hounsfield as check_hounsfield
 from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 
@@ -12,33 +12,6 @@ AIR_HU = -1000.0
 _WORKING_MM = 1.5
 # Adult brains with ventricles and sulci measure 900 to 1900 ml; a head cut off at the skull base loses some.
 _PLAUSIBLE_ML = (700.0, 2200.0)
-
-
-def check_hounsfield(image: sitk.Image, name: str) -> None:
-    """Make sure that a volume is a head CT in Hounsfield units, neither rescaled nor windowed.
-
-    Raises:
-        BadInputError: air is not near -1000 HU, no bone, or soft tissue is not near 0 HU; says which and what to do.
-    """
-    values = sitk.GetArrayViewFromImage(image)[::2, ::2, ::2]
-    lowest, highest = float(values.min()), float(values.max())
-    if lowest > -500:
-        raise BadInputError(
-            f"{name}: the lowest value is {lowest:.0f}, but air in a CT is about -1000 HU. Give the CT in Hounsfield "
-            "units, neither windowed nor rescaled" + (" (apply the rescale intercept)." if highest > 1500 else ".")
-        )
-    if highest < 300:
-        raise BadInputError(
-            f"{name}: the highest value is {highest:.0f}, but bone in a CT lies above 300 HU. The volume was windowed "
-            "or holds no skull; give the whole head in Hounsfield units."
-        )
-    tissue = values[(values > -300) & (values < 300)]
-    share = float(((tissue > -20) & (tissue < 90)).mean()) if tissue.size else 0.0
-    if share < 0.2:
-        raise BadInputError(
-            f"{name}: only {share:.0%} of the voxels between -300 and 300 lie where brain does (-20 to 90 HU). Check "
-            "that the volume is a head CT in Hounsfield units."
-        )
 
 
 def remove_surroundings(image: sitk.Image, parameters: CTHead) -> sitk.Image:

@@ -216,3 +216,14 @@ class ChainParameters(StepParameters):
         """The model's grid, if it lies in template space."""
         registered = any(isinstance(step, Register) for step in self.source)
         return next((step for step in reversed(self.source) if isinstance(step, Resample) and registered), None)
+
+    @property
+    def hounsfield_range(self) -> tuple[float, float] | None:
+        """HU of the network values 0 and 1 of a CT; None when it is normalized, and its values are no HU any more."""
+        low, high = 0.0, 1.0
+        for step in self.source:
+            if isinstance(step, Normalize):
+                return None
+            if isinstance(step, Window):
+                low, high = low + step.low * (high - low), low + step.high * (high - low)
+        return low, high

@@ -135,6 +135,49 @@ class Recipe(_Part):
             raise ValueError("the loss 'bce', and no other, goes with the generator's parameter 'activation: logits'")
         return self
 
+    @model_validator(mode="after")
+    def _windows_know_their_units(self) -> Recipe:
+        """HU windows as channels: what the source's 0 and 1 are in HU follows from the preprocessing's window."""
+        parameters = self.generator.parameters
+        if parameters.get("channels") != "windows":
+            return self
+        units = self.preprocessing.hounsfield_range
+        if units is None:
+            raise ValueError(
+                "the generator's parameter 'channels: windows' needs HU, but preprocessing normalizes them"
+            )
+        stated = parameters.setdefault("source_range", list(units))
+        if stated not in (units, list(units)):
+            raise ValueError(
+                f"the generator's parameter source_range {stated} is not what preprocessing.source makes of the CT, "
+                f"{list(units)}; leave it out, it follows from the window"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _neighbors_are_there(self) -> Recipe:
+        sampling = self.training.sampling
+        depth = {"slab": sampling.thickness, "patch": sampling.size[0] if sampling.size else 0, "whole": 3}
+        if self.generator.parameters.get("channels") == "neighbors" and depth[sampling.mode] < 3:
+            key = "thickness: 3" if sampling.mode == "slab" else "size: [3, ...]"
+            raise ValueError(
+                "with the generator's parameter 'channels: neighbors' a sample of fewer than three slices holds no "
+                f"neighbors, and training would repeat the slice instead; set training.sampling to {key} or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _planes_are_trained(self) -> Recipe:
+        sampling, planes = self.training.sampling, self.inference.planes
+        unseen = [plane for plane in planes if plane not in sampling.planes]
+        if self.inference.mode == "slices" and unseen:
+            remedy = "all" if len(planes) > 1 else planes[0]
+            raise ValueError(
+                f"inference.planes has {', '.join(unseen)} slices, which training never shows the generator; set "
+                f"training.sampling to mode: slab and axis: {remedy}, or leave them out"
+            )
+        return self
+
     @property
     def samples(self) -> SampleSpec:
         """What a training sample holds."""

@@ -23,7 +23,7 @@ def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image
     different thickness) are interpolated onto a regular grid; each with a warning.
 
     Args:
-        path: the folder, or one file of it (then that file's series).
+        path: the folder, or one file of it (then that file's series, with a warning if it has other files).
         series: SeriesInstanceUID, series number or description; needed when the folder holds several volumes.
         reporter: receives warnings.
 
@@ -38,6 +38,9 @@ def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image
     check_shape((columns, rows, stack.depth), 1, name)
     check_grid(stack.spacing, stack.direction.ravel().tolist(), name)
     voxels = stack_values(stack.slices, name)
+    files = len({part.path for part in stack.slices})
+    if path.is_file() and files > 1:
+        reporter.warning(f"{path.name} is one image of a DICOM series: the whole series of {files} images is read.")
     if any(stack.shear):
         reporter.warning(
             f"{name}: the slices are tilted by {stack.tilt_degrees:.1f} degrees (gantry tilt). They were "
