@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.preprocessing import ChainParameters, prepare, prepare_target
-from modality_synthesis.preprocessing.ct import AIR_HU, ct_brain_mask, remove_surroundings, window
-from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
+from modality_synthesis.preprocessing.ct import AIR_HU, anchor_shift, ct_brain_mask, remove_surroundings, window
+from modality_synthesis.preprocessing.parameters import CTAnchor, CTBrainMask, CTHead
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.simulation.ct import simulate_ct
 from modality_synthesis.simulation.labels import BRAIN, load_head, membership
@@ -74,11 +75,31 @@ def test_window_maps_its_ends_to_zero_and_one():
     assert sitk.GetArrayFromImage(window(image, 0, 80)).ravel().tolist() == pytest.approx([0, 0, 0.25, 1, 1])
 
 
+def test_another_calibration_is_brought_back(labels, head_ct):
+    """The simulator's deep brain lies near 31 HU; a CT 8 HU lower ends where the original does."""
+    mask = image_like(intracranial(labels).astype(np.uint8), head_ct)
+    own = anchor_shift(head_ct, mask, CTAnchor())
+    assert abs(own) < 2
+    assert anchor_shift(head_ct - 8.0, mask, CTAnchor()) == pytest.approx(own + 8, abs=0.5)
+    # Wide ventricles, a bleeding and bone do not move it.
+    voxels = sitk.GetArrayFromImage(head_ct)
+    deep = np.argwhere(intracranial(labels)).mean(axis=0).astype(int)
+    for offset, value in ((0, 5.0), (8, 75.0)):
+        part = tuple(slice(center - 4, center + 4) for center in (deep[0], deep[1], deep[2] + offset))
+        voxels[part] = value
+    assert anchor_shift(image_like(voxels, head_ct), mask, CTAnchor()) == pytest.approx(own, abs=1)
+    with pytest.raises(BadInputError, match=r"the deep brain lies at 5\d HU"):
+        anchor_shift(head_ct + 22.0, mask, CTAnchor(), "scan.nii.gz")
+    with pytest.raises(BadInputError, match="no brain was found"):
+        anchor_shift(head_ct, mask * 0, CTAnchor(), "scan.nii.gz")
+
+
 CHAIN = {
     "source": [
         {"step": "reorient"},
         {"step": "ct-head"},
         {"step": "ct-brain-mask"},
+        {"step": "ct-anchor"},
         {"step": "window"},
         {"step": "register"},
         {"step": "resample", "size": [56, 64, 56], "spacing": [3, 3, 3], "center": [0, 18, 6]},
@@ -110,3 +131,4 @@ def test_a_real_head_ct_with_its_head_holder(shared_subjects):
     prepared = prepare(sitk.ReadImage(str(path)), chain, name=path.name)
     assert 1200 < prepared.quality["brain_ml"] < 1700
     assert prepared.quality["registration_dice"] > 0.93
+    assert 5 < prepared.quality["hu_shift"] < 11  # its whole brain lies lower than usual

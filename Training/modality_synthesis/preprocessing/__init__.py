@@ -12,6 +12,7 @@ from modality_synthesis.preprocessing.parameters import (
     BiasField,
     BrainMask,
     ChainParameters,
+    CTAnchor,
     CTBrainMask,
     CTHead,
     Normalize,
@@ -53,6 +54,7 @@ __getattr__ = lazy_names(__name__, _LAZY)
 __all__ = [
     "BiasField",
     "BrainMask",
+    "CTAnchor",
     "CTBrainMask",
     "CTHead",
     "ChainParameters",

@@ -14,7 +14,7 @@ from modality_synthesis.progress import Reporter
 
 # Shares of the time a 1 mm head takes on a CPU, so that the progress bar moves evenly.
 _COST = {"reorient": 0.2, "brain-mask": 1.0, "bias-field": 2.0, "register": 4.0, "resample": 0.5, "refine-mask": 0.2,
-         "normalize": 0.2, "ct-head": 0.5, "ct-brain-mask": 2.0, "window": 0.2}  # fmt: skip
+         "normalize": 0.2, "ct-head": 0.5, "ct-brain-mask": 2.0, "ct-anchor": 0.3, "window": 0.2}  # fmt: skip
 _STAGE = {
     "reorient": "Reading the orientation",
     "brain-mask": "Finding the brain",
@@ -25,6 +25,7 @@ _STAGE = {
     "normalize": "Normalizing intensities",
     "ct-head": "Finding the head",
     "ct-brain-mask": "Finding the brain",
+    "ct-anchor": "Measuring the deep brain",
     "window": "Windowing",
 }
 
@@ -93,6 +94,14 @@ def _ct_brain_mask(state: Prepared, step: p.CTBrainMask, _: Reporter) -> None:
     _keep_mask(state, ct_brain_mask(state.image, step, state.name))
 
 
+def _ct_anchor(state: Prepared, step: p.CTAnchor, _: Reporter) -> None:
+    from modality_synthesis.preprocessing.ct import anchor_shift
+
+    shift = anchor_shift(state.image, state.require_mask(), step, state.name)
+    state.image = state.image + shift
+    state.quality["hu_shift"] = round(shift, 1)
+
+
 def _window(state: Prepared, step: p.Window, _: Reporter) -> None:
     from modality_synthesis.preprocessing.ct import window
 
@@ -157,6 +166,7 @@ _APPLY: dict[type[p.StepParameters], Callable[[Prepared, Any, Reporter], None]] 
     p.BrainMask: _brain_mask,
     p.CTHead: _ct_head,
     p.CTBrainMask: _ct_brain_mask,
+    p.CTAnchor: _ct_anchor,
     p.Window: _window,
     p.BiasField: _bias_field,
     p.Register: _register,

@@ -53,6 +53,15 @@ class CTBrainMask(StepParameters):
     network: str = Field("brain-mask", description="File name, without ending, in Resources/Networks.")
 
 
+class CTAnchor(StepParameters):
+    """Shift a CT so that the deep brain lies at a fixed value: scanners differ by more than gray and white matter."""
+
+    step: Literal["ct-anchor"] = "ct-anchor"
+    deep_brain_hu: float = Field(31.0, description="Where the median of the deep brain is brought.")
+    depth_mm: float = Field(15.0, gt=0, description="How far below the brain's surface it is measured.")
+    largest_hu: float = Field(15.0, gt=0, description="A larger shift is refused.")
+
+
 class Window(StepParameters):
     """Clip Hounsfield units to a range and map it to 0..1: [0, 80] shows brain, [-1024, 2000] everything."""
 
@@ -118,7 +127,17 @@ class Normalize(StepParameters):
 
 
 SourceStep = Annotated[
-    Reorient | BrainMask | CTHead | CTBrainMask | BiasField | Register | Resample | RefineMask | Window | Normalize,
+    Reorient
+    | BrainMask
+    | CTHead
+    | CTBrainMask
+    | CTAnchor
+    | BiasField
+    | Register
+    | Resample
+    | RefineMask
+    | Window
+    | Normalize,
     Field(discriminator="step"),
 ]
 

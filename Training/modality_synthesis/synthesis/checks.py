@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.preprocessing.ct import check_hounsfield
+from modality_synthesis.preprocessing.hounsfield import check_hounsfield
 from modality_synthesis.preprocessing.registration import mni152
 from modality_synthesis.preprocessing.state import Prepared
 from modality_synthesis.progress import Reporter
