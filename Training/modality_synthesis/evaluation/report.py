@@ -181,6 +181,11 @@ def _inputs_table(result: Comparison, record: Mapping[str, Any]) -> Table:
             f"{found.correlation[0]:.2f} before, {found.correlation[1]:.2f} after"
         )
         rows.append(["registration", moved, ""])
+    if result.signal_factor is not None:
+        scaled = f"reference multiplied by {result.signal_factor:.4g}: equal medians in the mask (MRI has no unit)"
+        rows.append(["signal", scaled, ""])
+    if result.unmatched is not None:
+        rows.append(["signal", result.unmatched, ""])
     return Table("Inputs", ["role", "what", "SHA-256 (first 16 digits)"], rows)
 
 
