@@ -168,7 +168,11 @@ def test_each_fold_is_judged_by_the_model_that_never_saw_it(people, models, tmp_
     for name, fold, score in zip(pooled.subjects, pooled.folds, pooled.scores["first (2-fold)"]["MAE"], strict=True):
         model = {"a": "first", "b": "second"}[fold]
         assert score == pytest.approx(single.scores[model]["MAE"][list(single.subjects).index(name)])
-    assert pooled.fold_summary()["first (2-fold)"]["MAE"]["folds"] == 2
+    table = pooled.fold_tables()["first (2-fold)"]
+    scores = np.array(pooled.scores["first (2-fold)"]["MAE"])
+    by_fold = [scores[np.array(pooled.folds) == fold].mean() for fold in "ab"]
+    assert table.figures["MAE"] == pytest.approx(by_fold)
+    assert table.deviation["MAE"] == pytest.approx(scores.std(ddof=1))
     with pytest.raises(UsageError, match="2 folds and 1 models"):
         evaluate(people, models[:1], None, folds="fold")
 

@@ -138,15 +138,17 @@ def slices(
 def folds(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs, one per fold.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Table to write (.csv or .md).")],
-    predictor: Annotated[str, typer.Option("--predictor", help="Whose scores.")] = "model",
+    predictor: Annotated[
+        str | None, typer.Option("--predictor", help="Whose scores; default the model that was trained.")
+    ] = None,
 ) -> None:
     """k-fold cross-validation in one table: each fold, and mean and deviation over patients."""
     with command("none") as reporter:
-        from modality_synthesis.evaluation.folds import fold_table, write_fold_table
+        from modality_synthesis.evaluation.folds import read_fold_table, write_fold_table
         from modality_synthesis.volumes import check_writable
 
         check_writable(output, endings=[".csv", ".md"])
-        table = fold_table(runs, predictor=predictor)
+        table = read_fold_table(runs, predictor=predictor)
         write_fold_table(table, output)
         result(reporter, {"table": output}, patients=sum(table.patients))
 

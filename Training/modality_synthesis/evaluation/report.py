@@ -355,13 +355,10 @@ def _summary_tables(evaluation: Evaluation, summary: Mapping[str, Mapping[str, M
     names = list(summary)
     rows = [[metric, *(cell(summary[name][metric]) for name in names)] for metric in METRICS]
     tables = [Table("Mean over patients [95 % interval]", ["metric", *names], rows)]
-    folds = evaluation.fold_summary()
-    if folds:
-        rows = [
-            [metric, *(f"{number(folds[n][metric]['mean'])} ± {number(folds[n][metric]['sd'])}" for n in folds)]
-            for metric in METRICS
-        ]
-        tables.append(Table("Mean ± SD of the folds' means", ["metric", *folds], rows))
+    folds = evaluation.fold_tables()
+    for name in evaluation.contenders if folds else ():
+        header, *rows = folds[name].rows()
+        tables.append(Table(f"Mean over the patients of each fold, {name}", header, rows))
     return tables
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from modality_synthesis._version import __version__
 from modality_synthesis.evaluation.baselines import BASELINES
 from modality_synthesis.evaluation.downstream import Downstream, Effect, write_downstream
+from modality_synthesis.evaluation.folds import FoldTable, fold_table
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS
 from modality_synthesis.evaluation.scoring import MEASURED, Record
 from modality_synthesis.evaluation.statistics import (
@@ -122,23 +123,13 @@ class Evaluation:
                 }
         return result
 
-    def fold_summary(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Contender -> metric -> mean and SD of the folds' means; empty without cross-validation."""
+    def fold_tables(self) -> dict[str, FoldTable]:
+        """Predictor -> its figures per fold and over all patients; empty without cross-validation."""
         names = sorted(set(self.folds))
-        result: dict[str, dict[str, dict[str, float]]] = {}
-        for predictor in self.scores if names else ():
-            result[predictor] = {}
-            for metric, values in self.scores[predictor].items():
-                means = [
-                    np.nanmean([v for v, fold in zip(values, self.folds, strict=True) if fold == name])
-                    for name in names
-                ]
-                result[predictor][metric] = {
-                    "mean": float(np.mean(means)),
-                    "sd": float(np.std(means, ddof=1)) if len(means) > 1 else float("nan"),
-                    "folds": float(len(means)),
-                }
-        return result
+        return {
+            predictor: fold_table(self.folds, self.patients, scores, names=names)
+            for predictor, scores in (self.scores.items() if names else ())
+        }
 
     def tests(self) -> list[PairedTest]:
         """Contenders against each other, and each against every baseline; one Holm family."""
@@ -239,7 +230,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
             "definitions": dict(DEFINITIONS),
             "interval": INTERVAL,
             "summary": summary,
-            "folds": evaluation.fold_summary(),
+            "folds": {name: table.summary() for name, table in evaluation.fold_tables().items()},
             "tests": [asdict(test) for test in tests],
             "tests_note": "paired over patients, two-sided; Holm's correction over all tests of this table",
             "agreement": [asdict(row) for row in found if row.kind == "meta-region"],

@@ -46,7 +46,7 @@ def draw_profile(
     """Draw intensities along a line through volumes that are aligned in the world, and where the line runs.
 
     Volumes whose names end in the same word (`T1w`, `synthetic T1w`) share a panel: they have the same units, or are
-    MRI, of which the real ones are then shown in the synthetic one's signal, as `compare` scales them (`panel_factors`).
+    MRI, of which the real ones are then shown in the synthetic one's signal, scaled as by `compare` (`panel_factors`).
 
     Args:
         volumes: name -> file, the CT first for example.
