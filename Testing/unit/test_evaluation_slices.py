@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -20,7 +21,9 @@ from modality_synthesis.evaluation.slicewise import (
     rmse,
     score_slices,
     tenengrad,
+    write_slice_scores,
 )
+from modality_synthesis.volumes import write_image
 
 
 @pytest.fixture
@@ -117,6 +120,19 @@ def test_scores_of_a_patient(head):
     assert perfect["SSIM"] == perfect["SSIM global"] == pytest.approx(1)
     assert perfect["Tenengrad ratio"] == 1
     assert perfect["PSNR"] == float("inf")
+
+
+def test_a_real_mri_is_brought_to_the_synthetic_one_s_signal(head, tmp_path):
+    volume, ball = head
+    files = {"made": volume, "real": 700 * volume, "brain": ball.astype(np.float32)}
+    for name, values in files.items():
+        write_image(sitk.GetImageFromArray(values), tmp_path / f"{name}.nii.gz")
+    (tmp_path / "made.json").write_text('{"Quantity": "signal"}')
+    paths = [tmp_path / f"{name}.nii.gz" for name in files]
+    scores = write_slice_scores(*paths, (0, 1), tmp_path / "slices.json")
+    assert scores["SSIM global"] == pytest.approx(1, abs=1e-6)
+    assert scores["Tenengrad ratio"] == pytest.approx(1, abs=0.01)
+    assert json.loads((tmp_path / "slices.json").read_text())["reference_multiplied_by"] == pytest.approx(1 / 700)
 
 
 @pytest.mark.parametrize("scale", [1.0, 255.0, 4095.0])

@@ -130,7 +130,7 @@ def slices(
 
         limits = _range(value_range)
         check_writable(output, endings=[".json"])
-        scores = write_slice_scores(synthetic, reference, mask, limits, output, threshold=threshold)
+        scores = write_slice_scores(synthetic, reference, mask, limits, output, threshold=threshold, reporter=reporter)
         result(reporter, {"scores": output}, **scores)
 
 
