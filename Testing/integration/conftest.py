@@ -61,7 +61,7 @@ def mini_cohort(tmp_path_factory) -> Path:
     rows = []
     heads = (("01", "train"), ("02", "train"), ("03", "train"), ("04", "train"), ("11", "validation"), ("16", "test"))
     for index, (head, split) in enumerate(heads):
-        labels = _coarse(load_head(head))
+        labels = coarse(load_head(head))
         rng = np.random.default_rng(index)
         subject = f"sub-{index}"
         files = {"T1w": f"{subject}_T1w.nii.gz", "FDG-PET": f"{subject}_pet.nii.gz"}
@@ -76,7 +76,7 @@ def mini_cohort(tmp_path_factory) -> Path:
     return folder / "cohort.csv"
 
 
-def _coarse(labels: sitk.Image) -> sitk.Image:
+def coarse(labels: sitk.Image) -> sitk.Image:
     grid = resample_isotropic(labels, 2.5, is_mask=True)
     return sitk.Resample(labels, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt16)
 

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from modality_synthesis.cli import app
 from modality_synthesis.datasets import cache, read_cohort
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
+from modality_synthesis.generators.residual_unet import ResidualUNet
 from modality_synthesis.models import load_weights
 from modality_synthesis.progress import Reporter
 from modality_synthesis.training import callbacks, read_recipe, train, write_report
@@ -253,7 +254,7 @@ def test_all_folds_test_every_patient_once_and_end_in_a_table(ready, tmp_path):
     arguments = ["train", str(ready[0]), "training.epochs=1", "-o", str(tmp_path / "cv"), "--folds", "3"]
     result = CliRunner().invoke(app, [*arguments, "--accelerator", "cpu", "--jobs", "1"])
     assert result.exit_code == 0, result.output
-    tested, means = [], []
+    tested, scores, means = [], [], []
     for number in (1, 2, 3):
         folder = tmp_path / "cv" / f"fold-{number}"
         parts = json.loads((folder / "splits.json").read_text())
@@ -262,16 +263,39 @@ def test_all_folds_test_every_patient_once_and_end_in_a_table(ready, tmp_path):
             rows = [row for row in csv.DictReader(stream) if row["predictor"] == "mini"]
         assert sorted(row["subject"] for row in rows) == parts["test"]
         tested += parts["test"]
+        scores += [float(row["MAE"]) for row in rows]
         means.append(statistics.mean(float(row["MAE"]) for row in rows))
     assert sorted(tested) == [f"sub-{index}" for index in range(6)]
-    with (tmp_path / "cv" / "folds.csv").open() as stream:
-        mae = next(row for row in csv.DictReader(stream) if row["metric"] == "MAE")
-    assert float(mae["mean"]) == pytest.approx(statistics.mean(means), rel=1e-3)
-    assert float(mae["SD"]) == pytest.approx(statistics.stdev(means), rel=1e-2)
-    assert mae["mean"] in result.stdout
+    table = (tmp_path / "cv" / "folds.csv").read_text()
+    mae = next(row for row in csv.DictReader(table.splitlines()) if row["metric"] == "MAE")
+    assert float(mae["fold 2"]) == pytest.approx(means[1], rel=1e-3)
+    assert float(mae["average of folds"]) == pytest.approx(statistics.mean(means), rel=1e-3)
+    assert float(mae["SD over patients"]) == pytest.approx(statistics.stdev(scores), rel=1e-2)
+    assert mae["mean over patients"] in result.stdout
+    # The same table of the run folders, by name.
+    runs = [str(tmp_path / "cv" / f"fold-{number}") for number in (1, 2, 3)]
+    by_hand = CliRunner().invoke(app, ["figures", "folds", *runs, "-o", str(tmp_path / "table.csv")])
+    assert by_hand.exit_code == 0, by_hand.output
+    assert (tmp_path / "table.csv").read_text() == table
     # Nothing is left to do, and nothing is done.
     again = CliRunner().invoke(app, [*arguments, "--accelerator", "cpu", "--resume"])
     assert again.exit_code == 0, again.output
+
+
+def test_folds_of_a_network_that_learned_nothing_end_in_a_table_too(ready, tmp_path, monkeypatch):
+    """A constant volume has no correlation with anything: that cell is empty, the others are not."""
+    monkeypatch.setattr(ResidualUNet, "forward", lambda self, source, clinical=None: 0 * source + self.bias)
+    arguments = ["train", str(ready[0]), "training.epochs=1", "-o", str(tmp_path / "cv"), "--folds", "2"]
+    result = CliRunner().invoke(app, [*arguments, "--accelerator", "cpu", "--jobs", "1", "--progress", "json"])
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "cv" / "folds.csv").open() as stream:
+        rows = {row["metric"]: row for row in csv.DictReader(stream)}
+    assert rows["NCC"]["fold 1"] == rows["NCC"]["SD over patients"] == ""
+    assert (rows["NCC"]["patients"], rows["MAE"]["patients"]) == ("0", "6")
+    assert float(rows["MAE"]["fold 1"]) > 0
+    assert "| NCC | – | – |" in (tmp_path / "cv" / "folds.md").read_text(encoding="utf-8")
+    summary = json.loads(result.stdout.splitlines()[-1])["summary"]
+    assert summary["NCC"]["mean"] is None
 
 
 def test_one_fold_is_tested_on_its_own_patients(ready, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from preprocessed_people import already_preprocessed, atlas_labels, write_model, write_person
+from scipy import stats
 from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
@@ -17,6 +18,7 @@ from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation import evaluate, scoring
 from modality_synthesis.evaluation.baselines import COPY, LINEAR, MEAN, TISSUE
+from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
 from modality_synthesis.evaluation.scoring import MEASURED
 from modality_synthesis.generators import build_generator
 from modality_synthesis.models import ModelPackage
@@ -95,6 +97,21 @@ def test_two_models_beside_their_baselines(result, output):
     assert facts["summary"][COPY]["MAE"]["mean"] < facts["summary"]["first"]["MAE"]["mean"]
 
 
+def test_the_published_independent_t_test_stands_beside_the_paired_ones(result, output):
+    with (output / "tests.csv").open() as stream:
+        row = next(
+            r for r in csv.DictReader(stream) if (r["metric"], r["first"], r["second"]) == ("PSNR", "first", COPY)
+        )
+    first, second = (result.scores[name]["PSNR"] for name in ("first", COPY))
+    assert float(row["independent_ttest_as_published_p"]) == pytest.approx(
+        stats.ttest_ind(first, second).pvalue, rel=1e-3
+    )
+    assert float(row["t_p"]) == pytest.approx(stats.ttest_rel(first, second).pvalue, rel=1e-3)
+    assert float(row["independent_ttest_as_published_low"]) < np.mean(first) - np.mean(second)
+    assert "ignores the pairing" in json.loads((output / "metrics.json").read_text())["tests_note"]
+    assert "independent t p, as published" in (output / "report.html").read_text(encoding="utf-8")
+
+
 def test_regional_figures_are_those_of_the_volumes(result, people):
     measured = result.regional[MEASURED]
     index = next(i for i, r in enumerate(regions()) if (r.name, r.hemisphere) == ("braak_5", "both"))
@@ -168,9 +185,43 @@ def test_each_fold_is_judged_by_the_model_that_never_saw_it(people, models, tmp_
     for name, fold, score in zip(pooled.subjects, pooled.folds, pooled.scores["first (2-fold)"]["MAE"], strict=True):
         model = {"a": "first", "b": "second"}[fold]
         assert score == pytest.approx(single.scores[model]["MAE"][list(single.subjects).index(name)])
-    assert pooled.fold_summary()["first (2-fold)"]["MAE"]["folds"] == 2
+    table = pooled.fold_tables()["first (2-fold)"]
+    scores = np.array(pooled.scores["first (2-fold)"]["MAE"])
+    by_fold = [scores[np.array(pooled.folds) == fold].mean() for fold in "ab"]
+    assert table.figures["MAE"] == pytest.approx(by_fold)
+    assert table.deviation["MAE"] == pytest.approx(scores.std(ddof=1))
     with pytest.raises(UsageError, match="2 folds and 1 models"):
         evaluate(people, models[:1], None, folds="fold")
+
+
+def test_from_ct_to_mri_the_literature_s_slice_figures_are_added(people, result, tmp_path):
+    with people.open() as stream:
+        rows = [
+            {"subject": row["subject"], "split": row["split"], "CT": people.parent / row["T1w"]}
+            | {"T1w": people.parent / row["FDG-PET"]}
+            for row in csv.DictReader(stream)
+        ]
+    write_rows(tmp_path / "ct.csv", rows)
+    torch.manual_seed(0)
+    parameters = {"channels": [4, 8], "stem_stride": 1, "final_bias": 0.8}
+    made = build_generator("residual-unet", parameters)
+    route = {"source": "CT", "target": "T1w"}
+    model = write_model(tmp_path / "ct-t1w", "residual-unet", parameters, made, route=route)
+    out = tmp_path / "out"
+    found = evaluate(
+        tmp_path / "ct.csv", model, out, jobs=1, device="cpu", cache=tmp_path / "cache", baselines=False, report=True
+    )
+    assert list(found.metrics) == [*METRICS, *SLICE_METRICS]
+    assert list(result.metrics) == list(METRICS)
+    with (out / "metrics.csv").open() as stream:
+        row = next(csv.DictReader(stream))
+    # A background where nothing can be wrong makes PSNR better.
+    assert float(row["PSNR whole slice"]) > float(row["PSNR"]) + 1
+    assert 0 < float(row["SSIM global"]) < 1
+    assert float(row["Tenengrad"]) > 0
+    facts = json.loads((out / "metrics.json").read_text())
+    assert set(facts["definitions"]) == {*METRICS, *SLICE_METRICS}
+    assert "PSNR whole slice" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_what_does_not_go_together_is_refused(people, models):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.evaluation.folds import fold_table, write_fold_table
+from modality_synthesis.evaluation.folds import read_fold_table, write_fold_table
 from modality_synthesis.evaluation.slicewise import (
     SLICE_DEFINITIONS,
     global_ssim,
@@ -19,7 +21,9 @@ from modality_synthesis.evaluation.slicewise import (
     rmse,
     score_slices,
     tenengrad,
+    write_slice_scores,
 )
+from modality_synthesis.volumes import write_image
 
 
 @pytest.fixture
@@ -118,6 +122,19 @@ def test_scores_of_a_patient(head):
     assert perfect["PSNR"] == float("inf")
 
 
+def test_a_real_mri_is_brought_to_the_synthetic_one_s_signal(head, tmp_path):
+    volume, ball = head
+    files = {"made": volume, "real": 700 * volume, "brain": ball.astype(np.float32)}
+    for name, values in files.items():
+        write_image(sitk.GetImageFromArray(values), tmp_path / f"{name}.nii.gz")
+    (tmp_path / "made.json").write_text('{"Quantity": "signal"}')
+    paths = [tmp_path / f"{name}.nii.gz" for name in files]
+    scores = write_slice_scores(*paths, (0, 1), tmp_path / "slices.json")
+    assert scores["SSIM global"] == pytest.approx(1, abs=1e-6)
+    assert scores["Tenengrad ratio"] == pytest.approx(1, abs=0.01)
+    assert json.loads((tmp_path / "slices.json").read_text())["reference_multiplied_by"] == pytest.approx(1 / 700)
+
+
 @pytest.mark.parametrize("scale", [1.0, 255.0, 4095.0])
 def test_psnr_and_rmse_share_their_scale(scale, head):
     volume = scale * head[0]
@@ -133,43 +150,63 @@ def test_scores_refuse_what_cannot_be_compared(head):
         score_slices(volume, volume, np.zeros_like(ball), (0, 1))
 
 
-def write_scores(folder, rows) -> None:
+def write_scores(folder, rows, contenders=("tiny",)) -> None:
+    """What an evaluation writes, for some of its columns: patient, predictor and figures of one visit."""
     folder.mkdir(parents=True)
     with (folder / "metrics.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["subject", "predictor", "RMSE", "PSNR"], *rows])
+        table = [[f"{row[0]}_ses-{number}", *row] for number, row in enumerate(rows)]
+        csv.writer(stream).writerows([["subject", "patient", "predictor", "RMSE", "NCC"], *table])
+    (folder / "metrics.json").write_text(json.dumps({"contenders": contenders}))
 
 
 @pytest.fixture
 def folds(tmp_path):
-    """Three folds of 2, 2 and 1 patients; the second is given by its evaluation folder."""
-    write_scores(tmp_path / "a" / "evaluation", [["p1", "model", 1, 30], ["p2", "model", 2, 28], ["p1", "mean", 9, 9]])
-    write_scores(tmp_path / "b", [["p3", "model", 3, 26], ["p4", "model", 4, 24]])
-    write_scores(tmp_path / "c" / "evaluation", [["p5", "model", 5, 22]])
+    """Three folds of 2, 2 and 1 patients, p1 with two visits; the second is given by its evaluation folder."""
+    first = [["p1", "tiny", 1, 0.5], ["p1", "tiny", 1.5, 0.7], ["p2", "tiny", 1.75, ""], ["p1", "mean", 9, 9]]
+    write_scores(tmp_path / "a" / "evaluation", first)
+    write_scores(tmp_path / "b", [["p3", "tiny", 3, 0.4], ["p4", "tiny", 4, 0.2]])
+    write_scores(tmp_path / "c" / "evaluation", [["p5", "tiny", 5, ""]])
     return [tmp_path / name for name in "abc"]
 
 
 def test_fold_means_and_the_spread_over_patients(folds, tmp_path):
-    table = fold_table(folds)
+    table = read_fold_table(folds)
     assert table.patients == [2, 2, 1]
-    assert table.figures == {"RMSE": [1.5, 3.5, 5.0], "PSNR": [29, 25, 22]}
-    # Over patients, not over fold means: a small fold does not count as much as a large one.
+    assert table.figures["RMSE"] == [1.5, 3.5, 5.0]
+    assert table.average["RMSE"] == pytest.approx(10 / 3)
+    # Over patients, not over visits or fold means: a small fold does not count as much as a large one.
     assert table.mean["RMSE"] == pytest.approx(3)
-    assert table.deviation["RMSE"] == pytest.approx(np.sqrt(2.5))
+    assert table.deviation["RMSE"] == pytest.approx(np.std([1.25, 1.75, 3, 4, 5], ddof=1))
+    # Not defined for two patients, nor for any of the last fold.
+    assert table.figures["NCC"][:2] == pytest.approx([0.6, 0.3])
+    assert np.isnan(table.figures["NCC"][2])
+    assert (table.mean["NCC"], table.counted["NCC"]) == (pytest.approx(0.4), 3)
+    assert table.summary()["NCC"]["folds"][2] is None
     write_fold_table(table, tmp_path / "table.csv")
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.reader(stream))
-    assert rows[1] == ["RMSE", "1.5", "3.5", "5", "3 ± 1.58"]
+    named = ["average of folds", "mean over patients", "SD over patients", "patients"]
+    assert rows[0] == ["metric", "fold 1", "fold 2", "fold 3", *named]
+    assert rows[2] == ["NCC", "0.6", "0.3", "", "0.45", "0.4", "0.2", "3"]
     write_fold_table(table, tmp_path / "table.md")
-    assert (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()[2] == "| RMSE | 1.5 | 3.5 | 5 | 3 ± 1.58 |"
+    lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
+    assert lines[3] == "| NCC | 0.6 | 0.3 | – | 0.45 | 0.4 | 0.2 | 3 |"
 
 
-def test_folds_that_share_a_patient_are_refused(folds, tmp_path):
-    write_scores(tmp_path / "d", [["p3", "model", 3, 26]])
+def test_folds_that_are_none_are_refused(folds, tmp_path):
+    write_scores(tmp_path / "d", [["p3", "tiny", 3, 0.1]])
     with pytest.raises(BadInputError, match="p3 is a test patient of both"):
-        fold_table([*folds, tmp_path / "d"])
+        read_fold_table([*folds, tmp_path / "d"])
     with pytest.raises(BadInputError, match="no test scores"):
-        fold_table([folds[0], tmp_path])
+        read_fold_table([folds[0], tmp_path])
     with pytest.raises(BadInputError, match="at least two"):
-        fold_table(folds[:1])
-    with pytest.raises(BadInputError, match="no scores of 'linear'"):
-        fold_table(folds, predictor="linear")
+        read_fold_table(folds[:1])
+    with pytest.raises(BadInputError, match="no scores of 'linear'; it has tiny, mean"):
+        read_fold_table(folds, predictor="linear")
+    write_scores(tmp_path / "e", [["p6", "other", 3, 0.1]], ["other"])
+    with pytest.raises(BadInputError, match=r"several models \(tiny, other\)"):
+        read_fold_table([*folds, tmp_path / "e"])
+    write_scores(tmp_path / "f", [["p7", "tiny", 3, 0.1]], ["tiny", "other"])
+    with pytest.raises(BadInputError, match="--predictor"):
+        read_fold_table([*folds, tmp_path / "f"])
+    assert read_fold_table([*folds, tmp_path / "f"], predictor="tiny").patients == [2, 2, 1, 1]

@@ -232,7 +232,8 @@ def test_commands_write_the_figures_they_name(package, run, head_file, tmp_path)
     for fold in ("a", "b"):
         folder = tmp_path / fold / "evaluation"
         folder.mkdir(parents=True)
-        (folder / "metrics.csv").write_text(f"subject,predictor,RMSE\np-{fold},model,1.5\n")
+        (folder / "metrics.csv").write_text(f"subject,patient,predictor,RMSE\np-{fold}_1,p-{fold},tiny,1.5\n")
+        (folder / "metrics.json").write_text('{"contenders": ["tiny"]}')
     commands = {
         "filters.png": ("filters", package),
         "features.png": ("features", package, head_file, "--maps", 2),

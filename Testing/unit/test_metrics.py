@@ -14,9 +14,11 @@ from skimage.metrics import normalized_mutual_information, peak_signal_noise_rat
 from skimage.morphology import binary_erosion
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
-from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, QUICK, compare_arrays
+from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, QUICK, SLICE_METRICS, compare_arrays
 from modality_synthesis.evaluation.sharpness import spectrum_ratio, tenengrad, through_plane_ratio
 from modality_synthesis.evaluation.similarity import scale_count
+from modality_synthesis.evaluation.slicewise import global_ssim
+from modality_synthesis.evaluation.slicewise import tenengrad as slice_tenengrad
 
 
 def smooth_noise(shape: tuple[int, ...], sigma: float, seed: int = 0) -> np.ndarray:
@@ -315,3 +317,23 @@ def test_mutual_information_of_known_dependence():
     unrelated = rng.integers(0, 4, tissue.shape)
     figure = [compare_arrays(made, tissue, None, 3.0, names=("NMI",))["NMI"] for made in (renamed, unrelated)]
     assert figure == pytest.approx([2.0, 1.0], abs=1e-3)
+
+
+def test_whole_slice_figures_are_those_of_masked_slices():
+    """What the literature measures: axial slices of a brain on black; what lies outside the brain does not count."""
+    rng = np.random.default_rng(0)
+    inside = np.zeros((6, 30, 32), bool)
+    inside[1:5, 6:24, 8:26] = True
+    real, made = rng.uniform(0, 1.2, inside.shape), rng.uniform(0, 1.2, inside.shape)
+    found = compare_arrays(made, real, inside, 1.2, names=list(SLICE_METRICS))
+    black = [np.where(inside, volume, 0.0) for volume in (made, real)]
+    by_hand = [peak_signal_noise_ratio(black[1][z], black[0][z], data_range=1.2) for z in range(1, 5)]
+    assert found["PSNR whole slice"] == pytest.approx(np.mean(by_hand))
+    errors = [np.sqrt(np.mean((black[0] - black[1])[z] ** 2)) for z in range(1, 5)]
+    assert found["RMSE whole slice"] == pytest.approx(np.mean(errors))
+    ssim = [global_ssim(black[0][z], black[1][z], 1.2) for z in range(1, 5)]
+    assert found["SSIM global"] == pytest.approx(np.mean(ssim))
+    sharp = [slice_tenengrad(black[0][z], (0, 1.2)) for z in range(1, 5)]
+    assert found["Tenengrad"] == pytest.approx(np.mean(sharp))
+    turned = [np.moveaxis(volume, 0, 2) for volume in (made, real, inside)]
+    assert compare_arrays(*turned, 1.2, names=list(SLICE_METRICS), slice_axis=2) == pytest.approx(found)

@@ -15,7 +15,7 @@ from modality_synthesis.datasets.splits import fold
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.training.data import spread
 from modality_synthesis.training.folder import RunFacts
-from modality_synthesis.training.folds import FoldsResult, parse_fold
+from modality_synthesis.training.folds import parse_fold
 from modality_synthesis.training.monitor import KeepBest, Monitor
 from modality_synthesis.training.panels import difference_limit
 from modality_synthesis.training.processes import started_processes
@@ -145,14 +145,6 @@ def test_a_fold_is_written_with_a_slash():
     for text in ("2", "2/", "two/5", "2:5"):
         with pytest.raises(UsageError, match="1/5 for example"):
             parse_fold(text)
-
-
-def test_the_folds_table_has_mean_and_sample_deviation_over_folds(tmp_path):
-    result = FoldsResult(tmp_path, {"MAE": [1.0, 2.0, 4.0]})
-    mean, deviation = result.summary()["MAE"]
-    assert mean == pytest.approx(7 / 3)
-    assert deviation == pytest.approx(np.sqrt(((1 - mean) ** 2 + (2 - mean) ** 2 + (4 - mean) ** 2) / 2))
-    assert result.rows()[0] == ["metric", "fold 1", "fold 2", "fold 3", "mean", "SD"]
 
 
 @pytest.mark.parametrize("processes", [2, 3])

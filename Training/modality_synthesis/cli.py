@@ -339,14 +339,15 @@ def train(
         if folds is not None:
             if fold is not None:
                 raise UsageError("Give --fold or --folds, not both.")
-            scores = train_folds(
+            done = train_folds(
                 settings, folder, folds, cohort=cohort, resume=resume, jobs=jobs, reporter=reporter, **hardware
             )
+            if done.table is None:  # a process that helped the one that reports
+                return
             finish(reporter)
             if not isinstance(reporter, JsonReporter):
-                for row in scores.rows():
-                    print("".join(f"{cell:<10}" for cell in row))
-            _result(reporter, {"folds": folder, "table": folder / TABLE}, summary=scores.summary())
+                print(done.table.markdown(), end="")
+            _result(reporter, {"folds": folder, "table": folder / TABLE}, summary=done.table.summary())
             return
         result = run(
             settings, folder, cohort=cohort, resume=resume, jobs=jobs, part=None if fold is None else parse_fold(fold),
@@ -550,6 +551,8 @@ def _print_comparison(result: Comparison) -> None:
     print(f"Inside the mask ({result.mask_source}), data range {result.data_range:g}:")
     for name, value in result.metrics.items():
         print(f"  {name:<20} {value:>10.4f}   whole volume {result.whole_volume[name]:>10.4f}")
+    if result.signal_factor is not None:
+        print(f"The reference was multiplied by {result.signal_factor:.4g}: equal medians in the mask.")
     if result.alignment is not None:
         print(
             f"The reference was moved by {result.alignment.shift_mm:.1f} mm and "

@@ -16,6 +16,11 @@ figures_app = typer.Typer(help="Figures for a paper: filters, feature maps, curv
 ModelArgument = Annotated[str, typer.Argument(help="Model id or package folder.")]
 FigureOption = Annotated[Path, typer.Option("-o", "--output", help="Figure to write (.png, .pdf or .svg).")]
 
+MatchOption = Annotated[
+    bool | None,
+    typer.Option("--match-signal/--no-match-signal", help="MRI has no unit: scale the real one (default: if so)."),
+]
+
 
 @figures_app.command("filters", epilog="Example: modality-synthesis figures filters my-drunet -o filters.png")
 def filters(model: ModelArgument, output: FigureOption) -> None:
@@ -67,15 +72,19 @@ def difference(
     reference: Annotated[Path, typer.Argument(help="Real volume, in the same units.")],
     output: FigureOption,
     mask: Annotated[Path | None, typer.Option("--mask", help="Show the difference inside this mask.")] = None,
+    match_signal: MatchOption = None,
     limit: Annotated[float | None, typer.Option("--limit", help="End of the difference's colors.")] = None,
-    units: Annotated[str, typer.Option("--units", help="For the color bars.")] = "",
+    units: Annotated[str, typer.Option("--units", help="For the color bars; default the sidecar's.")] = "",
     progress: ProgressOption = "auto",
 ) -> None:
     """Real, synthetic and their signed difference in three planes, with color bars."""
     with command(progress) as reporter:
         from modality_synthesis.evaluation.figures import draw_difference
 
-        draw_difference(synthetic, reference, output, mask=mask, limit=limit, units=units, reporter=reporter)
+        draw_difference(
+            synthetic, reference, output, mask=mask, match_signal=match_signal, limit=limit, units=units,
+            reporter=reporter,
+        )  # fmt: skip
         result(reporter, {"figure": output})
 
 
@@ -91,11 +100,14 @@ def profile(
     ] = "left-right",
     point: Annotated[str | None, typer.Option("--point", help="On the line: R,A,S in mm; default the center.")] = None,
 ) -> None:
-    """Intensities of several volumes along one line; names that end in the same word share a panel."""
+    """Intensities of several volumes along one line; names that end in the same word share a panel.
+
+    A real MRI that shares its panel with a synthetic one is shown in that one's signal.
+    """
     with command("none") as reporter:
         from modality_synthesis.evaluation.figures import draw_profile
 
-        draw_profile(_named(volumes), output, direction=direction, point=_point(point))  # type: ignore[arg-type]
+        draw_profile(_named(volumes), output, direction=direction, point=_point(point), reporter=reporter)  # type: ignore[arg-type]
         result(reporter, {"figure": output})
 
 
@@ -118,7 +130,7 @@ def slices(
 
         limits = _range(value_range)
         check_writable(output, endings=[".json"])
-        scores = write_slice_scores(synthetic, reference, mask, limits, output, threshold=threshold)
+        scores = write_slice_scores(synthetic, reference, mask, limits, output, threshold=threshold, reporter=reporter)
         result(reporter, {"scores": output}, **scores)
 
 
@@ -126,15 +138,17 @@ def slices(
 def folds(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs, one per fold.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Table to write (.csv or .md).")],
-    predictor: Annotated[str, typer.Option("--predictor", help="Whose scores.")] = "model",
+    predictor: Annotated[
+        str | None, typer.Option("--predictor", help="Whose scores; default the model that was trained.")
+    ] = None,
 ) -> None:
     """k-fold cross-validation in one table: each fold, and mean and deviation over patients."""
     with command("none") as reporter:
-        from modality_synthesis.evaluation.folds import fold_table, write_fold_table
+        from modality_synthesis.evaluation.folds import read_fold_table, write_fold_table
         from modality_synthesis.volumes import check_writable
 
         check_writable(output, endings=[".csv", ".md"])
-        table = fold_table(runs, predictor=predictor)
+        table = read_fold_table(runs, predictor=predictor)
         write_fold_table(table, output)
         result(reporter, {"table": output}, patients=sum(table.patients))
 

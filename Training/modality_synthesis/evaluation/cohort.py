@@ -19,6 +19,7 @@ from modality_synthesis.evaluation.classes import Classes
 from modality_synthesis.evaluation.downstream import clinical_effects, visit_questions
 from modality_synthesis.evaluation.downstream import downstream as judge_downstream
 from modality_synthesis.evaluation.downstream_visit import VisitQuestions
+from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
 from modality_synthesis.evaluation.scoring import (
     Contender,
     Existing,
@@ -91,7 +92,9 @@ def evaluate(
     """Judge models, or volumes made elsewhere, on a cohort that has both its source and its target volumes.
 
     Volumes are compared inside the brain mask on the first model's grid; what other models make on other grids is
-    sampled there. A visit is written to `output/subjects` as soon as it is measured: started again, an interrupted
+    sampled there. From CT to MRI the whole-slice figures of the literature are added
+    (`metrics.SLICE_METRICS`). A visit is written to `output/subjects` as soon as it is measured: started again,
+    an interrupted
     evaluation goes on from there and ends with the same figures.
 
     Args:
@@ -159,6 +162,8 @@ def evaluate(
         seed=seed,
         samples=samples,
         folder=None if output is None else Path(output),
+        low=packages[0].card.output.display_window[0] if packages else 0.0,
+        metrics=(*METRICS, *(SLICE_METRICS if source == "CT" and not target.endswith("PET") else ())),
     )
     table = _with_absolute_paths(table, [name for name in (*synthetic, uncertainty) if name])
     measure = partial(

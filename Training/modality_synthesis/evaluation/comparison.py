@@ -19,7 +19,8 @@ from modality_synthesis.evaluation.atlas_space import to_template
 from modality_synthesis.evaluation.calibration import Calibration, calibrate
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_arrays
 from modality_synthesis.evaluation.regions import Parcels, RegionComparison, compare_regions
-from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, signal_factor
+from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, with_signal
+from modality_synthesis.evaluation.signal import match_signal as match
 from modality_synthesis.evaluation.similarity import scale_count
 from modality_synthesis.preprocessing.atlas import labels_on, regions
 from modality_synthesis.progress import Reporter
@@ -59,7 +60,8 @@ class Comparison:
         inside: the mask, bool (z, y, x).
         scales: of MS-SSIM, inside the mask and over the whole volume.
         alignment: how the reference was moved; None when it was not.
-        signal_factor: what the reference was multiplied by; None where the volumes have a unit.
+        signal_factor: what the reference was multiplied by; None where the volumes have a unit, or nothing matches.
+        unmatched: why signals were not matched although they have no unit; None otherwise.
         regions: figures per atlas region; empty without a way to the atlas.
         calibration: of the uncertainty; None when none was given.
         inputs: names and hashes of the files, and the synthetic volume's provenance record when it has one.
@@ -80,6 +82,7 @@ class Comparison:
     scales: tuple[int, int]
     alignment: Alignment | None = None
     signal_factor: float | None = None
+    unmatched: str | None = None
     regions: tuple[RegionComparison, ...] = ()
     calibration: Calibration | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
@@ -104,6 +107,7 @@ class Comparison:
             },
             "difference": "synthetic - reference, target units",
             "reference_multiplied_by": self.signal_factor,
+            "reference_not_scaled_because": self.unmatched,
             "registration": None if self.alignment is None else self.alignment.as_dict(),
             "regions": [asdict(row) for row in self.regions],
             "calibration": None if self.calibration is None else self.calibration.as_dict(),
@@ -156,7 +160,7 @@ def compare(
             volume's grid, and `reference_aligned.nii.gz` goes into `output`. A mask must fit the synthetic volume then.
         match_signal: the volumes are MRI, whose signal has no unit: multiply the reference by the factor that makes the
             medians in the mask equal, and compare where the synthetic volume holds something. None asks the synthetic
-            volume's sidecar.
+            volume's sidecar. A synthetic volume of nearly one value is not matched, with a warning.
         mri: the person's T1w MRI, aligned with the compared volumes: adds a table of atlas regions (`regions.csv`).
         template_space: both volumes lie in MNI152 space: adds the table without an MRI.
         uncertainty: standard deviation of the synthetic volume, on its grid: adds calibration.
@@ -186,7 +190,7 @@ def compare(
         _require_overlap(made, wanted)
         made = resample_like(made, wanted)
     inside, mask_source = _mask(mask, wanted)
-    factor, shown = None, None
+    factor, unmatched, shown = None, None, None
     signal = is_signal(synthetic) if match_signal is None else match_signal
     if signal or (mask is None and is_of_a_model(synthetic)):
         shown = covered(made)
@@ -195,8 +199,8 @@ def compare(
         if not inside.any():
             raise BadInputError("The synthetic volume holds nothing where the reference has signal.")
     if signal:
-        factor = signal_factor(array(made), array(wanted), inside)
-        wanted = wanted * factor
+        factor, unmatched = match(array(made), array(wanted), inside, reporter)
+        wanted = wanted if factor is None else wanted * factor
     reporter.progress(0.3, "Measuring")
     first, second = array(made), array(wanted)
     scale = data_range or float(np.percentile(second[inside], 99.9) - second[inside].min())
@@ -224,6 +228,7 @@ def compare(
         scales=(scale_count(_extent(inside)), scale_count(inside.shape)),
         alignment=alignment,
         signal_factor=factor,
+        unmatched=unmatched,
         regions=_regions(mri, template_space, made, wanted, reporter.part(0.5, 0.8)),
         calibration=None if spread is None else calibrate(error, array(resample_like(spread, wanted)), inside),
         inputs=_inputs(synthetic=synthetic, reference=reference, mask=mask, mri=mri, uncertainty=uncertainty),
@@ -255,9 +260,8 @@ def _require_overlap(first: sitk.Image, second: sitk.Image) -> None:
 
 def _mask(mask: str | Path | sitk.Image | None, reference: sitk.Image) -> tuple[np.ndarray, str]:
     if mask is None:
-        values = array(reference)
-        threshold = 0.05 * float(np.percentile(values, 99.9))
-        inside, source = values > threshold, f"reference above {threshold:.4g} (5 % of its 99.9th percentile)"
+        inside, threshold = with_signal(array(reference))
+        source = f"reference above {threshold:.4g} (5 % of its 99.9th percentile)"
     else:
         image = _image(mask)
         if not same_geometry(image, reference):

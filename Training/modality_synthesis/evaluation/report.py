@@ -181,6 +181,11 @@ def _inputs_table(result: Comparison, record: Mapping[str, Any]) -> Table:
             f"{found.correlation[0]:.2f} before, {found.correlation[1]:.2f} after"
         )
         rows.append(["registration", moved, ""])
+    if result.signal_factor is not None:
+        scaled = f"reference multiplied by {result.signal_factor:.4g}: equal medians in the mask (MRI has no unit)"
+        rows.append(["signal", scaled, ""])
+    if result.unmatched is not None:
+        rows.append(["signal", result.unmatched, ""])
     return Table("Inputs", ["role", "what", "SHA-256 (first 16 digits)"], rows)
 
 
@@ -348,15 +353,12 @@ def _summary_tables(evaluation: Evaluation, summary: Mapping[str, Mapping[str, M
         return interval(found["mean"], found["low"], found["high"])
 
     names = list(summary)
-    rows = [[metric, *(cell(summary[name][metric]) for name in names)] for metric in METRICS]
+    rows = [[metric, *(cell(summary[name][metric]) for name in names)] for metric in evaluation.metrics]
     tables = [Table("Mean over patients [95 % interval]", ["metric", *names], rows)]
-    folds = evaluation.fold_summary()
-    if folds:
-        rows = [
-            [metric, *(f"{number(folds[n][metric]['mean'])} ± {number(folds[n][metric]['sd'])}" for n in folds)]
-            for metric in METRICS
-        ]
-        tables.append(Table("Mean ± SD of the folds' means", ["metric", *folds], rows))
+    folds = evaluation.fold_tables()
+    for name in evaluation.contenders if folds else ():
+        header, *rows = folds[name].rows()
+        tables.append(Table(f"Mean over the patients of each fold, {name}", header, rows))
     return tables
 
 
@@ -364,7 +366,8 @@ def _tests_note(evaluation: Evaluation) -> str:
     patients = len(set(evaluation.patients))
     return (
         "Paired over patients, two-sided; p is corrected after Holm over all tests of the table. With "
-        f"{patients} patients the Wilcoxon test cannot go below {min(1.0, 2.0 ** (1 - patients)):.2g} uncorrected."
+        f"{patients} patients the Wilcoxon test cannot go below {min(1.0, 2.0 ** (1 - patients)):.2g} uncorrected. "
+        "The last column is the independent t-test, as papers publish it: it ignores the pairing and is not corrected."
     )
 
 
@@ -372,10 +375,12 @@ def _tests_table(evaluation: Evaluation) -> Table:
     rows = [
         [test.metric, test.first, test.second,
          interval(test.difference.value, test.difference.low, test.difference.high),
-         p_value(test.wilcoxon_p), p_value(test.wilcoxon_p_holm), p_value(test.t_p_holm)]
+         p_value(test.wilcoxon_p), p_value(test.wilcoxon_p_holm), p_value(test.t_p_holm),
+         p_value(test.independent.p if test.independent else float("nan"))]
         for test in evaluation.tests()
     ]  # fmt: skip
-    header = ["metric", "first", "second", "first − second [95 % interval]", "Wilcoxon p", "Holm", "paired t, Holm"]
+    header = ["metric", "first", "second", "first − second [95 % interval]", "Wilcoxon p", "Holm", "paired t, Holm",
+              "independent t p, as published"]  # fmt: skip
     return Table("Paired tests", header, rows, wide=len(rows) > 30)
 
 
@@ -507,7 +512,7 @@ def _definitions(evaluation: Evaluation) -> Table:
     rows = [
         [name, metric.definition, metric.unit or "none", number(float(metric.ideal)), metric.better,
          f"{evaluation.data_range:g}" if metric.uses_data_range else "not used"]
-        for name, metric in METRICS.items()
+        for name, metric in evaluation.metrics.items()
     ]  # fmt: skip
     return Table(
         "Metrics, inside the brain mask", ["metric", "definition", "unit", "ideal", "better", "data range"], rows

@@ -79,6 +79,8 @@ class Settings:
         baselines: file of the fitted baselines; None leaves them out.
         tissue: the sources are tissue-normalized T1w.
         data_range: of PSNR and SSIM.
+        low: least value of the target that the data range begins with.
+        metrics: names of what is measured.
         device: where models run.
         seed: of the first sample.
         samples: per model and visit; their mean is scored, their standard deviation is the uncertainty.
@@ -97,6 +99,8 @@ class Settings:
     samples: int
     folder: Path | None
     questions: VisitQuestions | None = None
+    low: float = 0.0
+    metrics: tuple[str, ...] = tuple(METRICS)
 
     @property
     def in_template_space(self) -> bool:
@@ -154,8 +158,9 @@ def score(task: Task, settings: Settings) -> Record:
     for name, (volume, spread, seconds) in _predictions(task, settings, sample, grid).items():
         volumes[name] = volume
         record.scores[name] = compare_arrays(
-            volume, sample["target"], inside, settings.data_range, spacing=spacing, slice_axis=0
-        )
+            volume, sample["target"], inside, settings.data_range, spacing=spacing, slice_axis=0,
+            names=settings.metrics, low=settings.low,
+        )  # fmt: skip
         if spread is not None and spread[inside].any():
             record.calibration[name] = calibrate(volume - sample["target"], spread, inside).as_dict()
         if seconds is not None:
@@ -366,8 +371,8 @@ def _key(task: Task, settings: Settings) -> str:
         _FORMAT, __version__, task.pair.path.name, sorted(pair.path.name for pair in task.own.values()),
         [(one.name, one.package.card.model_dump(mode="json", include=_DECISIVE)) for one in settings.contenders],
         files, None if settings.baselines is None else file_sha256(settings.baselines), settings.tissue,
-        settings.data_range, settings.seed, settings.samples, list(METRICS), task.pair.visit.variables,
-        _question_facts(settings.questions),
+        settings.data_range, settings.seed, settings.samples, list(settings.metrics), settings.low,
+        task.pair.visit.variables, _question_facts(settings.questions),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

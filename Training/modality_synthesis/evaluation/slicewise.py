@@ -6,7 +6,8 @@ literature's figures are whole-slice ones. Both are given here, each under a nam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter, sobel
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation.signal import is_signal, match_signal
+from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import array, read_image, same_geometry, write_json
 
 SLICE_DEFINITIONS: Mapping[str, str] = {
     "PSNR": "20 log10(data range / RMSE) over the slice's mask pixels, dB",
-    "PSNR whole slice": "the same over all pixels of the slice, background included, dB",
+    "PSNR whole slice": "the same over all pixels of the slice, the empty background included, dB",
     "RMSE": "root mean squared error over the slice's mask pixels, target units",
-    "RMSE whole slice": "the same over all pixels of the slice, background included, target units",
+    "RMSE whole slice": "the same over all pixels of the slice, the empty background included, target units",
     "SSIM": "mean SSIM (Gaussian window 11 pixels, sigma 1.5, K1 0.01, K2 0.03) over the slice's mask pixels",
     "SSIM global": "SSIM of the whole slice's means, variances and covariance (one window)",
     "Tenengrad": "mean magnitude of the unnormalized 3 x 3 Sobel gradient, 8-bit scale, whole slice",
@@ -35,8 +38,12 @@ def score_slices(
     value_range: tuple[float, float],
     *,
     threshold: float = 0.0,
+    names: Sequence[str] = tuple(SLICE_DEFINITIONS),
 ) -> dict[str, float]:
     """Means over a patient's slices that the mask touches; `SLICE_DEFINITIONS` says of what.
+
+    Outside the mask both volumes are set to the low end of the range: the literature's images are masked, and a real
+    volume's skull is no error of a synthetic brain.
 
     Args:
         synthetic: (depth, height, width), target units.
@@ -44,6 +51,7 @@ def score_slices(
         mask: same shape; True in the brain.
         value_range: least and greatest value the target can take; its width is the data range of PSNR and SSIM.
         threshold: of the Tenengrad.
+        names: which figures.
 
     Raises:
         ValueError: shapes differ or the mask is empty.
@@ -55,23 +63,26 @@ def score_slices(
     if touched.size == 0:
         raise ValueError("the mask is empty")
     width = value_range[1] - value_range[0]
+    made, real = (np.where(inside, volume, value_range[0]) for volume in (synthetic, reference))
     rows = []
     for z in touched:
-        made, real, within = synthetic[z], reference[z], inside[z]
-        sharp, sharp_real = (tenengrad(image, value_range, threshold=threshold) for image in (made, real))
-        rows.append(
-            {
-                "PSNR": psnr(made, real, width, within),
-                "PSNR whole slice": psnr(made, real, width),
-                "RMSE": rmse(made, real, within),
-                "RMSE whole slice": rmse(made, real),
-                "SSIM": local_ssim(made, real, width, within),
-                "SSIM global": global_ssim(made, real, width),
-                "Tenengrad": sharp,
-                "Tenengrad ratio": sharp / sharp_real if sharp_real > 0 else float("nan"),
-            }
+        pair, within = (made[z], real[z]), inside[z]
+        sharp, sharp_real = (
+            tenengrad(image, value_range, threshold=threshold) if any("Tenengrad" in name for name in names) else 0.0
+            for image in pair
         )
-    return {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
+        figures: dict[str, Callable[[], float]] = {
+            "PSNR": partial(psnr, *pair, width, within),
+            "PSNR whole slice": partial(psnr, *pair, width),
+            "RMSE": partial(rmse, *pair, within),
+            "RMSE whole slice": partial(rmse, *pair),
+            "SSIM": partial(local_ssim, *pair, width, within),
+            "SSIM global": partial(global_ssim, *pair, width),
+            "Tenengrad": partial(float, sharp),
+            "Tenengrad ratio": partial(_quotient, sharp, sharp_real),
+        }
+        rows.append({name: figures[name]() for name in names})
+    return {name: float(np.nanmean([row[name] for row in rows])) for name in names}
 
 
 def write_slice_scores(
@@ -82,8 +93,11 @@ def write_slice_scores(
     output: str | Path,
     *,
     threshold: float = 0.0,
+    reporter: Reporter | None = None,
 ) -> dict[str, float]:
     """`score_slices` of files, with its definitions, as JSON; slices are axial.
+
+    A real MRI is brought to the signal of a synthetic one first, as `compare` does; the range is in that signal.
 
     Raises:
         BadInputError: unreadable volumes, different grids, or an empty mask.
@@ -97,8 +111,17 @@ def write_slice_scores(
     made, real, inside = (array(image) for image in images)
     if not (inside > 0.5).any():
         raise BadInputError(f"{Path(mask).name}: the mask is empty.")
+    factor = None
+    if is_signal(synthetic):
+        factor, _ = match_signal(made, real, inside > 0.5, reporter or Reporter())
+        real = real if factor is None else factor * real
     scores = score_slices(made, real, inside > 0.5, value_range, threshold=threshold)
-    facts = {"slices": "axial, those the mask touches", "value_range": list(value_range), "threshold": threshold}
+    facts: dict[str, object] = {
+        "slices": "axial, those the mask touches",
+        "value_range": list(value_range),
+        "threshold": threshold,
+    }
+    facts["reference_multiplied_by"] = factor
     finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
     write_json({**facts, "scores": finite, "definitions": dict(SLICE_DEFINITIONS)}, output)
     return scores
@@ -183,3 +206,7 @@ def _ssim(
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     luminance = (2 * mean1 * mean2 + c1) / (mean1**2 + mean2**2 + c1)
     return luminance * (2 * covariance + c2) / (variance1 + variance2 + c2)
+
+
+def _quotient(first: float, second: float) -> float:
+    return first / second if second > 0 else float("nan")

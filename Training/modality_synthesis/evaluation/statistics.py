@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -79,6 +79,47 @@ def patient_groups(groups: Mapping[str, Sequence[str | None]], patients: Sequenc
 
 
 @dataclass(frozen=True)
+class IndependentTest:
+    """Two groups of different people: Student's t-test, as papers report it, and Welch's (unequal spreads).
+
+    Attributes:
+        difference: of the means.
+        t: Student's statistic.
+        p: two-sided.
+        welch_p: of Welch's test.
+        low: of the difference's interval.
+        high: of it.
+    """
+
+    difference: float
+    t: float
+    p: float
+    welch_p: float
+    low: float
+    high: float
+
+
+def independent_test(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> IndependentTest:
+    """Compare two independent groups; the interval of the difference is Student's.
+
+    For methods that saw the same patients this is the wrong test (`paired_tests` is right); it is here to set results
+    beside papers that used it. NaN is left out; all figures are NaN with fewer than two people in a group.
+    """
+    a, b = (values[np.isfinite(values)] for values in (np.asarray(one, dtype=float) for one in (first, second)))
+    if min(a.size, b.size) < FEWEST_IN_GROUP:
+        return IndependentTest(*[float("nan")] * 6)
+    if a.std() == b.std() == 0:  # the statistic is 0 / 0, or infinite
+        gap, same = float(a.mean() - b.mean()), a.mean() == b.mean()
+        return IndependentTest(gap, float("nan"), float(same), float(same), gap, gap)
+    result = stats.ttest_ind(a, b)
+    low, high = result.confidence_interval(level)
+    return IndependentTest(
+        float(a.mean() - b.mean()), float(result.statistic), float(result.pvalue),
+        float(stats.ttest_ind(a, b, equal_var=False).pvalue), float(low), float(high),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class PairedTest:
     """Two predictors on the same patients.
 
@@ -92,6 +133,8 @@ class PairedTest:
         wilcoxon_p_holm: after Holm's correction over the family of tests.
         t_p_holm: the same for the t-test.
         smallest_possible_p: what the Wilcoxon test could reach with that many patients.
+        independent: the independent t-test, as published (Li 2022): it ignores that both predictors saw the same
+            patients, and is not corrected. Only to set results beside papers that used it.
     """
 
     metric: str
@@ -103,6 +146,7 @@ class PairedTest:
     wilcoxon_p_holm: float = float("nan")
     t_p_holm: float = float("nan")
     smallest_possible_p: float = float("nan")
+    independent: IndependentTest | None = None
 
 
 def paired_tests(
@@ -130,9 +174,9 @@ def paired_tests(
     wilcoxon = holm([test.wilcoxon_p for test in tests])
     student = holm([test.t_p for test in tests])
     return [
-        PairedTest(
-            test.metric, test.first, test.second, test.difference, test.wilcoxon_p, test.t_p, float(w), float(t),
-            test.smallest_possible_p,
+        replace(
+            test, wilcoxon_p_holm=float(w), t_p_holm=float(t),
+            independent=independent_test(scores[test.first][test.metric], scores[test.second][test.metric]),
         )
         for test, w, t in zip(tests, wilcoxon, student, strict=True)
     ]  # fmt: skip
@@ -162,33 +206,6 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     factors = np.arange(order.size, 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1.0)
     return adjusted
-
-
-@dataclass(frozen=True)
-class IndependentTest:
-    """Two groups of different people: Student's t-test, as papers report it, and Welch's (unequal spreads)."""
-
-    difference: float
-    t: float
-    p: float
-    welch_p: float
-    low: float
-    high: float
-
-
-def independent_test(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> IndependentTest:
-    """Compare two independent groups; the interval of the difference is Student's.
-
-    For methods that saw the same patients this is the wrong test (`paired_tests` is right); it is here to set results
-    beside papers that used it.
-    """
-    a, b = (np.asarray(values, dtype=float) for values in (first, second))
-    result = stats.ttest_ind(a, b)
-    low, high = result.confidence_interval(level)
-    return IndependentTest(
-        float(a.mean() - b.mean()), float(result.statistic), float(result.pvalue),
-        float(stats.ttest_ind(a, b, equal_var=False).pvalue), float(low), float(high),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)

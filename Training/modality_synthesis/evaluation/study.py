@@ -13,7 +13,8 @@ import numpy as np
 from modality_synthesis._version import __version__
 from modality_synthesis.evaluation.baselines import BASELINES
 from modality_synthesis.evaluation.downstream import Downstream, Effect, write_downstream
-from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS
+from modality_synthesis.evaluation.folds import FoldTable, fold_table
+from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS, Metric
 from modality_synthesis.evaluation.scoring import MEASURED, Record
 from modality_synthesis.evaluation.statistics import (
     Agreement,
@@ -30,6 +31,10 @@ from modality_synthesis.preprocessing.atlas import Region, regions
 from modality_synthesis.volumes import write_json, write_rows
 
 INTERVAL = "95 % percentile bootstrap over patients (2000 draws, fixed seed); visits of a patient are averaged first"
+TESTS_NOTE = (
+    "paired over patients, two-sided; Holm's correction over all tests of this table. independent: the independent "
+    "t-test, as published; ignores the pairing, not corrected"
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,12 @@ class Evaluation:
     downstream: Downstream | None = None
 
     @property
+    def metrics(self) -> dict[str, Metric]:
+        """What was measured: `METRICS`, and `SLICE_METRICS` from CT to MRI."""
+        known = {**METRICS, **SLICE_METRICS}
+        return {name: known[name] for name in next(iter(self.scores.values()), {})}
+
+    @property
     def baselines(self) -> tuple[str, ...]:
         """Predictors that are no contenders."""
         return tuple(name for name in self.scores if name not in self.contenders)
@@ -122,23 +133,13 @@ class Evaluation:
                 }
         return result
 
-    def fold_summary(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Contender -> metric -> mean and SD of the folds' means; empty without cross-validation."""
+    def fold_tables(self) -> dict[str, FoldTable]:
+        """Predictor -> its figures per fold and over all patients; empty without cross-validation."""
         names = sorted(set(self.folds))
-        result: dict[str, dict[str, dict[str, float]]] = {}
-        for predictor in self.scores if names else ():
-            result[predictor] = {}
-            for metric, values in self.scores[predictor].items():
-                means = [
-                    np.nanmean([v for v, fold in zip(values, self.folds, strict=True) if fold == name])
-                    for name in names
-                ]
-                result[predictor][metric] = {
-                    "mean": float(np.mean(means)),
-                    "sd": float(np.std(means, ddof=1)) if len(means) > 1 else float("nan"),
-                    "folds": float(len(means)),
-                }
-        return result
+        return {
+            predictor: fold_table(self.folds, self.patients, scores, names=names)
+            for predictor, scores in (self.scores.items() if names else ())
+        }
 
     def tests(self) -> list[PairedTest]:
         """Contenders against each other, and each against every baseline; one Holm family."""
@@ -201,10 +202,11 @@ def _agreement_row(predictor: str, region: Region, found: Agreement) -> Agreemen
 def collect(records: Sequence[Record]) -> dict[str, Any]:
     """The parts of an `Evaluation` that come from the visits' records, in their order."""
     predictors = list(records[0].scores)
+    metrics = [name for name in (*METRICS, *SLICE_METRICS) if name in records[0].scores[predictors[0]]]
     names = list(records[0].regions)
     return {
         "scores": {
-            name: {metric: [record.scores[name][metric] for record in records] for metric in METRICS}
+            name: {metric: [record.scores[name][metric] for record in records] for metric in metrics}
             for name in predictors
         },
         "regional": {name: np.array([record.regions[name] for record in records], dtype=float) for name in names},
@@ -220,7 +222,9 @@ def collect(records: Sequence[Record]) -> dict[str, Any]:
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """Write `metrics.json` (everything aggregated, with definitions) and the tables as CSV.
 
-    `metrics.csv` (a row per visit and predictor), `summary.csv`, `tests.csv`, `agreement.csv`, `subgroups.csv`,
+    `metrics.csv` (a row per visit and predictor), `summary.csv`, `tests.csv` (paired tests; the columns
+    `independent_ttest_as_published_...` are Student's independent t-test, which ignores the pairing), `agreement.csv`,
+    `subgroups.csv`,
     `regions.csv` (a row per visit, predictor and region) and `measured_regions.csv` (for `suvr --normal-cohort`).
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -236,12 +240,12 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
             "data_range": evaluation.data_range,
             "units": evaluation.units,
             "region": "brain mask, on the evaluation's grid",
-            "definitions": dict(DEFINITIONS),
+            "definitions": {name: metric.definition for name, metric in evaluation.metrics.items()},
             "interval": INTERVAL,
             "summary": summary,
-            "folds": evaluation.fold_summary(),
+            "folds": {name: table.summary() for name, table in evaluation.fold_tables().items()},
             "tests": [asdict(test) for test in tests],
-            "tests_note": "paired over patients, two-sided; Holm's correction over all tests of this table",
+            "tests_note": TESTS_NOTE,
             "agreement": [asdict(row) for row in found if row.kind == "meta-region"],
             "calibration": evaluation.calibration_summary(),
             "subgroups": {name: [asdict(row) for row in rows] for name, rows in fairness.items()},
@@ -270,7 +274,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
             for metric, figures in metrics.items()
         ],
     )
-    write_rows(folder / "tests.csv", [_flat(asdict(test)) for test in tests])
+    write_rows(folder / "tests.csv", [_flat(_labeled(asdict(test))) for test in tests])
     write_rows(folder / "agreement.csv", found)
     write_rows(
         folder / "subgroups.csv",
@@ -289,6 +293,12 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     _write_regions(evaluation, folder)
     if evaluation.downstream is not None:
         write_downstream(evaluation.downstream, folder)
+
+
+def _labeled(test: dict[str, Any]) -> dict[str, Any]:
+    """A test's row, in which nobody can take the independent t-test for the paired one."""
+    independent = test.pop("independent")
+    return test | {"independent_ttest_as_published": independent}
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

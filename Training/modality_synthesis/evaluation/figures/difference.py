@@ -2,17 +2,89 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.evaluation.comparison import compare
+from modality_synthesis.evaluation.comparison import Comparison, compare
 from modality_synthesis.evaluation.figures.planes import PLANES, center_of, cut, display_volume
 from modality_synthesis.evaluation.figures.style import NORMAL, SMALL, bare, check_figure_path, new_figure, save_figure
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import array, image_like, read_image, resample_like
+from modality_synthesis.volumes import array, image_like, sidecar_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH = 8.6
+
+
+@dataclass(frozen=True)
+class Panels:
+    """What the figure shows, (z, y, x) in 1 mm voxels along the body's axes (`planes.oriented`).
+
+    Attributes:
+        reference: as it was compared: multiplied by the factor of the signal matching, where there is one.
+        synthetic: as it is.
+        difference: synthetic - reference; 0 outside a given mask, and where nothing was synthesized.
+        inside: where the figures were measured.
+        units: of all three.
+        comparison: with the figures and the factor.
+    """
+
+    reference: np.ndarray
+    synthetic: np.ndarray
+    difference: np.ndarray
+    inside: np.ndarray
+    units: str
+    comparison: Comparison
+
+    @property
+    def reference_name(self) -> str:
+        """Of the reference's row: it says by what the real volume was multiplied."""
+        factor = self.comparison.signal_factor
+        return "real" if factor is None else f"real × {factor:.3g}"
+
+
+def difference_panels(
+    synthetic: str | Path,
+    reference: str | Path,
+    *,
+    mask: str | Path | None = None,
+    match_signal: bool | None = None,
+    units: str = "",
+    reporter: Reporter | None = None,
+) -> Panels:
+    """Compare two volumes as `compare` does and return the volumes it compared.
+
+    Args:
+        synthetic: volume.
+        reference: real volume; another grid is resampled.
+        mask: the difference is shown inside it.
+        match_signal: as in `compare`.
+        units: of the volumes; default what the synthetic volume's sidecar says.
+        reporter: receives progress and notices.
+
+    Raises:
+        BadInputError: volumes that cannot be compared.
+    """
+    result = compare(synthetic, reference, mask=mask, match_signal=match_signal, reporter=reporter)
+    error = result.difference
+    if mask is not None:
+        error = image_like(array(error) * result.inside, error)
+    inside = image_like(result.inside.astype(np.float32), result.reference)
+    return Panels(
+        reference=display_volume(result.reference),
+        synthetic=display_volume(result.synthetic),
+        difference=display_volume(error),
+        inside=display_volume(inside) > 0.5,
+        units=units or _units(synthetic, result),
+        comparison=result,
+    )
 
 
 def draw_difference(
@@ -21,53 +93,55 @@ def draw_difference(
     path: str | Path,
     *,
     mask: str | Path | None = None,
+    match_signal: bool | None = None,
     limit: float | None = None,
     units: str = "",
     reporter: Reporter | None = None,
 ) -> None:
-    """Draw a synthetic volume beside the real one and their signed difference.
+    """Draw a synthetic volume beside the real one and their signed difference, all in the same units.
 
     Args:
         synthetic: volume.
-        reference: real volume, same units; another grid is resampled.
+        reference: real volume; another grid is resampled. An MRI is shown in the synthetic volume's signal scale.
         path: .png, .pdf or .svg to write.
         mask: the difference is shown inside it.
+        match_signal: as in `compare`.
         limit: largest difference of the color scale; default the 99th percentile of its magnitude.
-        units: for the color bars.
+        units: for the color bars; default what the synthetic volume's sidecar says.
         reporter: receives progress and notices.
 
     Raises:
         BadInputError: volumes that cannot be compared, or a limit that is not positive.
     """
-    reporter = reporter or Reporter()
     check_figure_path(path)
     if limit is not None and limit <= 0:
         raise BadInputError("The limit of the difference's colors must be above 0.")
-    real = read_image(reference)
-    result = compare(synthetic, real, mask=mask, reporter=reporter)
-    inside = real > 0 if mask is None else resample_like(read_image(mask), real, interpolator="nearest") > 0.5
-    error = result.difference
-    if mask is not None:
-        error = image_like(array(error) * array(inside), error)
-    made = image_like(array(real) + array(result.difference), real)
-    volumes = [display_volume(image) for image in (real, made, error)]
-    brain = display_volume(sitk.Cast(inside, sitk.sitkFloat32)) > 0.5
-    center = center_of(brain)
-    values = volumes[0][brain]
-    low, high = (float(value) for value in np.percentile(values, [0.5, 99.8]))
-    largest = float(limit or np.percentile(np.abs(volumes[2][brain]), 99) or 1.0)
-    rows = (
-        ("real", volumes[0], "gray", (min(low, 0.0), high)),
-        ("synthetic", volumes[1], "gray", (min(low, 0.0), high)),
-        ("synthetic − real", volumes[2], "RdBu_r", (-largest, largest)),
+    panels = difference_panels(
+        synthetic, reference, mask=mask, match_signal=match_signal, units=units, reporter=reporter
     )
-    shapes = [cut(volumes[0], plane, center).shape for plane in PLANES]
-    figure = new_figure(8.6, 8.6 * 3 * max(shape[0] for shape in shapes) / sum(shape[1] for shape in shapes) + 0.4)
+    save_figure(difference_figure(panels, Path(synthetic).name, limit=limit), path)
+
+
+def difference_figure(panels: Panels, name: str, *, limit: float | None = None) -> Figure:
+    """Three rows (real, synthetic, difference) of three planes; `name` is the synthetic volume's."""
+    center = center_of(panels.inside)
+    low, high = (float(value) for value in np.percentile(panels.reference[panels.inside], [0.5, 99.8]))
+    largest = float(limit or np.percentile(np.abs(panels.difference[panels.inside]), 99) or 1.0)
+    rows = (
+        (panels.reference_name, panels.reference, "gray", (min(low, 0.0), high)),
+        ("synthetic", panels.synthetic, "gray", (min(low, 0.0), high)),
+        (f"synthetic − {panels.reference_name}", panels.difference, "RdBu_r", (-largest, largest)),
+    )
+    shapes = [cut(panels.reference, plane, center).shape for plane in PLANES]
+    title = _title(name, panels)
+    across = sum(shape[1] for shape in shapes)
+    above = 0.17 * len(title) + 0.3  # inches: the title's lines, the planes' names
+    figure = new_figure(WIDTH, 0.8 * WIDTH * 3 * max(shape[0] for shape in shapes) / across + above)
     grid = figure.add_gridspec(
-        3, 4, width_ratios=[*(shape[1] for shape in shapes), 0.04 * sum(shape[1] for shape in shapes)],
-        left=0.05, right=0.9, bottom=0.02, top=0.94, wspace=0.04, hspace=0.05,
+        3, 4, width_ratios=[*(shape[1] for shape in shapes), 0.04 * across],
+        left=0.05, right=0.88, bottom=0.02, top=1 - above / figure.get_size_inches()[1], wspace=0.04, hspace=0.05,
     )  # fmt: skip
-    for row, (name, volume, colors, (least, greatest)) in enumerate(rows):
+    for row, (label, volume, colors, (least, greatest)) in enumerate(rows):
         for column, plane in enumerate(PLANES):
             axes = figure.add_subplot(grid[row, column])
             shown = axes.imshow(
@@ -77,15 +151,36 @@ def draw_difference(
             if row == 0:
                 axes.set_title(plane, fontsize=NORMAL)
             if column == 0:
-                axes.set_ylabel(name, fontsize=NORMAL)
+                axes.set_ylabel(label, fontsize=NORMAL)
         bar = figure.colorbar(shown, cax=figure.add_subplot(grid[row, 3]))
         bar.ax.tick_params(labelsize=SMALL)
-        if units:
-            bar.set_label(units, fontsize=SMALL)
-    figures = result.metrics
-    figure.suptitle(
-        f"{Path(synthetic).name}: MAE {figures['MAE']:.3g}, RMSE {figures['RMSE']:.3g} inside the mask "
-        f"({result.mask_source}); the person's right is on the left",
-        fontsize=SMALL, x=0.05, y=0.985, ha="left",
-    )  # fmt: skip
-    save_figure(figure, path)
+        bar.set_label(panels.units, fontsize=SMALL)
+    figure.suptitle("\n".join(title), fontsize=SMALL, x=0.05, y=0.99, ha="left", va="top")
+    return figure
+
+
+def _units(synthetic: str | Path, result: Comparison) -> str:
+    try:
+        named = str(json.loads(sidecar_path(synthetic).read_text(encoding="utf-8")).get("Units") or "")
+    except (OSError, ValueError, AttributeError):
+        named = ""
+    if result.signal_factor is not None:
+        return f"signal, {named}" if named else "signal as synthesized"
+    return named if result.unmatched is None and named else "own units"
+
+
+def _title(name: str, panels: Panels) -> list[str]:
+    """Lines that fit the figure's width."""
+    result = panels.comparison
+    told = (
+        f"{name}: MAE {result.metrics['MAE']:.3g}, RMSE {result.metrics['RMSE']:.3g} ({panels.units}), inside "
+        f"{result.mask_source}. "
+    )
+    if result.signal_factor is not None:
+        told += (
+            f"The real volume was multiplied by {result.signal_factor:.4g} to the synthetic one's signal: equal "
+            "medians there. "
+        )
+    if result.unmatched is not None:
+        told += "The signals could not be matched. "
+    return textwrap.wrap(told + "The person's right is on the left.", 118)

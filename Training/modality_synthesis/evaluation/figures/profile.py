@@ -21,10 +21,13 @@ from modality_synthesis.evaluation.figures.style import (
     plain,
     save_figure,
 )
-from modality_synthesis.volumes import array, read_image
+from modality_synthesis.evaluation.signal import covered, is_signal, match_signal, with_signal
+from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes import array, read_image, resample_like
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Direction = Literal["left-right", "front-back"]
 STEP_MM = 0.5
@@ -38,26 +41,41 @@ def draw_profile(
     *,
     direction: Direction = "left-right",
     point: tuple[float, float, float] | None = None,
+    reporter: Reporter | None = None,
 ) -> None:
     """Draw intensities along a line through volumes that are aligned in the world, and where the line runs.
 
-    Volumes whose names end in the same word (`T1w`, `synthetic T1w`) share a panel: they have the same units.
+    Volumes whose names end in the same word (`T1w`, `synthetic T1w`) share a panel: they have the same units, or are
+    MRI, of which the real ones are then shown in the synthetic one's signal, scaled as by `compare` (`panel_factors`).
 
     Args:
         volumes: name -> file, the CT first for example.
         path: .png, .pdf or .svg to write.
         direction: of the line, in the axial plane.
         point: on the line: world RAS mm, as 3D Slicer shows it; default the center of the first volume's head.
+        reporter: receives notices.
 
     Raises:
-        BadInputError: no volume, or a point outside the first one.
+        BadInputError: no volume, a point outside the first one, or MRI that share no signal.
     """
     check_figure_path(path)
+    save_figure(profile_figure(volumes, direction=direction, point=point, reporter=reporter), path)
+
+
+def profile_figure(
+    volumes: Mapping[str, str | Path],
+    *,
+    direction: Direction = "left-right",
+    point: tuple[float, float, float] | None = None,
+    reporter: Reporter | None = None,
+) -> Figure:
+    """The figure of `draw_profile`: a slice per volume, then a diagram per panel."""
     if not volumes:
         raise BadInputError("Name at least one volume, CT=ct.nii.gz for example.")
     if direction not in ("left-right", "front-back"):
         raise BadInputError(f"Unknown direction {direction!r}. Use left-right or front-back.")
-    images = {name: oriented(read_image(file)) for name, file in volumes.items()}
+    given = {name: read_image(file) for name, file in volumes.items()}
+    images = {name: oriented(image) for name, image in given.items()}
     first = next(iter(images.values()))
     through = head_center(first) if point is None else (-point[0], -point[1], point[2])
     if point is not None and not _contains(first, through):
@@ -78,11 +96,16 @@ def draw_profile(
         axes = figure.add_subplot(below[row, 0])
         plain(axes)
         members = [name for name in images if name.split()[-1] == panel]
+        made = next((name for name in members if is_signal(volumes[name])), None)
+        factors = panel_factors({name: given[name] for name in members}, made, reporter or Reporter())
         for number, name in enumerate(members):
-            axes.plot(distances, sample(images[name], line), color=COLORS[number], linewidth=1.2, label=name)
+            factor = factors.get(name, 1.0)
+            axes.plot(distances, factor * sample(images[name], line), color=COLORS[number], linewidth=1.2,
+                      label=f"{name} × {factor:.3g}" if name in factors else name)  # fmt: skip
         axes.set_xlim(distances[0], distances[-1])
         hounsfield = _is_hounsfield(images[members[0]])
-        axes.set_ylabel(f"{panel}, HU" if hounsfield else panel, fontsize=NORMAL)
+        unit = ", HU" if hounsfield else f", signal of\n{made}" if factors else ""
+        axes.set_ylabel(panel + unit, fontsize=SMALL if factors else NORMAL)
         if hounsfield:
             axes.set_ylim(*HU_WINDOW)
         if len(members) > 1:
@@ -90,7 +113,30 @@ def draw_profile(
         axes.tick_params(labelbottom=row == len(panels) - 1)
     sides = "right to left" if axis == 0 else "front to back"
     axes.set_xlabel(f"mm from the point, the person's {sides}", fontsize=SMALL)
-    save_figure(figure, path)
+    return figure
+
+
+def panel_factors(images: Mapping[str, sitk.Image], made: str | None, reporter: Reporter) -> dict[str, float]:
+    """What the other volumes of a panel are multiplied by to have the synthetic one's signal.
+
+    Args:
+        images: of one contrast, by their names.
+        made: name of the synthetic one; None where there is none, or the volumes have a unit.
+        reporter: is told where a match would be meaningless.
+
+    Returns:
+        Name -> factor (`signal.match_signal`, in `compare`'s mask); without those left as they are.
+    """
+    factors: dict[str, float] = {}
+    for name, image in images.items():
+        if made is None or name == made:
+            continue
+        synthetic = resample_like(images[made], image)
+        inside = with_signal(array(image))[0] & covered(synthetic)
+        factor, _ = match_signal(array(synthetic), array(image), inside, reporter)
+        if factor is not None:
+            factors[name] = factor
+    return factors
 
 
 def line_points(image: sitk.Image, through: tuple[float, float, float], axis: int) -> tuple[np.ndarray, np.ndarray]:
