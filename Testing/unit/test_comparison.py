@@ -15,6 +15,7 @@ from modality_synthesis.cli import app
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation import compare, suvr
 from modality_synthesis.evaluation.comparison import WHOLE
+from modality_synthesis.evaluation.signal import signal_factor
 from modality_synthesis.preprocessing.atlas import label_image, labels_on, regions
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.progress import Reporter
@@ -332,6 +333,23 @@ def test_suvr_without_a_way_to_the_atlas_or_outside_the_field_of_view(phantom_pe
     upper = phantom_pet[:, :, 65:]
     with pytest.raises(BadInputError, match="field of view"):
         suvr(upper, template_space=True)
+
+
+def test_the_signal_factor_has_the_least_absolute_difference_however_much_fluid_there_is():
+    rng = np.random.default_rng(3)
+    reference = rng.uniform(100, 900, 5000)
+    synthetic = reference / 400 + rng.normal(0, 0.05, 5000)
+    synthetic[:900], reference[:900] = rng.uniform(0.4, 0.6, 900), 60.0  # fluid, too bright in the synthetic volume
+    inside = np.ones(5000, bool)
+    factor = signal_factor(synthetic, reference, inside)
+    tried = np.linspace(0.5, 2, 1501) / 400
+    errors = [np.abs(synthetic - one * reference).mean() for one in tried]
+    assert factor == pytest.approx(tried[int(np.argmin(errors))], abs=1.5e-3 / 400)
+    assert factor == pytest.approx(1 / 400, rel=0.01)
+    with pytest.raises(BadInputError, match="nothing was made"):
+        signal_factor(0 * synthetic, reference, inside)
+    with pytest.raises(BadInputError, match="is zero"):
+        signal_factor(synthetic, 0 * reference, inside)
 
 
 def test_a_reference_mri_in_other_units_is_scaled_by_one_factor_inside_what_was_synthesized(tmp_path):

@@ -552,7 +552,7 @@ def _print_comparison(result: Comparison) -> None:
     for name, value in result.metrics.items():
         print(f"  {name:<20} {value:>10.4f}   whole volume {result.whole_volume[name]:>10.4f}")
     if result.signal_factor is not None:
-        print(f"The reference was multiplied by {result.signal_factor:.4g}: equal medians in the mask.")
+        print(f"The reference was multiplied by {result.signal_factor:.4g}: least absolute difference in the mask.")
     if result.alignment is not None:
         print(
             f"The reference was moved by {result.alignment.shift_mm:.1f} mm and "

@@ -158,9 +158,9 @@ def compare(
         data_range: of PSNR and SSIM; default the 99.9th percentile of the reference in the mask minus its minimum.
         register: align the reference rigidly with the synthetic volume first; both are then compared on the synthetic
             volume's grid, and `reference_aligned.nii.gz` goes into `output`. A mask must fit the synthetic volume then.
-        match_signal: the volumes are MRI, whose signal has no unit: multiply the reference by the factor that makes the
-            medians in the mask equal, and compare where the synthetic volume holds something. None asks the synthetic
-            volume's sidecar. A synthetic volume of nearly one value is not matched, with a warning.
+        match_signal: the volumes are MRI, whose signal has no unit: multiply the reference by the factor with the least
+            mean absolute difference in the mask, and compare where the synthetic volume holds something. None asks the
+            synthetic volume's sidecar. A synthetic volume of nearly one value is not matched, with a warning.
         mri: the person's T1w MRI, aligned with the compared volumes: adds a table of atlas regions (`regions.csv`).
         template_space: both volumes lie in MNI152 space: adds the table without an MRI.
         uncertainty: standard deviation of the synthetic volume, on its grid: adds calibration.

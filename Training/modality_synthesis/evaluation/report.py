@@ -182,7 +182,7 @@ def _inputs_table(result: Comparison, record: Mapping[str, Any]) -> Table:
         )
         rows.append(["registration", moved, ""])
     if result.signal_factor is not None:
-        scaled = f"reference multiplied by {result.signal_factor:.4g}: equal medians in the mask (MRI has no unit)"
+        scaled = f"reference multiplied by {result.signal_factor:.4g} (MRI has no unit): least absolute difference"
         rows.append(["signal", scaled, ""])
     if result.unmatched is not None:
         rows.append(["signal", result.unmatched, ""])

@@ -178,8 +178,8 @@ def _title(name: str, panels: Panels) -> list[str]:
     )
     if result.signal_factor is not None:
         told += (
-            f"The real volume was multiplied by {result.signal_factor:.4g} to the synthetic one's signal: equal "
-            "medians there. "
+            f"The real volume was multiplied by {result.signal_factor:.4g} to the synthetic one's signal: least "
+            "absolute difference there. "
         )
     if result.unmatched is not None:
         told += "The signals could not be matched. "
