@@ -2,50 +2,66 @@
 
 python Testing/benchmarks/drunet.py [--name drunet-101] [--size 448] [--slices 2] [--depth 160]
 
-Slices beyond the brain region are not computed as shipped. How many that saves is counted on the simulated head CT that
-ships, in a stack of `depth` slices of 1 mm around its brain; eager execution computes them all.
+Each of the two runs in a process of its own, in turns; the plain one with PyTorch's defaults.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import resource
 import statistics
 import time
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 
-import numpy as np
-import SimpleITK as sitk
 import torch
 
 from modality_synthesis.generators import build_generator
 from modality_synthesis.generators.base import Batch, Generator
 from modality_synthesis.models.card import Inference
-from modality_synthesis.preprocessing.ct import ct_brain_mask
-from modality_synthesis.preprocessing.parameters import CTBrainMask
 from modality_synthesis.synthesis.allocator import keep_freed_memory
 from modality_synthesis.synthesis.inference import run_generator
-from modality_synthesis.volumes import read_image
 
-HEAD = Path(__file__).parents[2] / "Resources" / "SampleData" / "sub-simulated_CT.nii.gz"
-# What the recipes keep around the brain mask, mm.
-MARGIN = 3.0
+CPU = torch.device("cpu")
 
 
-def cpu_seconds(generator: Generator, batch: Batch, batch_size: int) -> tuple[float, torch.Tensor]:
-    """CPU seconds of one synthesis, and its output."""
+@dataclass(frozen=True)
+class Round:
+    """One synthesis: CPU seconds, output, and what the process held at most beyond its imports, bytes."""
+
+    seconds: float
+    output: torch.Tensor
+    memory: int
+
+
+_loaded: tuple[Generator, int] | None = None
+
+
+def load(name: str, shipped: bool) -> None:
+    """Build the same random network in each process; as it ships, or plainly."""
+    global _loaded
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    before = peak_memory()
+    generator = build_generator(name).eval()
+    if shipped:
+        keep_freed_memory()
+        generator.optimize_for_synthesis(CPU)
+    _loaded = generator, before
+
+
+def synthesize(source: torch.Tensor, batch_size: int) -> Round:
+    """Run the loaded network on slices (1, 1, slices, height, width)."""
+    assert _loaded is not None
+    generator, before = _loaded
     start = time.process_time()
-    output = run_generator(generator, batch, Inference(mode="slices", batch_size=batch_size), torch.device("cpu"))
-    return time.process_time() - start, output
+    output = run_generator(generator, Batch(source=source), Inference(mode="slices", batch_size=batch_size), CPU)
+    return Round(time.process_time() - start, output, peak_memory() - before)
 
 
-def brain_slices(depth: int) -> int:
-    """How many of `depth` axial slices of 1 mm the head's brain region reaches."""
-    head = sitk.DICOMOrient(read_image(HEAD), "LPS")
-    mask = sitk.GetArrayFromImage(ct_brain_mask(head, CTBrainMask()))
-    planes = np.flatnonzero(mask.any(axis=(1, 2)))
-    height = (planes[-1] - planes[0] + 1) * head.GetSpacing()[2] + 2 * MARGIN
-    return min(depth, int(np.ceil(height)))
+def peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main() -> None:
@@ -57,35 +73,35 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    torch.manual_seed(0)
-    keep_freed_memory()
-    plain = build_generator(arguments.name).eval()
-    shipped = build_generator(arguments.name).eval()
-    shipped.load_state_dict(plain.state_dict())
-    shipped.optimize_for_synthesis(torch.device("cpu"))
-    batch = Batch(source=torch.rand(1, 1, arguments.slices, arguments.size, arguments.size))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    times: dict[str, list[float]] = {"plain eager": [], "as shipped": []}
-    outputs = {}
+    torch.manual_seed(1)
+    source = torch.rand(1, 1, arguments.slices, arguments.size, arguments.size)
+    spawn = multiprocessing.get_context("spawn")
+    workers = {
+        name: ProcessPoolExecutor(1, mp_context=spawn, initializer=load, initargs=(arguments.name, shipped))
+        for name, shipped in (("plain eager", False), ("as shipped", True))
+    }
+    rounds: dict[str, list[Round]] = {name: [] for name in workers}
     for repeat in range(arguments.repeats + 1):
-        for name, generator in (("plain eager", plain), ("as shipped", shipped)):
-            seconds, outputs[name] = cpu_seconds(generator, batch, arguments.batch_size)
+        for name, worker in workers.items():
+            done = worker.submit(synthesize, source, arguments.batch_size).result()
             if repeat:  # the first round warms up
-                times[name].append(seconds / arguments.slices)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    slices = {"plain eager": arguments.depth, "as shipped": brain_slices(arguments.depth)}
-    whole = {}
-    for name, seconds in times.items():
-        median = statistics.median(seconds)
-        whole[name] = median * slices[name]
-        print(f"{name}: {median:.2f} CPU s per slice, {slices[name]} slices, {whole[name]:.0f} CPU s")
-    ratios = [one / other for one, other in zip(times["plain eager"], times["as shipped"], strict=True)]
-    print(f"{arguments.name} at {arguments.size}^2, per slice: {statistics.median(ratios):.2f} times cheaper", end="")
-    print(f" ({min(ratios):.2f} to {max(ratios):.2f}); per volume: {whole['plain eager'] / whole['as shipped']:.2f}")
-    eager, ours = outputs["plain eager"], outputs["as shipped"]
+                rounds[name].append(done)
+    for name, found in rounds.items():
+        seconds = statistics.median(one.seconds for one in found) / arguments.slices
+        memory = max(one.memory for one in found) / 2**30
+        print(
+            f"{name}: {seconds:.2f} CPU s per slice, {seconds * arguments.depth:.0f} for {arguments.depth} slices;",
+            end="",
+        )
+        print(f" {memory:.2f} GiB with the network, whatever the number of slices")
+    ratios = [one.seconds / two.seconds for one, two in zip(rounds["plain eager"], rounds["as shipped"], strict=True)]
+    print(f"{arguments.name} at {arguments.size}^2: {statistics.median(ratios):.2f} times cheaper", end="")
+    print(f" ({min(ratios):.2f} to {max(ratios):.2f})")
+    eager, ours = rounds["plain eager"][0].output, rounds["as shipped"][0].output
     share = float((eager - ours).abs().max() / (eager.max() - eager.min()))
     print(f"largest difference, share of the range: {share:.1e}")
-    print(f"memory above the loaded networks: {(after - before) / 2**20:.2f} GiB, whatever the number of slices")
+    for worker in workers.values():
+        worker.shutdown()
 
 
 if __name__ == "__main__":

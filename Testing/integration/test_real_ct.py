@@ -33,7 +33,8 @@ def test_tissues_lie_as_in_an_mri(shared_subjects: Path, tmp_path: Path, target:
     )
     if target == "T1w":
         assert fluid < 0.5 * white
-        assert gray < white
+        # White matter of this old head is dark in CT; a model that takes HU as they are makes deep gray 1.03 times it.
+        assert gray < 1.01 * white
     else:
         assert fluid > 1.5 * white
     assert sum("gantry tilt" in warning or "interpolated" in warning for warning in result.sidecar["Warnings"]) == 2
@@ -47,6 +48,8 @@ def test_the_result_lies_on_the_straightened_ct(shared_subjects: Path, tmp_path:
     ct, mr = read_image(folder), read_image(tmp_path / "mr.nii.gz")
     assert mr.GetSize() == ct.GetSize()
     np.testing.assert_allclose(mr.TransformIndexToPhysicalPoint((9, 8, 7)), ct.TransformIndexToPhysicalPoint((9, 8, 7)))
-    brain, outside = sitk.GetArrayFromImage(mr) > 0, sitk.GetArrayFromImage(ct)
-    assert 900 < brain.sum() * np.prod(ct.GetSpacing()) / 1000 < 2000  # ml
-    assert np.mean(outside[brain] > 200) < 0.03  # bone stays dark
+    made, hounsfield = sitk.GetArrayFromImage(mr), sitk.GetArrayFromImage(ct)
+    bright = made > 0.5
+    assert 700 < bright.sum() * np.prod(ct.GetSpacing()) / 1000 < 1700  # ml of brain tissue
+    assert np.mean(hounsfield[bright] > 200) < 0.02  # bone is dark
+    assert np.median(made[(hounsfield > 20) & (hounsfield < 40) & (made > 0)]) > 0.7  # tissue is not

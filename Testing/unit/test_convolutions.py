@@ -10,6 +10,7 @@ from torch.nn import functional
 from modality_synthesis.generators.convolutions import (
     DoublingConv2d,
     PhaseConv2d,
+    PointwiseConv2d,
     WinogradConv2d,
     use_fewer_products,
 )
@@ -76,3 +77,14 @@ def test_only_what_gains_is_replaced():
     features = torch.randn(1, 3, 12, 8)
     with torch.inference_mode():
         torch.testing.assert_close(cheaper(features), original(features), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch was built without oneDNN")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pointwise_convolutions_are_the_same_elsewhere(stride, bias):
+    torch.manual_seed(2)
+    direct = nn.Conv2d(20, 12, 1, stride=stride, bias=bias)
+    features = torch.randn(2, 20, 9, 7).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        torch.testing.assert_close(PointwiseConv2d(direct)(features), direct(features), atol=1e-5, rtol=1e-5)

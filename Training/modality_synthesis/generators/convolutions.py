@@ -115,6 +115,26 @@ class PhaseConv2d(nn.Module):
         return phases.permute(0, 1, 3, 2, 4, 5).reshape(count, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
+class PointwiseConv2d(nn.Module):
+    """A 1x1 convolution that always goes to oneDNN; PyTorch's choice for channels-last tensors is a slower product.
+
+    Args:
+        convolution: the original; not changed.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.register_buffer("weight", convolution.weight.detach())
+        self.register_buffer("bias", None if convolution.bias is None else convolution.bias.detach())
+        self.stride = convolution.stride
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.mkldnn_convolution(features, self.weight, self.bias, (0, 0), self.stride, (1, 1), 1)
+
+
 def use_fewer_products(module: nn.Module) -> int:
     """Replace the 3x3 convolutions of a network that gain by it, in place; it cannot be trained further.
 
@@ -122,6 +142,8 @@ def use_fewer_products(module: nn.Module) -> int:
         The number of convolutions replaced.
     """
     replaced = _replace(module, DoublingConv2d, _gains_before_doubling, PhaseConv2d)
+    if torch.backends.mkldnn.is_available():
+        _replace(module, nn.Conv2d, _is_pointwise, PointwiseConv2d)
     return replaced + _replace(module, nn.Conv2d, _gains_by_winograd, WinogradConv2d)
 
 
@@ -135,11 +157,15 @@ def _replace(
         (parent, name)
         for parent in module.modules()
         for name, child in parent.named_children()
-        if isinstance(child, kind) and _is_plain(child) and gains(child)
+        if isinstance(child, kind) and gains(child)
     ]
     for parent, name in places:
         setattr(parent, name, replacement(getattr(parent, name)))
     return len(places)
+
+
+def _is_pointwise(convolution: nn.Conv2d) -> bool:
+    return convolution.kernel_size == (1, 1) and convolution.padding == (0, 0) and convolution.groups == 1
 
 
 def _is_plain(convolution: nn.Conv2d) -> bool:
@@ -155,11 +181,13 @@ def _is_plain(convolution: nn.Conv2d) -> bool:
 
 def _gains_by_winograd(convolution: nn.Conv2d) -> bool:
     return (
-        not isinstance(convolution, DoublingConv2d)
+        _is_plain(convolution)
+        and not isinstance(convolution, DoublingConv2d)
         and min(convolution.in_channels, convolution.out_channels) >= _FEWEST_CHANNELS
     )
 
 
 def _gains_before_doubling(convolution: nn.Conv2d) -> bool:
     # Either Winograd follows, which cuts the products to a quarter, or so little is computed that reading counts.
-    return convolution.in_channels >= _FEWEST_CHANNELS or convolution.out_channels == 1
+    gains = convolution.in_channels >= _FEWEST_CHANNELS or convolution.out_channels == 1
+    return _is_plain(convolution) and gains
