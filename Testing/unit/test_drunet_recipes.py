@@ -116,8 +116,8 @@ def test_the_generator_s_windows_follow_the_preprocessing_s():
     """The channels' HU windows are right whatever window preprocessing applies: one truth, stated once."""
     for overrides, expected in (
         ([], [-1024.0, 2000.0]),
-        (["preprocessing.source.6.low=0"], [0.0, 2000.0]),
-        (["preprocessing.source.6={step: window, low: -100, high: 300}"], [-100.0, 300.0]),
+        (["preprocessing.source.7.low=0"], [0.0, 2000.0]),
+        (["preprocessing.source.7={step: window, low: -100, high: 300}"], [-100.0, 300.0]),
     ):
         recipe = read_recipe(FOLDER / "34-mse-T1w.yaml", overrides)
         assert recipe.generator.parameters["source_range"] == expected
@@ -135,10 +135,10 @@ def test_two_truths_about_the_window_are_refused():
     recipe, stated = FOLDER / "34-mse-T1w.yaml", "generator.parameters.source_range=[-1024, 2000]"
     assert read_recipe(recipe, [stated]) == read_recipe(recipe)
     with pytest.raises(BadInputError, match=r"source_range \[-1024, 2000\] is not .* \[0.0, 2000.0\]; leave it out"):
-        read_recipe(recipe, [stated, "preprocessing.source.6.low=0"])
+        read_recipe(recipe, [stated, "preprocessing.source.7.low=0"])
     with pytest.raises(BadInputError, match="preprocessing normalizes"):
-        read_recipe(recipe, ["preprocessing.source.6={step: normalize, method: z-score}"])
-    plain = read_recipe(recipe, ["generator.parameters.channels=repeat", "preprocessing.source.6.low=0"])
+        read_recipe(recipe, ["preprocessing.source.7={step: normalize, method: z-score}"])
+    plain = read_recipe(recipe, ["generator.parameters.channels=repeat", "preprocessing.source.7.low=0"])
     assert "source_range" not in plain.generator.parameters
 
 

@@ -46,7 +46,10 @@ def generator():
 def package(tmp_path_factory) -> Path:
     """A tiny untrained 2-D U-Net whose preprocessing only samples a grid of 2 mm."""
     chain = "[{step: reorient}, {step: resample, size: [30, 34, 20], spacing: [2, 2, 2], center: [0, 0, 0]}]"
-    recipe = read_recipe(RECIPE, [f"generator.parameters={json.dumps(PARAMETERS)}", f"preprocessing.source={chain}"])
+    changes = {"generator.parameters": json.dumps(PARAMETERS), "preprocessing.source": chain}
+    recipe = read_recipe(
+        RECIPE, [*(f"{key}={value}" for key, value in changes.items()), "training.sampling.thickness=3"]
+    )
     split = types.SimpleNamespace(as_dict=lambda: {"train": [], "validation": [], "test": []})
     made = generator()
     folder = tmp_path_factory.mktemp("package") / recipe.package.id
