@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis import synthesize
-from modality_synthesis.resources import resource
+from modality_synthesis.preprocessing.atlas import labels_on
 
 # FreeSurfer labels, and by how many voxels of the model's grid each region is eroded.
 REGIONS = {
@@ -28,8 +28,7 @@ REGIONS = {
 
 def medians(volume: sitk.Image) -> dict[str, float]:
     """Median of each region in a volume in template space."""
-    atlas = sitk.ReadImage(str(resource("Atlases", "mni152_aparc+aseg_1mm.nii.gz")))
-    labels = sitk.GetArrayFromImage(sitk.Resample(atlas, volume, sitk.Transform(), sitk.sitkNearestNeighbor))
+    labels = labels_on(volume, sitk.Transform())
     values = sitk.GetArrayFromImage(volume)
     found = {}
     for name, (members, erosion) in REGIONS.items():

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from modality_synthesis import synthesize
-from modality_synthesis.resources import resource
+from modality_synthesis.preprocessing.atlas import labels_on
 from modality_synthesis.volumes import read_image
 
 WHITE, DEEP_GRAY, VENTRICLES = (2, 41), (10, 11, 12, 49, 50, 51), (4, 43)
@@ -17,8 +17,7 @@ WHITE, DEEP_GRAY, VENTRICLES = (2, 41), (10, 11, 12, 49, 50, 51), (4, 43)
 
 def median(volume: sitk.Image, members: tuple[int, ...], erosion: int) -> float:
     """Of an atlas region, eroded, in a volume in template space."""
-    atlas = sitk.ReadImage(str(resource("Atlases", "mni152_aparc+aseg_1mm.nii.gz")))
-    labels = sitk.GetArrayFromImage(sitk.Resample(atlas, volume, sitk.Transform(), sitk.sitkNearestNeighbor))
+    labels = labels_on(volume, sitk.Transform())
     mask = sitk.BinaryErode(sitk.GetImageFromArray(np.isin(labels, members).astype(np.uint8)), [erosion] * 3)
     return float(np.median(sitk.GetArrayFromImage(volume)[sitk.GetArrayFromImage(mask) > 0]))
 

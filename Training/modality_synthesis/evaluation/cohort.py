@@ -92,10 +92,9 @@ def evaluate(
     """Judge models, or volumes made elsewhere, on a cohort that has both its source and its target volumes.
 
     Volumes are compared inside the brain mask on the first model's grid; what other models make on other grids is
-    sampled there. From CT to MRI the whole-slice figures of the literature are added
-    (`metrics.SLICE_METRICS`). A visit is written to `output/subjects` as soon as it is measured: started again,
-    an interrupted
-    evaluation goes on from there and ends with the same figures.
+    sampled there. From CT to MRI the whole-slice figures of the literature are added (`metrics.SLICE_METRICS`). A visit
+    is written to `output/subjects` as soon as it is measured: started again, an interrupted evaluation goes on from
+    there and ends with the same figures.
 
     Args:
         cohort: table with the route's two modalities.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -19,7 +18,7 @@ from modality_synthesis.evaluation.atlas_space import to_template
 from modality_synthesis.evaluation.calibration import Calibration, calibrate
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_arrays
 from modality_synthesis.evaluation.regions import Parcels, RegionComparison, compare_regions
-from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, with_signal
+from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, sidecar_record, with_signal
 from modality_synthesis.evaluation.signal import match_signal as match
 from modality_synthesis.evaluation.similarity import scale_count
 from modality_synthesis.preprocessing.atlas import labels_on, regions
@@ -32,7 +31,6 @@ from modality_synthesis.volumes import (
     read_image,
     resample_like,
     same_geometry,
-    sidecar_path,
     write_image,
     write_json,
     write_rows,
@@ -305,10 +303,7 @@ def _inputs(**volumes: str | Path | sitk.Image | None) -> dict[str, Any]:
             facts[role] = {"file": Path(volume).name, "sha256": file_sha256(volume)}
     synthetic = volumes["synthetic"]
     if isinstance(synthetic, (str, Path)):
-        try:
-            facts["synthetic"]["provenance"] = json.loads(sidecar_path(synthetic).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            facts["synthetic"]["provenance"] = None
+        facts["synthetic"]["provenance"] = sidecar_record(synthetic) or None
     return facts
 
 

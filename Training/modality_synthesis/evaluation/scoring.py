@@ -381,8 +381,7 @@ def _question_facts(questions: VisitQuestions | None) -> Any:
     if questions is None:
         return None
     normals = None if questions.normals is None else questions.normals.name
-    # The contrast was once a choice: stated as before, it keeps the records made then.
-    return {**asdict(questions), "contrast": True, "normals": normals}
+    return {**asdict(questions), "normals": normals}
 
 
 def record_path(folder: Path, visit: str) -> Path:

@@ -21,15 +21,16 @@ LEAST_MEDIAN = 0.1
 
 def is_signal(synthetic: str | Path | sitk.Image) -> bool:
     """Whether a synthetic volume's sidecar says that its values are a signal without a unit."""
-    return _record(synthetic).get("Quantity") == "signal"
+    return sidecar_record(synthetic).get("Quantity") == "signal"
 
 
 def is_of_a_model(synthetic: str | Path | sitk.Image) -> bool:
     """Whether its sidecar says that a model made it: then it holds the brain and nothing else."""
-    return bool(_record(synthetic).get("Model"))
+    return bool(sidecar_record(synthetic).get("Model"))
 
 
-def _record(synthetic: str | Path | sitk.Image) -> dict[str, Any]:
+def sidecar_record(synthetic: str | Path | sitk.Image) -> dict[str, Any]:
+    """What the JSON beside a volume says; empty without a readable one."""
     if isinstance(synthetic, sitk.Image):
         return {}
     try:

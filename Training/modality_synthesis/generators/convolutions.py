@@ -136,10 +136,10 @@ class PointwiseConv2d(nn.Module):
 
 
 def use_fewer_products(module: nn.Module) -> int:
-    """Replace the 3x3 convolutions of a network that gain by it, in place; it cannot be trained further.
+    """Replace the convolutions of a network that gain by it, in place; it cannot be trained further.
 
     Returns:
-        The number of convolutions replaced.
+        The number of 3x3 convolutions replaced; 1x1 ones change only who computes them.
     """
     replaced = _replace(module, DoublingConv2d, _gains_before_doubling, PhaseConv2d)
     if torch.backends.mkldnn.is_available():

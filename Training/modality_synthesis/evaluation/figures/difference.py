@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.comparison import Comparison, compare
 from modality_synthesis.evaluation.figures.planes import PLANES, center_of, cut, display_volume
 from modality_synthesis.evaluation.figures.style import NORMAL, SMALL, bare, check_figure_path, new_figure, save_figure
+from modality_synthesis.evaluation.signal import sidecar_record
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import array, image_like, sidecar_path
+from modality_synthesis.volumes import array, image_like
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -160,10 +160,7 @@ def difference_figure(panels: Panels, name: str, *, limit: float | None = None) 
 
 
 def _units(synthetic: str | Path, result: Comparison) -> str:
-    try:
-        named = str(json.loads(sidecar_path(synthetic).read_text(encoding="utf-8")).get("Units") or "")
-    except (OSError, ValueError, AttributeError):
-        named = ""
+    named = str(sidecar_record(synthetic).get("Units") or "")
     if result.signal_factor is not None:
         return f"signal, {named}" if named else "signal as synthesized"
     return named if result.unmatched is None and named else "own units"
