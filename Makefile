@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 OUT := demo-output
 
-.PHONY: demo test lint types contracts check benchmark clean
+.PHONY: demo test test-long lint types contracts check benchmark clean
 
 demo: $(VENV)/base
 	@mkdir -p $(OUT)
@@ -16,6 +16,9 @@ demo: $(VENV)/base
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n $(or $(JOBS),2)
 	$(BIN)/python -m pytest -n $(or $(JOBS),2) Testing/slicer
+
+test-long: $(VENV)/dev
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) -m long Testing
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

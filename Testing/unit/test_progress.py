@@ -7,6 +7,8 @@ import json
 import pytest
 
 from modality_synthesis.console import JsonReporter
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter, parts
 
 
@@ -50,3 +52,15 @@ def test_json_reporter_speaks_the_worker_protocol(capsys):
     assert lines[1]["fraction"] == 0.5
     assert lines[1]["stage"] == "Synthesizing"
     assert lines[1]["remaining"] >= 0
+
+
+def test_findings_are_kept_and_speak_by_their_level():
+    reporter = Reporter()
+    part = reporter.part(0.0, 0.5)
+    part.finding(Finding("coverage", "ok", "All is there."))
+    part.finding(Finding("contrast", "look", "Little contrast.", "Look at it.", 0.04, 0.08))
+    with pytest.raises(BadInputError, match="No brain. Give a head.") as caught:
+        part.finding(Finding("brain", "refuse", "No brain.", "Give a head."))
+    assert [finding.level for finding in reporter.findings] == ["ok", "look", "refuse"]
+    assert reporter.warnings == ["Little contrast. Look at it."]
+    assert caught.value.finding is reporter.findings[2]

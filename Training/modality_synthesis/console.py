@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class JsonReporter(Reporter):
 
     def emit_warning(self, message: str) -> None:
         write_json_line({"type": "warning", "message": message})
+
+    def emit_finding(self, finding: Finding) -> None:
+        write_json_line({"type": "finding", **finding.as_dict()})
 
     def emit_row(self, index: int, state: str, message: str) -> None:
         write_json_line({"type": "status", "row": index, "state": state, "message": message})

@@ -6,6 +6,8 @@ to users as they are, so they hold no patient data beyond the path the user gave
 
 from __future__ import annotations
 
+from modality_synthesis.findings import Finding
+
 
 class ModalitySynthesisError(Exception):
     """Base of every error that is reported to the user without a traceback."""
@@ -15,9 +17,14 @@ class ModalitySynthesisError(Exception):
 
 
 class BadInputError(ModalitySynthesisError):
-    """A file, table or value given by the user cannot be used."""
+    """A file, table or value given by the user cannot be used.
+
+    Attributes:
+        finding: what the check found, where a check refused (`Reporter.finding`).
+    """
 
     code = "BAD_INPUT"
+    finding: Finding | None = None
 
 
 class UsageError(BadInputError):

@@ -12,17 +12,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.findings import Finding
+
 Item = TypeVar("Item")
 
 
 @dataclass
 class Reporter:
-    """Receives status, progress and warnings. This base class keeps warnings and shows nothing.
+    """Receives status, progress, warnings and findings. This base class keeps the latter two and shows nothing.
 
-    Subclasses override `emit_status`, `emit_progress` and `emit_warning`.
+    Subclasses override `emit_status`, `emit_progress`, `emit_warning` and `emit_finding`.
     """
 
     warnings: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
     def status(self, message: str) -> None:
         """Say something worth reading once (which model, which device)."""
@@ -37,13 +41,28 @@ class Reporter:
         self.warnings.append(message)
         self.emit_warning(message)
 
+    def finding(self, finding: Finding) -> None:
+        """Report what a check found: kept at any level, a warning too when it is `look`.
+
+        Raises:
+            BadInputError: the level is `refuse`.
+        """
+        self.findings.append(finding)
+        self.emit_finding(finding)
+        if finding.level == "look":
+            self.warning(finding.text)
+        elif finding.level == "refuse":
+            error = BadInputError(finding.text)
+            error.finding = finding
+            raise error
+
     def row(self, index: int, state: str, message: str = "") -> None:
         """Report what became of one row of a batch: `running`, `done`, `skipped` or `failed`."""
         self.emit_row(index, state, message)
 
     def part(self, start: float, end: float) -> Reporter:
         """A reporter whose 0..1 is this one's `start`..`end`."""
-        return _PartReporter(parent=self, start=start, end=end, warnings=self.warnings)
+        return _PartReporter(parent=self, start=start, end=end, warnings=self.warnings, findings=self.findings)
 
     def track(self, items: Sequence[Item], stage: str) -> Iterator[Item]:
         """Iterate over `items`, reporting progress before each."""
@@ -60,6 +79,9 @@ class Reporter:
 
     def emit_warning(self, message: str) -> None:
         """Show a warning."""
+
+    def emit_finding(self, finding: Finding) -> None:
+        """Pass on a finding; people see those that matter as warnings or errors anyway."""
 
     def emit_row(self, index: int, state: str, message: str) -> None:
         """Show the state of a batch's row."""
@@ -79,6 +101,9 @@ class _PartReporter(Reporter):
 
     def emit_warning(self, message: str) -> None:
         self.parent.emit_warning(message)
+
+    def emit_finding(self, finding: Finding) -> None:
+        self.parent.emit_finding(finding)
 
     def emit_row(self, index: int, state: str, message: str) -> None:
         self.parent.emit_row(index, state, message)

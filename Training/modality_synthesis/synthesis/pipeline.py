@@ -141,6 +141,7 @@ def synthesize(
             space=space,
             quality=prepared.quality,
             warnings=tuple(reporter.warnings),
+            findings=tuple(reporter.findings),
             clinical=dict(clinical or {}),
             samples=samples,
             manufacturer=manufacturer,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from modality_synthesis._version import __version__
+from modality_synthesis.findings import Finding
 from modality_synthesis.models.card import Card
 from modality_synthesis.preprocessing import TargetScaling
 
@@ -27,6 +28,7 @@ class Run:
     manufacturer: str | None = None
     samples: int = 1
     cost: Mapping[str, float] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
 
 
 def description(card: Card) -> str:
@@ -71,6 +73,7 @@ def sidecar(card: Card, run: Run) -> dict[str, object]:
         "Standardization": _standardization(card, run.scaling),
         "Quality": dict(run.quality),
         "Warnings": list(run.warnings),
+        "Findings": [finding.as_dict() for finding in run.findings],
         "Cost": dict(run.cost),
         "Date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
