@@ -59,7 +59,7 @@ def test_findings_are_kept_and_speak_by_their_level():
     part = reporter.part(0.0, 0.5)
     part.finding(Finding("coverage", "ok", "All is there."))
     part.finding(Finding("contrast", "look", "Little contrast.", "Look at it.", 0.04, 0.08))
-    with pytest.raises(BadInputError, match="No brain. Give a head.") as caught:
+    with pytest.raises(BadInputError, match=r"No brain\. Give a head\.") as caught:
         part.finding(Finding("brain", "refuse", "No brain.", "Give a head."))
     assert [finding.level for finding in reporter.findings] == ["ok", "look", "refuse"]
     assert reporter.warnings == ["Little contrast. Look at it."]
