@@ -114,7 +114,7 @@ def check_complete(folder: Path) -> None:
     assert [file.name for file in (results / "dicom").iterdir()] == ["new.dcm"]
 
 
-@pytest.mark.parametrize("empty", [True, False])
+@pytest.mark.parametrize("empty", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("links", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_killed_at_any_step_the_next_start_finishes_or_undoes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool, empty: bool

@@ -18,7 +18,13 @@ from modality_synthesis.volumes.geometry import (
     same_geometry,
     transform_matrix,
 )
-from modality_synthesis.volumes.guard import check_outputs, check_writable, refuse_foreign_json
+from modality_synthesis.volumes.guard import (
+    check_folder_writable,
+    check_outputs,
+    check_writable,
+    is_own_json,
+    refuse_foreign_json,
+)
 from modality_synthesis.volumes.paths import READABLE, WRITABLE, sidecar_path, split_ending
 from modality_synthesis.volumes.reading import read_image
 from modality_synthesis.volumes.recovery import clean_stale
@@ -38,6 +44,7 @@ __all__ = [
     "atomic_folder",
     "atomic_output",
     "bounding_box",
+    "check_folder_writable",
     "check_outputs",
     "check_sidecar",
     "check_writable",
@@ -46,6 +53,7 @@ __all__ = [
     "dicom_series",
     "file_sha256",
     "image_like",
+    "is_own_json",
     "matrix_transform",
     "read_image",
     "read_sidecar",

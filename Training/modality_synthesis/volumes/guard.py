@@ -266,7 +266,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _is_own(record: dict[str, Any]) -> bool:
     programs = record.get("GeneratedBy")
     return isinstance(programs, list) and any(
-        isinstance(program, dict) and program.get("Name") == PROGRAM for program in programs
+        isinstance(program, dict) and str(program.get("Name")).split(" ")[0] == PROGRAM for program in programs
     )
 
 
