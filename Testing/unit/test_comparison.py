@@ -180,7 +180,7 @@ def test_suvr_of_a_phantom(phantom_pet, tmp_path):
     members = next(r.labels for r in regions() if (r.name, r.hemisphere) == ("fdg_ad_signature", "both"))
     by_hand = sitk.GetArrayFromImage(phantom_pet)[np.isin(labels, members)].mean() / 4.0
     assert float(rows["fdg_ad_signature", "both"]["mean"]) == pytest.approx(by_hand, rel=1e-3)
-    for sidecar in ("s.json", "t.json"):
+    for sidecar in ("s.json", "t.csv.json"):
         record = json.loads((tmp_path / sidecar).read_text())
         assert record["Units"] == "SUVR"
         assert record["ReferenceRegion"] == "cerebellar-gray"
@@ -276,7 +276,7 @@ def test_centiloids_of_the_published_threshold(phantom_pet, tmp_path):
         pet = image_like(values, phantom_pet)
         found = suvr(pet, tmp_path / "t.csv", template_space=True, reference_region="whole-cerebellum", tracer=tracer)
         assert round(found.centiloid) == expected
-    assert "Royse" in json.loads((tmp_path / "t.json").read_text())["Centiloid"]["source"]
+    assert "Royse" in json.loads((tmp_path / "t.csv.json").read_text())["Centiloid"]["source"]
     with pytest.raises(UsageError, match="whole cerebellum"):
         suvr(phantom_pet, template_space=True, tracer="florbetapir")
     with pytest.raises(UsageError, match="flortaucipir"):
