@@ -181,9 +181,9 @@ def test_the_check_for_writability_leaves_nothing(tmp_path: Path, monkeypatch: p
         raise Stopped
 
     def run(number: int) -> bool:
-        with failing_at(monkeypatch, number, lambda name: signal.raise_signal(signal.SIGTERM), tmp_path) as steps:
-            with contextlib.suppress(Stopped):
-                check_writable(tmp_path / "new" / "folder" / "pet.nii.gz")
+        failing = failing_at(monkeypatch, number, lambda name: signal.raise_signal(signal.SIGTERM), tmp_path)
+        with failing as steps, contextlib.suppress(Stopped):
+            check_writable(tmp_path / "new" / "folder" / "pet.nii.gz")
         assert list(tmp_path.iterdir()) == []
         return len(steps) >= number
 

@@ -35,7 +35,7 @@ def command(progress: str) -> Iterator[Reporter]:
         _fail(reporter, error.code, str(error), error.exit_code)
     except typer.Exit:
         raise
-    except KeyboardInterrupt:
+    except (CancelledError, KeyboardInterrupt):
         _fail(
             reporter,
             CancelledError.code,

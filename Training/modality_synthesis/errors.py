@@ -51,8 +51,8 @@ class OutOfMemoryError(ModalitySynthesisError):
     code = "OUT_OF_MEMORY"
 
 
-class CancelledError(ModalitySynthesisError):
-    """The user stopped the command."""
+class CancelledError(BaseException):
+    """The user stopped the command. Like KeyboardInterrupt, it is none of the errors that work can go on after."""
 
     code = "CANCELLED"
     exit_code = 130

@@ -144,8 +144,6 @@ def _run_row(
         )  # fmt: skip
         return book(state="done", message=" ".join(reporter.warnings))
     except ModalitySynthesisError as error:
-        if error.exit_code == 130:
-            raise
         return book(state="failed", message=str(error))
 
 

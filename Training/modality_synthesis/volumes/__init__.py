@@ -4,7 +4,7 @@ Everything that reads or writes a volume goes through this room: it refuses what
 files, gaps, contradictory headers) and writes so that nothing is ever half there.
 """
 
-from modality_synthesis.volumes.atomic import atomic_files, atomic_folder, atomic_output, written
+from modality_synthesis.volumes.atomic import atomic_files, atomic_folder, atomic_output, scratch_folder, written
 from modality_synthesis.volumes.dicom_index import SeriesInfo, dicom_series
 from modality_synthesis.volumes.files import file_sha256, write_json, write_rows
 from modality_synthesis.volumes.geometry import (
@@ -61,6 +61,7 @@ __all__ = [
     "resample_like",
     "same_geometry",
     "scanner_manufacturer",
+    "scratch_folder",
     "sidecar_path",
     "sniff",
     "split_ending",
