@@ -41,7 +41,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = None
         self.ui = None
         self.sections = {}
-        self.marks = display.SyntheticMarks()
+        self.marks = display.marks()
         self._guiTag = None
         self._updating = False
         self._changedMeanwhile = False
@@ -97,9 +97,12 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for section in self.sections.values():
             section.onSceneClose()
         self.setParameterNode(None)
+        self.marks.detach()
+        display.leaveComparison()
 
     def onSceneEndClose(self, caller: object, event: str) -> None:
         """The scene is empty again."""
+        self.marks.attach()
         if self.parent.isEntered:
             self.initializeParameterNode()
 
