@@ -174,6 +174,7 @@ class LayoutManager(QtCore.QObject):
         self.threeDViewCount = 0
         self._widgets: dict[str, SliceWidget] = {}
         self._node = slicer.vtkMRMLLayoutNode()
+        self._node.SetSingletonTag("vtkMRMLLayoutNode")  # it outlives the scene's contents
         slicer.mrmlScene.AddNode(self._node)
         for identifier in _STANDARD:
             self._node.AddLayoutDescription(identifier, _CONVENTIONAL)
