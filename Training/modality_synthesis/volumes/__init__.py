@@ -20,7 +20,7 @@ from modality_synthesis.volumes.geometry import (
 )
 from modality_synthesis.volumes.paths import READABLE, WRITABLE, check_writable, sidecar_path, split_ending
 from modality_synthesis.volumes.reading import read_image
-from modality_synthesis.volumes.scanner import scanner_manufacturer
+from modality_synthesis.volumes.scanner import scanner_manufacturer, stated_units
 from modality_synthesis.volumes.sniffing import VolumeInfo, sniff
 from modality_synthesis.volumes.writing import write_image
 
@@ -48,6 +48,7 @@ __all__ = [
     "sidecar_path",
     "sniff",
     "split_ending",
+    "stated_units",
     "transform_matrix",
     "write_image",
     "write_json",
