@@ -12,6 +12,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from modality_synthesis.slicer import dependencies, display
+from modality_synthesis.slicer.parameters import resetUnknownChoices
 
 # A section may change the parameter node while it updates (the first model of a list); the others must see it.
 MOST_ROUNDS = 4
@@ -123,6 +124,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag = None
         self.parameters = parameters
         if parameters is not None:
+            resetUnknownChoices(parameters)
             self._guiTag = parameters.connectGui(self.ui)
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
             self.update()
