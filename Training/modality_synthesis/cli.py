@@ -28,6 +28,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 models_app = typer.Typer(help="Model packages: list, show, install, remove, verify, export, import.",
                          no_args_is_help=True, rich_markup_mode=None)  # fmt: skip
 app.add_typer(models_app, name="models")
@@ -542,11 +559,6 @@ def models_import(
         _result(reporter, {"package": package.folder}, model=package.card.id)
 
 
-def main() -> None:
-    """Entry point of the console script."""
-    app()
-
-
 def _print_comparison(result: Comparison) -> None:
     print(f"Inside the mask ({result.mask_source}), data range {result.data_range:g}:")
     for name, value in result.metrics.items():
@@ -567,6 +579,13 @@ def _print_table(summary: dict[str, dict[str, dict[str, float]]], subjects: int,
     for predictor, figures in summary.items():
         cells = (f"{v['mean']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for v in (figures[name] for name in metrics))
         print(f"{predictor:<26}" + "".join(f"{cell:>24}" for cell in cells))
+
+
+def main() -> None:
+    """Entry point, also of `python -m modality_synthesis.cli` and of the panels' worker."""
+    from modality_synthesis.__main__ import main as run
+
+    run()
 
 
 if __name__ == "__main__":
