@@ -583,9 +583,9 @@ def _print_table(summary: dict[str, dict[str, dict[str, float]]], subjects: int,
 
 def main() -> None:
     """Entry point, also of `python -m modality_synthesis.cli` and of the panels' worker."""
-    from modality_synthesis.__main__ import main as run
+    from modality_synthesis.program import run
 
-    run()
+    run(lambda: app)
 
 
 if __name__ == "__main__":
