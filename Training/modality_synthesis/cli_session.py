@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,17 +11,10 @@ from typing import Annotated, Any, NoReturn, cast, get_args
 import typer
 
 from modality_synthesis.console import JsonReporter, ProgressKind, finish, make_reporter, write_json_line
-from modality_synthesis.errors import (
-    BadInputError,
-    CancelledError,
-    ModalitySynthesisError,
-    OutOfMemoryError,
-    UsageError,
-)
+from modality_synthesis.errors import CancelledError, ModalitySynthesisError, UsageError, reported
 from modality_synthesis.progress import Reporter
 from modality_synthesis.stopping import stoppable
 
-TRACEBACK_VARIABLE = "MODALITY_SYNTHESIS_TRACEBACK"
 
 ProgressOption = Annotated[
     str,
@@ -44,44 +35,17 @@ def command(progress: str) -> Iterator[Reporter]:
     try:
         with stoppable(lambda: _say_error(reporter, CancelledError.code, "Cancelled.")):
             yield reporter
-    except ModalitySynthesisError as error:
-        _fail(reporter, error.code, str(error), error.exit_code)
     except typer.Exit:
         raise
-    except KeyboardInterrupt:
-        _fail(reporter, CancelledError.code, "Cancelled.", CancelledError.exit_code)
-    except MemoryError:
-        _fail(reporter, OutOfMemoryError.code, "Not enough memory. Close other programs and try again.", 1)
-    except OSError as error:
-        _fail(reporter, BadInputError.code, _refused_by_system(error), 1)
-    except Exception as error:
-        if os.environ.get(TRACEBACK_VARIABLE):
-            traceback.print_exc()
-        _fail(
-            reporter,
-            ModalitySynthesisError.code,
-            f"Unexpected error ({type(error).__name__}): {_one_line(error)} This is a fault of the program; please "
-            f"report it, with what {TRACEBACK_VARIABLE}=1 makes the same command print.",
-            1,
-        )
+    except (Exception, KeyboardInterrupt) as error:
+        told = reported(error)
+        _fail(reporter, told.code, str(told), told.exit_code)
     finally:
         finish(reporter)
 
 
 def _unknown_progress(progress: str) -> str:
     return f"Unknown --progress {progress!r}. Use {', '.join(get_args(ProgressKind))}."
-
-
-def _refused_by_system(error: OSError) -> str:
-    """What the operating system refused, in one line."""
-    reason = (error.strerror or _one_line(error) or type(error).__name__).rstrip(".")
-    named = error.filename if isinstance(error.filename, (str, bytes, os.PathLike)) else None
-    return f"{reason}." if named is None else f"{os.fsdecode(named)}: {reason[:1].lower()}{reason[1:]}."
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{lines[0].rstrip('.')}." if lines else ""
 
 
 def _fail(reporter: Reporter, code: str, message: str, exit_code: int) -> NoReturn:
