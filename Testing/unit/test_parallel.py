@@ -164,9 +164,7 @@ def test_a_signal_ends_a_command_that_waits_inside_a_library(tmp_path: Path):
             libc.pthread_mutex_lock(mutex)
     """)
     )
-    process = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     process.terminate()
     _, errors = process.communicate(timeout=30)
@@ -187,4 +185,3 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-

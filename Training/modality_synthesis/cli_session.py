@@ -15,7 +15,6 @@ from modality_synthesis.errors import CancelledError, ModalitySynthesisError, Us
 from modality_synthesis.progress import Reporter
 from modality_synthesis.stopping import stoppable
 
-
 ProgressOption = Annotated[
     str,
     typer.Option("--progress", metavar="auto|bar|json|none", help="How progress is shown (json: worker protocol)."),

@@ -161,13 +161,14 @@ def _one_pool(work: _Work[Any, Any], indices: Sequence[int], jobs: int, limit_s:
         }
         while pending:
             work.tell()
-            finished, _ = wait(pending, timeout=_TICK_S, return_when=FIRST_COMPLETED)
-            for future, index in pending.items():
-                if future.running():
-                    work.start(index)
+            wait(pending, timeout=_TICK_S, return_when=FIRST_COMPLETED)
+            # In this order: what is found running has been taken up after what a worker has finished by then.
+            running = [index for future, index in pending.items() if future.running()]
+            finished = [future for future in pending if future.done()]
             for future in finished:
-                _book(work, pending[future], future, limit_s)
-                del pending[future]
+                _book(work, pending.pop(future), future, limit_s)
+            for index in running:
+                work.start(index)
             if pending and not finished and not pool.active:
                 raise BrokenProcessPool("the pool is gone")
         work.tell()
