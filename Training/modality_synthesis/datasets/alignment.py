@@ -80,6 +80,7 @@ def align_cohort(
     moving: Sequence[str],
     affine: bool = False,
     jobs: int | None = None,
+    limit_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> list[Aligned]:
     """Register volumes of each visit to another of its volumes.
@@ -95,6 +96,7 @@ def align_cohort(
         affine: also scale and shear; the moved volumes are then resampled (cubic B-spline). Only for distorted scans:
             a person's head does not change its size.
         jobs: worker processes.
+        limit_s: seconds that one visit may take.
         reporter: receives progress.
 
     Raises:
@@ -105,7 +107,13 @@ def align_cohort(
     table.require(fixed, *moving)
     folder.mkdir(parents=True, exist_ok=True)
     work = partial(_align_visit, folder=folder, fixed=fixed, moving=tuple(moving), affine=affine)
-    results = parallel_map(work, table.visits, jobs=jobs, reporter=reporter, stage="Aligning")
+
+    def failed(index: int, error: ModalitySynthesisError) -> list[Aligned]:
+        return [Aligned(table.visits[index].name, name, "failed", reason=str(error)) for name in moving]
+
+    results = parallel_map(
+        work, table.visits, jobs=jobs, reporter=reporter, stage="Aligning", on_failure=failed, limit_s=limit_s
+    )
     rows = [row for found in results for row in found]
     write_rows(folder / TABLE, rows, digits=4, nan="nan")
     kept = [all(row.state == "aligned" for row in found) for found in results]

@@ -15,7 +15,7 @@ from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesize
-from modality_synthesis.volumes import file_sha256, sidecar_path, write_rows
+from modality_synthesis.volumes import clean_stale, file_sha256, sidecar_path, write_rows
 
 TABLE = "batch.csv"
 
@@ -43,6 +43,7 @@ def synthesize_batch(
     seed: int = 0,
     samples: int = 1,
     jobs: int = 1,
+    limit_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> list[Row]:
     """Synthesize all visits of a cohort.
@@ -63,7 +64,9 @@ def synthesize_batch(
         seed: for generators that draw noise.
         samples: per visit; with several, the volume is their mean and `<visit>_<target>_sd.nii.gz` their standard
             deviation.
-        jobs: worker processes; each needs the memory of one synthesis.
+        jobs: worker processes; each needs the memory of one synthesis. With several rows there is always one, so that
+            a row that takes its process down does not take the others with it.
+        limit_s: seconds that one row may take.
         reporter: receives progress and the state of each row.
 
     Raises:
@@ -94,17 +97,23 @@ def synthesize_batch(
         reporter.row(index, row.state, row.message)
         write_rows(folder / TABLE, [rows[key] for key in sorted(rows)])
 
-    def run_here(visit: Visit) -> Row:
-        reporter.row(table.visits.index(visit), "running")
-        return work(visit)
+    def failed(index: int, error: ModalitySynthesisError) -> Row:
+        visit = table.visits[index]
+        target = _target(folder, visit, package)
+        clean_stale(target.parent)
+        return Row(visit.subject, visit.session, "failed", str(target.relative_to(folder)), str(error))
 
     parallel_map(
-        run_here if jobs == 1 else work,
+        work,
         table.visits,
         jobs=jobs,
         reporter=reporter,
         stage="Synthesizing",
+        on_start=lambda index: reporter.row(index, "running"),
         on_result=book,
+        on_failure=failed,
+        limit_s=limit_s,
+        isolate=len(table) > 1,
     )
     return [rows[index] for index in range(len(table))]
 
@@ -125,7 +134,7 @@ def _run_row(
     samples: int,
     manufacturer: str | None,
 ) -> Row:
-    target = folder / visit.name / f"{visit.name}_{package.card.route.target}.nii.gz"
+    target = _target(folder, visit, package)
     spread = target.with_name(target.name.replace(".nii.gz", "_sd.nii.gz")) if samples > 1 else None
     book = partial(Row, visit.subject, visit.session, file=str(target.relative_to(folder)))
     try:
@@ -148,6 +157,10 @@ def _run_row(
         if error.exit_code == 130:
             raise
         return book(state="failed", message=str(error))
+
+
+def _target(folder: Path, visit: Visit, package: ModelPackage) -> Path:
+    return folder / visit.name / f"{visit.name}_{package.card.route.target}.nii.gz"
 
 
 def _is_made(target: Path, source: Path, package: ModelPackage, samples: int, manufacturer: str | None) -> bool:
