@@ -25,7 +25,7 @@ _MALE = {"m", "male", "man", "men", "boy"}
 def names_of(name: str) -> tuple[str, ...]:
     """Keys (`tables.key`) of the names of a variable, its own first."""
     own = key(name)
-    return (own, *(word for word in _WORDS.get(own, ()) if word != own))
+    return tuple(dict.fromkeys((own, *_WORDS.get(own, ()))))
 
 
 def is_sex(name: str) -> bool:

@@ -102,7 +102,7 @@ class _Lines:
     def __init__(self, text: str, skipped: int) -> None:
         self._lines = iter(io.StringIO(text, newline="\n"))
         self._between = True
-        self.number = skipped
+        self.number = self.start = skipped
         self.comments: list[int] = []
         self._seen_header = False
         self._unclosed = False
@@ -117,6 +117,7 @@ class _Lines:
                 if self._seen_header:
                     self.comments.append(self.number)
                 continue
+            self.start = self.number if self._between else self.start
             self._between = False
             return line
         self._unclosed = not self._between
@@ -125,10 +126,13 @@ class _Lines:
     def header(self) -> tuple[int, str]:
         """The first line that is neither blank nor a comment; the line's number and text; 0 without one."""
         for line in self:
-            self._between = True
             if line.strip(" \t\n,;|"):
-                self._seen_header = True
-                return self.number, line
+                number = self.number
+                while line.count('"') % 2 and (more := next(self._lines, "")):  # a quoted line end in a name
+                    line, self.number = line + more, self.number + 1
+                self._between = self._seen_header = True
+                return number, line
+            self._between = True
         return 0, ""
 
     def records(self, separator: str, path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -136,17 +140,15 @@ class _Lines:
         reader = csv.reader(self, delimiter=separator, skipinitialspace=separator != " ")
         while True:
             self._between = True
-            before = self.number
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                raise BadInputError(f"{path.name}, line {before + 1}: {_reason(error)}.") from None
-            line = self.number - sum(cell.count("\n") for cell in cells)
+                raise BadInputError(f"{path.name}, line {self.start}: {_reason(error)}.") from None
             if self._unclosed:
-                raise BadInputError(f"{path.name}, line {line}: a quotation mark is opened and never closed.")
-            yield line, [tidy(cell) for cell in cells]
+                raise BadInputError(f"{path.name}, line {self.start}: a quotation mark is opened and never closed.")
+            yield self.start, [tidy(cell) for cell in cells]
 
     def findings(self, path: Path) -> tuple[Finding, ...]:
         """Rows that were left out as comments."""
