@@ -296,7 +296,7 @@ def align(
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Align each person's volumes with each other before training; what does not fit is rejected and shown."""
+    """Align each person's volumes before training; what does not fit is rejected and shown, with exit code 3."""
     with _command(progress) as reporter:
         from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
 
@@ -305,6 +305,8 @@ def align(
         )
         states = {state: sum(row.state == state for row in rows) for state in ("aligned", "rejected", "failed")}
         _result(reporter, {"cohort": output / COHORT, "table": output / TABLE}, **states)
+        if states["aligned"] < len(rows):
+            raise typer.Exit(3)
 
 
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")

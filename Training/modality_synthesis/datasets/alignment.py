@@ -26,6 +26,7 @@ from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
 from modality_synthesis.preprocessing.registration import mask_dice
 from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
 from modality_synthesis.progress import Reporter
+from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import atomic_output, read_image, write_image, write_rows
 
 # Overlap of the two brains; on registered pairs of real and simulated heads it was above 0.93.
@@ -103,7 +104,9 @@ def align_cohort(
         BadInputError: the table lacks a modality, or no pair could be aligned.
     """
     reporter = reporter or Reporter()
-    table, folder = read_cohort(cohort), Path(output)
+    table, folder = read_cohort(cohort, reporter, skip_unsafe=True), Path(output)
+    if table.refused and not table.visits:
+        raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
     table.require(fixed, *moving)
     folder.mkdir(parents=True, exist_ok=True)
     work = partial(_align_visit, folder=folder, fixed=fixed, moving=tuple(moving), affine=affine)
@@ -115,6 +118,7 @@ def align_cohort(
         work, table.visits, jobs=jobs, reporter=reporter, stage="Aligning", on_failure=failed, limit_s=limit_s
     )
     rows = [row for found in results for row in found]
+    rows += [Aligned(row.visit.name, name, "failed", reason=row.text) for row in table.refused for name in moving]
     write_rows(folder / TABLE, rows, digits=4, nan="nan")
     kept = [all(row.state == "aligned" for row in found) for found in results]
     for row in rows:
@@ -145,7 +149,7 @@ def _align_volume(visit: Visit, name: str, still: _Head, folder: Path, affine: b
     found = register_pair(head.image, still.image, still.foreground, head.foreground, affine=affine)
     moved = moved_volume(head.native, found, still.native)
     dice = _dice(still, head, found)
-    place = folder / visit.name
+    place = safe_place(folder, visit.name)
     place.mkdir(parents=True, exist_ok=True)
     check = place / f"{visit.name}_{name}_check.png"
     _save_check(still, head, found, check, f"{visit.name}: {name} on {still.modality}")

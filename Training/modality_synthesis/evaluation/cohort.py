@@ -12,6 +12,7 @@ from typing import Any
 
 from modality_synthesis.datasets.cache import Pair, preprocess_pairs
 from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
+from modality_synthesis.datasets.places import volume_place
 from modality_synthesis.datasets.splits import Split, split_cohort, subjects_of
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.evaluation.baselines import fit_baselines
@@ -142,7 +143,7 @@ def evaluate(
         raise UsageError("Say what to evaluate: --model, or --synthetic with a column of the table.")
     if uncertainty is not None and not synthetic:
         raise UsageError("--uncertainty names the column that goes with --synthetic. With --model, use --samples.")
-    table = read_cohort(cohort)
+    table = read_cohort(cohort, reporter)
     source, target = _route(packages, table, to)
     table.require(source, target)
     divided = _parts(table, packages, division or split_cohort(table, seed=seed), split, folds)
@@ -176,6 +177,7 @@ def evaluate(
         left_out[visit.name] = str(error)
         reporter.warning(f"{visit.name} is left out: {error}")
 
+    with_paths = {visit.name: visit for visit in table}
     measure = partial(
         _measure, source=source, target=target, folder=folder, baselines=baselines, jobs=jobs, classes=classes,
         thorough=downstream, limit_s=limit_s, leave_out=leave_out,
@@ -185,7 +187,7 @@ def evaluate(
     visits: list[Visit] = []
     names: list[str] = []
     for part, progress in zip(divided, parts(reporter, [len(part.tests) for part in divided]), strict=True):
-        part = replace(part, tests=[_same(table, visit) for visit in part.tests])
+        part = replace(part, tests=[with_paths[visit.name] for visit in part.tests])
         tests, found, questions = measure(part, replace(settings, contenders=part.contenders), reporter=progress)
         records += found
         in_z_scores = in_z_scores and questions is not None and questions.normals is not None
@@ -259,7 +261,7 @@ def _parts(
         if not tests:
             raise BadInputError(f"{table.path.name}: no subject is in the split {split!r}.")
         return [_Part(split, tests, table.of_subjects(division.train), _contenders(packages))]
-    of_subject = {visit.subject: visit.variables.get(folds) for visit in table}
+    of_subject = {visit.subject: visit.variable(folds) for visit in table}
     names = sorted({fold for fold in of_subject.values() if fold is not None})
     if len(names) != len(packages):
         raise UsageError(
@@ -377,22 +379,20 @@ def _with_absolute_paths(table: Cohort, columns: Sequence[str]) -> Cohort:
     """
     for column in columns:
         if not any(column in visit.variables for visit in table):
-            raise BadInputError(f"{table.path.name} has no column {column!r}.")
+            known = ", ".join(table.visits[0].variables) or "none"
+            raise BadInputError(f"{table.path.name} has no column {column!r}. Its columns of this kind: {known}.")
+    folder = table.path.parent.resolve()
     visits = tuple(
         replace(
             visit,
             variables={
-                name: str(table.path.parent.resolve() / value) if name in columns and value is not None else value
+                name: str(volume_place(value, folder)) if name in columns and value is not None else value
                 for name, value in visit.variables.items()
             },
         )
         for visit in table
     )
     return replace(table, visits=visits)
-
-
-def _same(table: Cohort, visit: Visit) -> Visit:
-    return next(other for other in table if other.name == visit.name)
 
 
 def _groups(

@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from modality_synthesis.datasets.cohort import Visit, read_cohort
+from modality_synthesis.datasets.places import why_absent
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesize
+from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import clean_stale, file_sha256, sidecar_path, write_rows
 
 TABLE = "batch.csv"
@@ -70,11 +72,14 @@ def synthesize_batch(
         reporter: receives progress and the state of each row.
 
     Raises:
-        BadInputError: the table cannot be read, or no row has a source volume.
+        BadInputError: the table cannot be read, or no row has a source volume. A row whose subject or session cannot
+            name a file fails alone.
     """
     reporter = reporter or Reporter()
     package = choose_package(to, model)
-    table = read_cohort(cohort)
+    table = read_cohort(cohort, reporter, skip_unsafe=True)
+    if table.refused and not table.visits:
+        raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
     if not any(package.card.route.source in visit.volumes for visit in table):
         raise BadInputError(f"{table.path.name}: no row has a {package.card.route.source} volume.")
     check_samples(package.card, samples)
@@ -90,11 +95,14 @@ def synthesize_batch(
         samples=samples,
         manufacturer=manufacturer,
     )
-    rows: dict[int, Row] = {}
-
-    def book(index: int, row: Row) -> None:
-        rows[index] = row
+    rows = {row.index: Row(row.visit.subject, row.visit.session, "failed", "", row.text) for row in table.refused}
+    for index, row in rows.items():
         reporter.row(index, row.state, row.message)
+    places = [index for index in range(len(table) + len(rows)) if index not in rows]
+
+    def book(number: int, row: Row) -> None:
+        rows[places[number]] = row
+        reporter.row(places[number], row.state, row.message)
         write_rows(folder / TABLE, [rows[key] for key in sorted(rows)])
 
     def failed(index: int, error: ModalitySynthesisError) -> Row:
@@ -109,13 +117,13 @@ def synthesize_batch(
         jobs=jobs,
         reporter=reporter,
         stage="Synthesizing",
-        on_start=lambda index: reporter.row(index, "running"),
+        on_start=lambda number: reporter.row(places[number], "running"),
         on_result=book,
         on_failure=failed,
         limit_s=limit_s,
         isolate=len(table) > 1,
     )
-    return [rows[index] for index in range(len(table))]
+    return [rows[index] for index in sorted(rows)]
 
 
 def exit_code(rows: Sequence[Row]) -> int:
@@ -141,6 +149,8 @@ def _run_row(
         source = visit.volumes.get(package.card.route.source)
         if source is None:
             raise BadInputError(f"no {package.card.route.source} volume in the table")
+        if reason := why_absent(source):
+            raise BadInputError(f"{source}: {reason}")
         if manufacturer is None and manufacturers(package.card):
             manufacturer = visit.manufacturer(package.card.route.target)
         if resume and _is_made(target, source, package, samples, manufacturer):
@@ -160,7 +170,7 @@ def _run_row(
 
 
 def _target(folder: Path, visit: Visit, package: ModelPackage) -> Path:
-    return folder / visit.name / f"{visit.name}_{package.card.route.target}.nii.gz"
+    return safe_place(folder, visit.name) / f"{visit.name}_{package.card.route.target}.nii.gz"
 
 
 def _is_made(target: Path, source: Path, package: ModelPackage, samples: int, manufacturer: str | None) -> bool:

@@ -106,7 +106,7 @@ def train(
     """
     settings = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
     placement = place(accelerator, devices, num_nodes, strategy)
-    table = read_cohort(cohort or settings.cohort)
+    table = read_cohort(cohort or settings.cohort, reporter)
     table.require(settings.route.source, settings.route.target)
     split = _split(table, settings, part)
     folder = RunFolder(Path(output))
