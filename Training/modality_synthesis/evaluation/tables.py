@@ -21,14 +21,15 @@ from modality_synthesis.preprocessing.meta_regions import CENTILOID
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import (
     array,
+    atomic_files,
+    check_outputs,
     check_writable,
     file_sha256,
     image_like,
     read_image,
-    sidecar_path,
     write_image,
-    write_json,
     write_rows,
+    write_sidecar,
 )
 
 CUSTOM = "custom mask"
@@ -113,7 +114,7 @@ def suvr(
 
     Args:
         pet: file or image, any linear units.
-        output: CSV for the table; its sidecar states units and reference region. None writes none.
+        output: CSV for the table; its sidecar `NAME.csv.json` states units and reference region. None writes none.
         mri: the person's T1w MRI.
         template_space: the PET lies in MNI152 space already.
         reference_region: one of `atlas.REFERENCE_REGIONS`.
@@ -141,6 +142,7 @@ def suvr(
         raise UsageError(f"A point spread of {pvc_fwhm_mm:g} mm cannot be; PET scanners have 3 to 8 mm.")
     if z_map is not None and normal_cohort is None:
         raise UsageError("A z-map shows the distance from healthy people: add --normal-cohort TABLE.")
+    check_outputs([], described=[output, image, z_map], inputs=[pet, mri, custom_reference, normal_cohort])
     for path, endings in ((output, [".csv"]), (image, None), (z_map, None)):
         if path is not None:
             check_writable(path, **({"endings": endings} if endings else {}))
@@ -175,15 +177,16 @@ def suvr(
         z_map=None if painted is None else image_like(painted[0], volume),
     )
     record = _sidecar(result, pet, tracer, normal_cohort)
-    if output is not None:
-        write_rows(Path(output), result.rows)
-        write_json(record, Path(output).with_suffix(".json"))
-    if image is not None:
-        write_image(result.image, image, description=f"SUVR, reference {name}")
-        write_json(record, sidecar_path(image))
-    if z_map is not None and result.z_map is not None and painted is not None:
-        write_image(result.z_map, z_map, description=f"z-scores of SUVR, reference {name}")
-        write_json({**record, "Quantity": "z-score", "Units": "1", "Regions": painted[1]}, sidecar_path(z_map))
+    with atomic_files():
+        if output is not None:
+            write_rows(Path(output), result.rows)
+            write_sidecar(output, record)
+        if image is not None:
+            write_image(result.image, image, description=f"SUVR, reference {name}")
+            write_sidecar(image, record)
+        if z_map is not None and result.z_map is not None and painted is not None:
+            write_image(result.z_map, z_map, description=f"z-scores of SUVR, reference {name}")
+            write_sidecar(z_map, {**record, "Quantity": "z-score", "Units": "1", "Regions": painted[1]})
     reporter.progress(1.0, "Done")
     return result
 
