@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.tables import Table, as_number, is_unknown, read_table
 
 # With fewer people a standard deviation is a guess.
 FEWEST_PEOPLE = 5
 Key = tuple[str, str]
+_NAMES, _NUMBERS = ("subject", "region", "hemisphere"), ("mean", "sd")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Normal:
 
 
 def read_normal_cohort(path: str | Path) -> dict[Key, Normal]:
-    """Read a CSV table, keyed by (region, hemisphere).
+    """Read a CSV or TSV table (`tables.read_table`), keyed by (region, hemisphere).
 
     Two forms are understood: one row per region with the columns `region`, `mean`, `sd` and optionally `hemisphere`; or
     one row per person and region with the columns `subject`, `region`, `mean` and optionally `hemisphere` (the regional
@@ -38,36 +39,48 @@ def read_normal_cohort(path: str | Path) -> dict[Key, Normal]:
     Raises:
         BadInputError: unreadable, lacking columns, or too few people.
     """
-    path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInputError(f"The table of the normal cohort {path.name} cannot be read: {error}") from None
-    columns = set(rows[0]) if rows else set()
-    try:
-        if {"region", "mean", "subject"} <= columns:
-            return _from_people(rows, path.name)
-        if {"region", "mean", "sd"} <= columns:
-            return {
-                _key(row): Normal(float(row["mean"]), float(row["sd"])) for row in rows if row["sd"] and row["mean"]
-            }
-    except ValueError as error:
-        raise BadInputError(f"{path.name}: {error}.") from None
+    table = read_table(path, "table of a normal cohort", (*_NUMBERS, *_NAMES))
+    own = {name: column for name in (*_NUMBERS, *_NAMES) if (column := table.column(name))}
+    rows = [_Row({name: row.cells[column] for name, column in own.items()}, row.line, table) for row in table.rows]
+    if {"region", "mean", "subject"} <= set(own):
+        return _from_people(rows, table.path.name)
+    if {"region", "mean", "sd"} <= set(own):
+        known = [(row, row.number("mean"), row.number("sd")) for row in rows]
+        return {row.key: Normal(mean, sd) for row, mean, sd in known if mean is not None and sd is not None}
+    path = table.path
     raise BadInputError(
         f"{path.name}: a normal cohort has the columns region, mean and sd, or subject, region and mean."
     )
 
 
-def _key(row: dict[str, str]) -> Key:
-    return row["region"], row.get("hemisphere") or "both"
+@dataclass(frozen=True)
+class _Row:
+    """A row's cells by our names for the columns."""
+
+    cells: dict[str, str]
+    line: int
+    table: Table
+
+    @property
+    def key(self) -> Key:
+        hemisphere = self.cells.get("hemisphere", "").lower()
+        return self.cells["region"], "both" if is_unknown(hemisphere) else hemisphere
+
+    def number(self, column: str) -> float | None:
+        """The cell's number; None when unknown."""
+        text = self.cells[column]
+        value = as_number(text, comma_is_decimal=self.table.separator == ";")
+        if value is None and not is_unknown(text):
+            raise BadInputError(f"{self.table.path.name}, line {self.line}: {column} is {text!r}, no number.")
+        return value
 
 
-def _from_people(rows: list[dict[str, str]], name: str) -> dict[Key, Normal]:
+def _from_people(rows: list[_Row], name: str) -> dict[Key, Normal]:
     values: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row["mean"]:
-            values[_key(row)][row["subject"]].append(float(row["mean"]))
+        mean = row.number("mean")
+        if mean is not None:
+            values[row.key][row.cells["subject"]].append(mean)
     result = {}
     for key, people in values.items():
         means = np.array([np.mean(visits) for visits in people.values()])

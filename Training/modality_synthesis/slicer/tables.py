@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 
 import numpy as np
@@ -23,7 +24,7 @@ def readCsv(path: str) -> tuple[list, list]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         text = file.read()
     delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
     return (rows[0], rows[1:]) if rows else ([], [])
 
 
