@@ -280,17 +280,17 @@ def cohort(
     ] = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Write the cohort table of a BIDS dataset: volumes of each visit, and what participants.tsv says."""
+    """Write the cohort table of a BIDS dataset: the best volumes of each visit, and what its tables say of people."""
     with _command(progress) as reporter:
         from modality_synthesis.datasets.bids import write_bids_cohort
 
         with _one_result():
-            found, left = write_bids_cohort(folder, output, require=require or ())
-        for line in found.skipped:
-            reporter.warning(f"Not used: {line}")
-        if left:
-            reporter.warning(f"{len(left)} visit(s) lack a required modality: {', '.join(left[:5])} ...")
-        _result(reporter, {"cohort": output}, visits=len(found.rows) - len(left), left_out=len(left))
+            written = write_bids_cohort(folder, output, require=require or (), reporter=reporter)
+        files = {"cohort": output} | ({"not used": written.unused_list} if written.unused_list else {})
+        _result(
+            reporter, files, people=written.people, visits=written.visits, pairs=written.pairs,
+            left_out=len(written.left_out), not_used=len(written.found.unused),
+        )  # fmt: skip
 
 
 @app.command(epilog="Example: modality-synthesis align cohort.csv --fixed CT --moving T1w --moving T2w -o aligned")

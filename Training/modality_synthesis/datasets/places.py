@@ -20,9 +20,9 @@ def volume_place(cell: str, folder: Path) -> Path:
     """
     first, *others = _readings(cell.strip("\"'"))
     place = folder / first
-    if _there(place):
+    if not others or _there(place):
         return place
-    return next((folder / other for other in others if _there(folder / other)), folder / (others or [first])[0])
+    return next((folder / other for other in others if _there(folder / other)), folder / others[0])
 
 
 def why_absent(path: Path) -> str | None:

@@ -24,6 +24,8 @@ _THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+")
 
 def tidy(text: str) -> str:
     """Without spaces around it and invisible characters; composed Unicode (a macOS `ü` equals a Windows `ü`)."""
+    if text.isascii():
+        return text.strip()
     return unicodedata.normalize("NFC", text.translate(_INVISIBLE)).strip()
 
 
