@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.volumes.coverage import LOOK_BELOW
 
 # With fewer people a standard deviation is a guess.
 FEWEST_PEOPLE = 5
+# What the mean SUVR is called: today, and in older tables.
+VALUE_COLUMNS = ("suvr", "mean")
 Key = tuple[str, str]
 
 
@@ -31,9 +34,10 @@ class Normal:
 def read_normal_cohort(path: str | Path) -> dict[Key, Normal]:
     """Read a CSV table, keyed by (region, hemisphere).
 
-    Two forms are understood: one row per region with the columns `region`, `mean`, `sd` and optionally `hemisphere`; or
-    one row per person and region with the columns `subject`, `region`, `mean` and optionally `hemisphere` (the regional
-    table that `evaluate` writes, or SUVR tables one below the other with a column `subject` added).
+    Two forms are understood: one row per region with the columns `region`, `suvr`, `sd` and optionally `hemisphere`; or
+    one row per person and region with the columns `subject`, `region`, `suvr` and optionally `hemisphere` (the regional
+    table that `evaluate` writes, or SUVR tables one below the other with a column `subject` added). Older tables call
+    the column `mean`. A person's region that was measured to less than 90 % (`covered_percent`) does not count.
 
     Raises:
         BadInputError: unreadable, lacking columns, or too few people.
@@ -45,17 +49,16 @@ def read_normal_cohort(path: str | Path) -> dict[Key, Normal]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInputError(f"The table of the normal cohort {path.name} cannot be read: {error}") from None
     columns = set(rows[0]) if rows else set()
+    value = next((name for name in VALUE_COLUMNS if name in columns), None)
     try:
-        if {"region", "mean", "subject"} <= columns:
-            return _from_people(rows, path.name)
-        if {"region", "mean", "sd"} <= columns:
-            return {
-                _key(row): Normal(float(row["mean"]), float(row["sd"])) for row in rows if row["sd"] and row["mean"]
-            }
+        if value is not None and {"region", "subject"} <= columns:
+            return _from_people(rows, value, path.name)
+        if value is not None and {"region", "sd"} <= columns:
+            return {_key(row): Normal(float(row[value]), float(row["sd"])) for row in rows if row["sd"] and row[value]}
     except ValueError as error:
         raise BadInputError(f"{path.name}: {error}.") from None
     raise BadInputError(
-        f"{path.name}: a normal cohort has the columns region, mean and sd, or subject, region and mean."
+        f"{path.name}: a normal cohort has the columns region, suvr and sd, or subject, region and suvr."
     )
 
 
@@ -63,11 +66,11 @@ def _key(row: dict[str, str]) -> Key:
     return row["region"], row.get("hemisphere") or "both"
 
 
-def _from_people(rows: list[dict[str, str]], name: str) -> dict[Key, Normal]:
+def _from_people(rows: list[dict[str, str]], value: str, name: str) -> dict[Key, Normal]:
     values: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row["mean"]:
-            values[_key(row)][row["subject"]].append(float(row["mean"]))
+        if row[value] and float(row.get("covered_percent") or 100) >= LOOK_BELOW:
+            values[_key(row)][row["subject"]].append(float(row[value]))
     result = {}
     for key, people in values.items():
         means = np.array([np.mean(visits) for visits in people.values()])

@@ -47,14 +47,25 @@ def _blank_zone(zone: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
     """The parts of a zone that hold a box of `BLANK_MM` and reach the border, beyond which everything counts."""
     from scipy import ndimage
 
-    size = [2 * max(round(BLANK_MM / 2 / step), 1) + 1 for step in spacing]
     if zone.mean() < 1e-3:
         return np.zeros_like(zone)
-    thick = ndimage.minimum_filter(zone.astype(np.uint8), size, mode="constant", cval=1)
-    parts, count = ndimage.label(ndimage.maximum_filter(thick, size, mode="constant", cval=0))
+    reach = [max(round(BLANK_MM / 2 / step), 1) for step in spacing]
+    parts, count = ndimage.label(_spread(~_spread(~zone, reach), reach))
     faces = [parts.take(end, axis) for axis in range(3) for end in (0, -1)]
     reached = np.unique(np.concatenate([face.ravel() for face in faces]))
     return np.isin(parts, reached[reached > 0]) if count else np.zeros_like(zone)
+
+
+def _spread(zone: np.ndarray, reach: list[int]) -> np.ndarray:
+    """A zone grown by a box of `reach` voxels to either side of each axis; nothing comes in from outside the array."""
+    for axis, most in enumerate(reach):
+        grown, along = zone.copy(), np.moveaxis(zone, axis, 0)
+        target = np.moveaxis(grown, axis, 0)
+        for step in range(1, min(most, len(along) - 1) + 1):
+            target[step:] |= along[:-step]
+            target[:-step] |= along[step:]
+        zone = grown
+    return zone
 
 
 def filled(image: sitk.Image, value: float = 0.0) -> sitk.Image:
