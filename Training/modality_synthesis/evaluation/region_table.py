@@ -34,7 +34,7 @@ class RegionRow:
         hemisphere: left, right or both.
         kind: region or meta-region.
         volume_ml: of the whole region, in or out of the field of view.
-        covered_percent: of that volume that was measured.
+        covered_percent: of that volume that was measured; NaN where the atlas has no such region.
         suvr: mean over the measured part, like all the figures that follow.
         suvr_low: of its interval; NaN where none is known.
         suvr_high: of its interval.
@@ -196,7 +196,7 @@ def in_order(modality: str | None = None) -> tuple[Region, ...]:
 
 
 def _row(inside: np.ndarray, voxels: int, region: Region, voxel_ml: float) -> RegionRow:
-    percent = 100 * inside.size / voxels if voxels else 0.0
+    percent = 100 * inside.size / voxels if voxels else _NAN  # the atlas lacks some of its labels
     volume = round(voxels * voxel_ml, 4)
     flags = [SMALL] if volume < SMALL_ML else []
     if percent < LOOK_BELOW:

@@ -94,8 +94,8 @@ def check_template_space(pet: sitk.Image, covered: np.ndarray, name: str, report
         text = f"{name} does not reach the template's brain, so it is not in template space."
         reporter.finding(Finding("template-space", "refuse", text, action))
         return
-    found = _uptake(array(pet), covered)
-    if found is None or not _stands_out(array(pet), expected, covered):
+    found = _uptake(array(pet), covered, expected)
+    if found is None:
         text = f"{name} shows no brain that could be told from its surroundings; whether it is in template space is open."
         reporter.finding(Finding("template-space", "look", text, "Look at it over the template."))
         return
@@ -114,27 +114,22 @@ def check_template_space(pet: sitk.Image, covered: np.ndarray, name: str, report
     )
 
 
-def _uptake(values: np.ndarray, covered: np.ndarray) -> np.ndarray | None:
-    """What takes up the tracer, without holes: the largest part above Otsu's threshold; None without contrast."""
+def _uptake(values: np.ndarray, covered: np.ndarray, expected: np.ndarray) -> np.ndarray | None:
+    """What takes up half of what the median voxel of the expected brain does: its largest part, without holes.
+
+    None when the air is no darker than that: without an outline there is nothing to compare.
+    """
     from scipy import ndimage
 
-    otsu = sitk.OtsuThresholdImageFilter()
-    try:
-        otsu.Execute(sitk.GetImageFromArray(values[covered].astype(np.float32).reshape(1, 1, -1)))
-    except RuntimeError:  # one value only
+    threshold = 0.5 * float(np.median(values[expected]))
+    if float(np.percentile(values[covered], 5)) >= threshold:
         return None
-    parts, count = ndimage.label(ndimage.binary_opening((values > otsu.GetThreshold()) & covered))
+    parts, count = ndimage.label(ndimage.binary_opening((values > threshold) & covered))
     if not count:
         return None
     largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     found: np.ndarray = ndimage.binary_fill_holes(parts == largest)
     return found
-
-
-def _stands_out(values: np.ndarray, brain: np.ndarray, covered: np.ndarray) -> bool:
-    """Whether there is air around the head: in a volume without any there is no outline to compare."""
-    air = float(np.percentile(values[covered], 5))
-    return air < 0.5 * float(np.median(values[brain]))
 
 
 def _center(mask: np.ndarray, grid: sitk.Image) -> np.ndarray:

@@ -29,7 +29,6 @@ from modality_synthesis.volumes import (
     coverage_finding,
     derived_record,
     describe,
-    filled,
     find_coverage,
     image_like,
     read_image,
@@ -135,7 +134,8 @@ def suvr(
     normal = None if normal_cohort is None else read_normal_cohort(normal_cohort)
     found_before = len(reporter.findings)
     raw = pet if isinstance(pet, sitk.Image) else read_image(pet, unmeasured=True, reporter=reporter)
-    volume, covered, mark = filled(sitk.Cast(raw, sitk.sitkFloat32)), find_coverage(raw), _mark(pet)
+    covered, mark = find_coverage(raw), _mark(pet)
+    volume = image_like(np.where(covered, array(raw), 0.0).astype(np.float32), raw)
     name = "The PET" if isinstance(pet, sitk.Image) else Path(pet).name
     transform, dice = _way_to_template(mri, volume, covered, name, reporter)
     reporter.progress(0.8, "Measuring regions")
