@@ -13,6 +13,7 @@ from modality_synthesis.cli_figures import figures_app
 from modality_synthesis.cli_session import ProgressOption
 from modality_synthesis.cli_session import command as _command
 from modality_synthesis.cli_session import need as _need
+from modality_synthesis.cli_session import one_result as _one_result
 from modality_synthesis.cli_session import result as _result
 from modality_synthesis.console import JsonReporter, finish, write_json_line
 from modality_synthesis.errors import UsageError
@@ -69,21 +70,24 @@ def synthesize(
     with _command(progress) as reporter:
         from modality_synthesis.synthesis import synthesize as run
         from modality_synthesis.synthesis.clinical import parse_clinical
-        from modality_synthesis.volumes import check_writable, sidecar_path
+        from modality_synthesis.volumes import check_outputs, check_writable, sidecar_path
 
+        check_outputs([preview], described=[output, uncertainty], inputs=[source])
         if preview is not None:
             check_writable(preview, endings=[".png"])
-        result = run(
-            source, output, to=to, model=model, clinical=parse_clinical(clinical), manufacturer=manufacturer,
-            device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
-        )  # fmt: skip
+        with _one_result():
+            result = run(
+                source, output, to=to, model=model, clinical=parse_clinical(clinical), manufacturer=manufacturer,
+                device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
+            )  # fmt: skip
+            if preview is not None:
+                from modality_synthesis.evaluation import save_preview
+
+                save_preview(result, preview)
         files = {"volume": output, "sidecar": sidecar_path(output)}
         if uncertainty is not None:
             files |= {"uncertainty": uncertainty, "uncertainty_sidecar": sidecar_path(uncertainty)}
         if preview is not None:
-            from modality_synthesis.evaluation import save_preview
-
-            save_preview(result, preview)
             files["preview"] = preview
         _result(reporter, files, model=result.package.card.id, quality=result.prepared.quality)
 
@@ -147,11 +151,12 @@ def compare(
     with _command(progress) as reporter:
         from modality_synthesis.evaluation import compare as run
 
-        result = run(
-            synthetic, reference, output, mask=mask, difference=difference, data_range=data_range, register=register,
-            match_signal=match_signal,
-            mri=mri, template_space=template_space, uncertainty=uncertainty, report=report, reporter=reporter,
-        )  # fmt: skip
+        with _one_result():
+            result = run(
+                synthetic, reference, output, mask=mask, difference=difference, data_range=data_range,
+                register=register, match_signal=match_signal, mri=mri, template_space=template_space,
+                uncertainty=uncertainty, report=report, reporter=reporter,
+            )  # fmt: skip
         finish(reporter)
         if not isinstance(reporter, JsonReporter):
             _print_comparison(result)
@@ -194,11 +199,12 @@ def suvr(
     with _command(progress) as reporter:
         from modality_synthesis.evaluation import suvr as run
 
-        result = run(
-            pet, output, mri=mri, template_space=template_space, reference_region=reference_region,
-            custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
-            image=image, z_map=z_map, reporter=reporter,
-        )  # fmt: skip
+        with _one_result():
+            result = run(
+                pet, output, mri=mri, template_space=template_space, reference_region=reference_region,
+                custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
+                image=image, z_map=z_map, reporter=reporter,
+            )  # fmt: skip
         written = {"table": output, "image": image, "z_map": z_map}
         files = {role: path for role, path in written.items() if path is not None}
         meta = {
@@ -231,10 +237,11 @@ def export(
     with _command(progress) as reporter:
         from modality_synthesis.synthesis import export_dicom
 
-        result = export_dicom(
-            volume, output, file_format=file_format, source_dicom=source_dicom, patient_id=patient_id,
-            patient_name=patient_name, reporter=reporter,
-        )  # fmt: skip
+        with _one_result():
+            result = export_dicom(
+                volume, output, file_format=file_format, source_dicom=source_dicom, patient_id=patient_id,
+                patient_name=patient_name, reporter=reporter,
+            )  # fmt: skip
         finish(reporter)
         if result.largest_error and not isinstance(reporter, JsonReporter):
             print(f"Stored in steps of {result.step:g}; largest rounding error {result.largest_error:g}")
@@ -254,7 +261,8 @@ def cohort(
     with _command(progress) as reporter:
         from modality_synthesis.datasets.bids import write_bids_cohort
 
-        found, left = write_bids_cohort(folder, output, require=require or ())
+        with _one_result():
+            found, left = write_bids_cohort(folder, output, require=require or ())
         for line in found.skipped:
             reporter.warning(f"Not used: {line}")
         if left:
@@ -518,7 +526,8 @@ def models_export(
     with _command("none") as reporter:
         from modality_synthesis.models import export_model
 
-        export_model(model, output)
+        with _one_result():
+            export_model(model, output)
         _result(reporter, {"zip": output})
 
 
@@ -538,7 +547,8 @@ def models_import(
         _need("yaml", extra="train")
         from modality_synthesis.training import import_checkpoint
 
-        package = import_checkpoint(checkpoint, config, output, format=format, reporter=reporter)
+        with _one_result():
+            package = import_checkpoint(checkpoint, config, output, format=format, reporter=reporter)
         _result(reporter, {"package": package.folder}, model=package.card.id)
 
 

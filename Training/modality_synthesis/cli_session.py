@@ -53,6 +53,15 @@ def command(progress: str) -> Iterator[Reporter]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def one_result() -> Iterator[None]:
+    """For commands that end with one result: all its files appear together, and nothing cancels them afterwards."""
+    from modality_synthesis.volumes.atomic import atomic_files
+
+    with atomic_files(final=True):
+        yield
+
+
 def _on_signals(handler: Callable[[int, Any], None]) -> dict[signal.Signals, Any]:
     """Set the handler for Ctrl-C and termination; returns the ones that were set."""
     return {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}

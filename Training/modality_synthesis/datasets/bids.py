@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modality_synthesis.datasets.cohort import MODALITIES
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.volumes import atomic_output
+from modality_synthesis.volumes import atomic_output, check_outputs, check_writable
 
 _SUFFIXES = {"T1w": "T1w", "T2w": "T2w", "ct": "CT", "CT": "CT"}
 # BIDS names the tracer (`trc-`) freely; these are the names in use.
@@ -82,7 +82,10 @@ def write_bids_cohort(
     Raises:
         BadInputError: nothing found, or no visit has what is required.
     """
-    found, path = bids_cohort(folder), Path(path)
+    path, folder = Path(path), Path(folder)
+    check_outputs([path], inputs=[folder / "participants.tsv", *folder.glob("sub-*/*_sessions.tsv")])
+    check_writable(path, endings=[".tsv", ".csv"])
+    found = bids_cohort(folder)
     kept = [row for row in found.rows if all(name in row for name in require)]
     left = [f"{row['subject']} {row['session']}".strip() for row in found.rows if row not in kept]
     if not kept:
@@ -90,7 +93,6 @@ def write_bids_cohort(
     present = {name for row in kept for name, value in row.items() if value}
     columns = [name for name in ("subject", "session", *MODALITIES) if name in present]
     columns += [name for name in dict.fromkeys(name for row in kept for name in row) if name in present - set(columns)]
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         comma = "," if path.suffix == ".csv" else "\t"
         writer = csv.DictWriter(stream, fieldnames=columns, delimiter=comma, lineterminator="\n", extrasaction="ignore")

@@ -82,6 +82,11 @@ class Cohort:
                         f"{self.path.name}: the {modality} volume of {visit.name} is missing: {visit.volumes[modality]}"
                     )
 
+    def files(self, *columns: str) -> list[Path]:
+        """The table, the volumes that it names and, from further columns, what is a path there: what is read."""
+        further = (self.path.parent / text for visit in self for name in columns if (text := visit.variable(name)))
+        return [self.path, *(path for visit in self for path in visit.volumes.values()), *further]
+
 
 def read_cohort(path: str | Path) -> Cohort:
     """Read a CSV or TSV table.

@@ -31,7 +31,7 @@ from modality_synthesis.evaluation.scoring import (
     score,
 )
 from modality_synthesis.evaluation.statistics import grouping
-from modality_synthesis.evaluation.study import Evaluation, collect, write_evaluation
+from modality_synthesis.evaluation.study import FACTS, TABLES, Evaluation, collect, write_evaluation
 from modality_synthesis.models import ModelPackage, find_model
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import (
@@ -45,6 +45,7 @@ from modality_synthesis.preprocessing import (
     TargetMapping,
 )
 from modality_synthesis.progress import Reporter, parts
+from modality_synthesis.volumes import atomic_files, check_outputs, check_writable, is_own_json, refuse_foreign_json
 
 # The grid on which volumes made elsewhere are judged when no model brings its own: 2 mm, MNI152.
 DEFAULT_CHAIN = ChainParameters(
@@ -164,6 +165,8 @@ def evaluate(
         low=packages[0].card.output.display_window[0] if packages else 0.0,
         metrics=(*METRICS, *(SLICE_METRICS if source == "CT" and not target.endswith("PET") else ())),
     )
+    if output is not None:
+        _check_outputs(Path(output), table.files(*synthetic, *([uncertainty] if uncertainty else ())), report)
     table = _with_absolute_paths(table, [name for name in (*synthetic, uncertainty) if name])
     measure = partial(
         _measure, source=source, target=target, folder=folder, baselines=baselines, jobs=jobs, classes=classes,
@@ -205,13 +208,22 @@ def evaluate(
         downstream=asked,
         **collect(records),
     )
-    if output is not None:
-        write_evaluation(result, Path(output))
-    if report and output is not None:
-        from modality_synthesis.evaluation.report import write_cohort_report
+    with atomic_files():
+        if output is not None:
+            write_evaluation(result, Path(output))
+        if report and output is not None:
+            from modality_synthesis.evaluation.report import write_cohort_report
 
-        write_cohort_report(result, Path(output), reporter)
+            write_cohort_report(result, Path(output), reporter)
     return result
+
+
+def _check_outputs(folder: Path, inputs: Sequence[Path], report: bool) -> None:
+    names = [*TABLES, *(["report.html", "report.pdf"] if report else [])]
+    check_outputs([folder / name for name in names], inputs=inputs)
+    if not is_own_json(folder / FACTS):
+        refuse_foreign_json([folder / FACTS, folder / "downstream.json"])
+    check_writable(folder / FACTS, endings=[".json"])
 
 
 def _packages(model: Model | Sequence[Model]) -> list[ModelPackage]:

@@ -215,9 +215,7 @@ def _row(inside: np.ndarray, voxels: int, region: Region, voxel_ml: float) -> Re
 
 def _asymmetry(rows: Mapping[tuple[str, str], RegionRow], structure: str) -> float:
     sides = [rows.get((structure, side)) for side in ("left", "right")]
-    if any(
-        row is None or row.volume_ml < LEAST_FOR_ASYMMETRY_ML or row.covered_percent < LOOK_BELOW for row in sides
-    ):
+    if any(row is None or row.volume_ml < LEAST_FOR_ASYMMETRY_ML or row.covered_percent < LOOK_BELOW for row in sides):
         return _NAN
     left, right = (_NAN if row is None else row.suvr for row in sides)
     return 200 * (left - right) / (left + right) if left + right != 0 else _NAN

@@ -96,7 +96,7 @@ def check_template_space(pet: sitk.Image, covered: np.ndarray, name: str, report
         return
     found = _uptake(array(pet), covered, expected)
     if found is None:
-        text = f"{name} shows no brain that could be told from its surroundings; whether it is in template space is open."
+        text = f"{name} shows no brain that stands out; whether it lies in template space cannot be told."
         reporter.finding(Finding("template-space", "look", text, "Look at it over the template."))
         return
     dice = 2 * np.count_nonzero(found & expected) / (np.count_nonzero(found) + np.count_nonzero(expected))

@@ -25,6 +25,8 @@ from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import (
     Mark,
     array,
+    atomic_files,
+    check_outputs,
     check_writable,
     coverage_finding,
     derived_record,
@@ -34,10 +36,9 @@ from modality_synthesis.volumes import (
     read_image,
     read_mark,
     resample_covered,
-    sidecar_path,
     write_image,
-    write_json,
     write_rows,
+    write_sidecar,
 )
 from modality_synthesis.volumes.coverage import LOOK_BELOW
 
@@ -99,7 +100,7 @@ def suvr(
 
     Args:
         pet: file or image, any linear units.
-        output: CSV for the table; its sidecar states units and reference region. None writes none.
+        output: CSV for the table; its sidecar `NAME.csv.json` states units and reference region. None writes none.
         mri: the person's T1w MRI.
         template_space: the PET lies in MNI152 space already.
         reference_region: one of `atlas.REFERENCE_REGIONS`.
@@ -128,6 +129,7 @@ def suvr(
         raise UsageError(f"A point spread of {pvc_fwhm_mm:g} mm cannot be; PET scanners have 3 to 8 mm.")
     if z_map is not None and normal_cohort is None:
         raise UsageError("A z-map shows the distance from healthy people: add --normal-cohort TABLE.")
+    check_outputs([], described=[output, image, z_map], inputs=[pet, mri, custom_reference, normal_cohort])
     for path, endings in ((output, [".csv"]), (image, None), (z_map, None)):
         if path is not None:
             check_writable(path, **({"endings": endings} if endings else {}))
@@ -168,15 +170,16 @@ def suvr(
     )
     sources = {"pet": pet, "mri": mri, "reference mask": custom_reference}
     record = _sidecar(result, sources, modality, tracer, normal_cohort)
-    if output is not None:
-        write_rows(Path(output), result.rows)
-        write_json(record, sidecar_path(output))
-    if image is not None:
-        write_image(result.image, image, description=describe(f"SUVR, reference {region}", mark))
-        write_json(record, sidecar_path(image))
-    if z_map is not None and result.z_map is not None and painted is not None:
-        write_image(result.z_map, z_map, description=describe(f"z-scores of SUVR, reference {region}", mark))
-        write_json({**record, "Quantity": "z-score", "Units": "1", "Regions": painted[1]}, sidecar_path(z_map))
+    with atomic_files():
+        if output is not None:
+            write_rows(Path(output), result.rows)
+            write_sidecar(output, record)
+        if image is not None:
+            write_image(result.image, image, description=describe(f"SUVR, reference {region}", mark))
+            write_sidecar(image, record)
+        if z_map is not None and result.z_map is not None and painted is not None:
+            write_image(result.z_map, z_map, description=describe(f"z-scores of SUVR, reference {region}", mark))
+            write_sidecar(z_map, {**record, "Quantity": "z-score", "Units": "1", "Regions": painted[1]})
     reporter.progress(1.0, "Done")
     return result
 

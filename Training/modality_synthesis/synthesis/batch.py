@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from modality_synthesis.datasets.cohort import Visit, read_cohort
+from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesize
-from modality_synthesis.volumes import file_sha256, sidecar_path, write_rows
+from modality_synthesis.volumes import check_outputs, check_writable, file_sha256, read_sidecar, write_rows
 
 TABLE = "batch.csv"
 
@@ -68,6 +67,7 @@ def synthesize_batch(
 
     Raises:
         BadInputError: the table cannot be read, or no row has a source volume.
+        UsageError: a result would replace a volume of the table, or something that this program did not write.
     """
     reporter = reporter or Reporter()
     package = choose_package(to, model)
@@ -76,7 +76,7 @@ def synthesize_batch(
         raise BadInputError(f"{table.path.name}: no row has a {package.card.route.source} volume.")
     check_samples(package.card, samples)
     folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_outputs(table, folder, package, samples)
     work = partial(
         _run_row,
         package=package,
@@ -125,8 +125,7 @@ def _run_row(
     samples: int,
     manufacturer: str | None,
 ) -> Row:
-    target = folder / visit.name / f"{visit.name}_{package.card.route.target}.nii.gz"
-    spread = target.with_name(target.name.replace(".nii.gz", "_sd.nii.gz")) if samples > 1 else None
+    target, spread = _files(visit, folder, package, samples)
     book = partial(Row, visit.subject, visit.session, file=str(target.relative_to(folder)))
     try:
         source = visit.volumes.get(package.card.route.source)
@@ -150,9 +149,21 @@ def _run_row(
         return book(state="failed", message=str(error))
 
 
+def _files(visit: Visit, folder: Path, package: ModelPackage, samples: int) -> tuple[Path, Path | None]:
+    """A row's volume, and that of the samples' standard deviation."""
+    target = folder / visit.name / f"{visit.name}_{package.card.route.target}.nii.gz"
+    return target, target.with_name(target.name.replace(".nii.gz", "_sd.nii.gz")) if samples > 1 else None
+
+
+def _check_outputs(table: Cohort, folder: Path, package: ModelPackage, samples: int) -> None:
+    described = [file for visit in table for file in _files(visit, folder, package, samples)]
+    check_outputs([folder / TABLE], described=described, inputs=table.files())
+    check_writable(folder / TABLE, endings=[".csv"])
+
+
 def _is_made(target: Path, source: Path, package: ModelPackage, samples: int, manufacturer: str | None) -> bool:
     try:
-        record = json.loads(sidecar_path(target).read_text(encoding="utf-8"))
+        record = read_sidecar(target)  # refuses one that is not this file's
         same_model = record["Model"]["weights_sha256"] == package.card.weights.sha256
         same_model = same_model and record["Parameters"].get("samples", 1) == samples
         same_model = same_model and record["Parameters"].get("manufacturer") == manufacturer

@@ -28,13 +28,14 @@ from modality_synthesis.synthesis.provenance import (
 )
 from modality_synthesis.volumes import (
     array,
+    atomic_files,
+    check_outputs,
     check_writable,
     file_sha256,
     image_like,
     read_image,
-    sidecar_path,
     write_image,
-    write_json,
+    write_sidecar,
 )
 
 if TYPE_CHECKING:
@@ -108,12 +109,13 @@ def synthesize(
     if space not in SPACES:
         raise UsageError(f"Unknown space {space!r}. Use {' or '.join(SPACES)}.")
     check_device_name(device)
+    check_outputs([], described=[output, uncertainty], inputs=[source])
     for path in (output, uncertainty):
         if path is not None:
             check_writable(path)
     package = choose_package(to, model)
     card = package.card
-    check_samples(card, samples, output, uncertainty)
+    check_samples(card, samples, uncertainty)
     values = clinical_values(card, clinical)
     scaling = choose_scaling(card, manufacturer, reporter)
 
@@ -173,21 +175,14 @@ class _File:
 
 
 def _write(files: Sequence[_File], like: Path | None) -> None:
-    """Write volumes and sidecars; interrupted in between, none stays: no synthetic volume without its provenance."""
-    try:
+    """Write volumes and sidecars, all or none: no synthetic volume without its provenance."""
+    with atomic_files():
         for file in files:
             write_image(file.image, file.path, like=like, description=file.description)
-            write_json(dict(file.record), sidecar_path(file.path))
-    except BaseException:
-        for file in files:
-            file.path.unlink(missing_ok=True)
-            sidecar_path(file.path).unlink(missing_ok=True)
-        raise
+            write_sidecar(file.path, file.record)
 
 
-def check_samples(
-    card: Card, samples: int, output: str | Path | None = None, uncertainty: str | Path | None = None
-) -> None:
+def check_samples(card: Card, samples: int, uncertainty: str | Path | None = None) -> None:
     """Whether this model can draw so many samples.
 
     Raises:
@@ -200,12 +195,8 @@ def check_samples(
             f"The model {card.id} is deterministic: every sample would be the same, and its standard deviation says "
             "nothing. Leave out --samples and --uncertainty, or choose a diffusion model."
         )
-    if uncertainty is None:
-        return
-    if samples < 2:
+    if uncertainty is not None and samples < 2:
         raise UsageError("The uncertainty is the standard deviation of at least two samples: add --samples 8.")
-    if output is not None and Path(output).resolve() == Path(uncertainty).resolve():
-        raise UsageError("The volume and its uncertainty need files of their own.")
 
 
 def _mean_and_spread(drawn: Iterable[sitk.Image], samples: int) -> tuple[sitk.Image, sitk.Image | None]:

@@ -6,7 +6,6 @@ version and weights, so that it can be told from a measurement without the files
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.volumes import metaimage, nifti, nrrd
 from modality_synthesis.volumes.dicom_index import dicom_files, is_dicom_file
 from modality_synthesis.volumes.files import file_sha256
-from modality_synthesis.volumes.paths import sidecar_path, volume_ending
+from modality_synthesis.volumes.paths import volume_ending
+from modality_synthesis.volumes.sidecars import read_sidecar
 
 WORD = "SYNTHETIC"
 INTENDED_USE = "Research use only, not for diagnosis."
@@ -55,6 +55,9 @@ def read_mark(path: str | Path | None, record: Mapping[str, Any] | None = None) 
     Args:
         path: of the file or folder.
         record: its sidecar, where it was read already.
+
+    Raises:
+        BadInputError: the sidecar is another file's (`sidecars.read_sidecar`).
     """
     if path is None:
         return None
@@ -65,15 +68,6 @@ def read_mark(path: str | Path | None, record: Mapping[str, Any] | None = None) 
         return _from_file(Path(path))
     except (ModalitySynthesisError, OSError, ValueError):
         return None
-
-
-def read_sidecar(path: str | Path) -> dict[str, Any]:
-    """What the JSON beside a volume says; empty without a readable one."""
-    try:
-        record = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _from_record(record: Mapping[str, Any]) -> Mark | None:

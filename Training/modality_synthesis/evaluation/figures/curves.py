@@ -34,7 +34,7 @@ def draw_curves(runs: Sequence[str | Path], path: str | Path) -> None:
     Raises:
         BadInputError: a folder without a training log.
     """
-    check_figure_path(path)
+    check_figure_path(path, [file for run in runs for file in Path(run).glob("*")])
     if not runs:
         raise BadInputError("Name at least one run folder.")
     logs = {_name(Path(run), runs): read_log(run) for run in runs}

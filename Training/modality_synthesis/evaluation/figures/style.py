@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modality_synthesis.volumes import atomic_output, check_writable
+from modality_synthesis.volumes import atomic_output, check_outputs, check_writable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +28,9 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def check_figure_path(path: str | Path) -> None:
-    """Refuse a place or a kind of file that cannot be written, before any work is done."""
+def check_figure_path(path: str | Path, inputs: Iterable[object] = ()) -> None:
+    """Refuse a place or a kind of file that cannot be written, or that is an input, before any work is done."""
+    check_outputs([path], inputs=inputs)
     check_writable(path, endings=ENDINGS)
 
 
