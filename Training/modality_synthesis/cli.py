@@ -231,7 +231,7 @@ def suvr(
         written = {"table": output, "image": image, "z_map": z_map}
         files = {role: path for role, path in written.items() if path is not None}
         meta = {
-            row.region: round(row.mean, 4)
+            row.region: round(row.suvr, 4)
             for row in result.rows
             if (row.kind, row.hemisphere) == ("meta-region", "both")
         }
