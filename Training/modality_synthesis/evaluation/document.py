@@ -228,7 +228,7 @@ def _table(pages: FPDF, table: Table) -> None:
     _text(pages, table.caption, bold=True, size=8)
     pages.set_font("DejaVu", size=6.5 if len(table.header) < 9 else 5.6)
     longest = [
-        max(8, min(46, max(len(str(row[index])) for row in (table.header, *table.rows))))
+        max(11, min(36, max(len(str(row[index])) for row in (table.header, *table.rows))))
         for index in range(len(table.header))
     ]
     with pages.table(

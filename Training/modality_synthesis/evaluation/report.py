@@ -65,19 +65,20 @@ def write_cohort_report(evaluation: Evaluation, folder: Path, reporter: Reporter
 
 
 def write_document(document: Document, folder: Path, reporter: Reporter | None = None) -> list[Path]:
-    """Write `report.html`, where fpdf2 is installed `report.pdf`, and each figure as PDF, SVG and PNG in `figures`.
+    """Write each figure as PDF, SVG and PNG into `figures`, `report.pdf` where fpdf2 is installed, and `report.html`.
 
     Returns:
-        The files, the page first.
+        The files; the page, which is written last: where it is, the rest is.
     """
-    written = [folder / FILES[0]]
-    write_html(document, written[0])
+    page, printed = (folder / name for name in FILES)
+    written = write_figures(document, folder)
     if can_write_pdf():
-        written.append(folder / FILES[1])
-        write_pdf(document, written[1])
+        write_pdf(document, printed)
+        written.append(printed)
     elif reporter is not None:
         reporter.status("No report.pdf: fpdf2 is not installed (pip install 'modality-synthesis[report]').")
-    return written + write_figures(document, folder)
+    write_html(document, page)
+    return [page, *written]
 
 
 # One comparison
@@ -391,7 +392,8 @@ def metrics_tables(
     """
     names = list(dict.fromkeys((*contenders, *summary)))
     every = list(metrics)
-    parts = [every[start : start + _COLUMNS] for start in range(0, len(every), _COLUMNS)]
+    size = -(-len(every) // max(1, -(-len(every) // _COLUMNS)))  # parts of nearly equal size
+    parts = [every[start : start + size] for start in range(0, len(every), size)]
     tables = []
     for place, part in enumerate(parts, start=1):
         rows = [

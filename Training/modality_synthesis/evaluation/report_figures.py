@@ -248,6 +248,8 @@ def identity_scatter(points: Mapping[str, tuple[np.ndarray, np.ndarray]], title:
         title: the region.
         units: of the values.
     """
+    from matplotlib.lines import Line2D
+
     figure = canvas(5.2, 4.2 + 0.2 * len(points))
     axes = _axes(figure, 111)
     values = np.concatenate([value for pair in points.values() for value in pair])
@@ -261,8 +263,8 @@ def identity_scatter(points: Mapping[str, tuple[np.ndarray, np.ndarray]], title:
         axes.scatter(measured, made, s=24, color=color, marker=marker, edgecolor=PAPER, linewidth=0.5)
         slope, intercept = np.polyfit(measured, made, 1) if measured.std() > 0 else (float("nan"), float("nan"))
         slopes[name] = slope
-        (line,) = axes.plot(ends, slope * ends + intercept, color=color, linestyle="--", marker=marker, markersize=4)
-        lines[f"slope {slope:.2f}: {name}"] = line
+        axes.plot(ends, slope * ends + intercept, color=color, linestyle="--")
+        lines[f"slope {slope:.2f}: {name}"] = Line2D([], [], color=color, linestyle="--", marker=marker, markersize=4)
     axes.set_xlim(*ends)
     axes.set_ylim(*ends)
     axes.set_xlabel(wrapped(f"measured, {units}", 3.6, 9), fontsize=9)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Kind = Literal["values", "difference", "anatomy"]
 # Inches.
 _MARGIN, _BETWEEN, _PLANE_GAP, _LINE, _BAR, _BAR_TEXT = 0.08, 0.2, 0.04, 0.17, 0.12, 0.55
+_BETWEEN_BARS = 0.5  # their end figures must not meet
 _MOST_IN_ONE_COLUMN = 3
 
 
@@ -90,9 +91,9 @@ def montage(
     if heading:
         _text(figure, _MARGIN, _MARGIN + 0.2 * (heading.count("\n") + 1) - 0.04, heading, 10)
     labels = {"values": (colors, units), "difference": (DIFFERENCE, f"difference, {units}")}
-    half = (PAGE_WIDTH - 2 * _MARGIN - 3 * _BETWEEN) / 2
+    half = (PAGE_WIDTH - 2 * _MARGIN - 2 * _BETWEEN - _BETWEEN_BARS) / 2
     for place, kind in enumerate(kind for kind in shares if any(block.kind == kind for block in blocks)):
-        box = (_MARGIN + _BETWEEN + place * (half + _BETWEEN), down + _MARGIN, half, _BAR)
+        box = (_MARGIN + _BETWEEN + place * (half + _BETWEEN_BARS), down + _MARGIN, half, _BAR)
         _bar(figure, box, shares[kind], *labels[kind])
     return figure
 
