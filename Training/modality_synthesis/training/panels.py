@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modality_synthesis.evaluation.figures.montage import Block, montage
+from modality_synthesis.evaluation.figures.montage import Block, Kind, montage
 from modality_synthesis.evaluation.figures.planes import PLANES, center_of, cut
 from modality_synthesis.evaluation.figures.style import difference_limit, value_colors
 from modality_synthesis.models.card import Output
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from modality_synthesis.training.module import Example
 
-BLOCKS = ("source", "synthetic", "reference", "difference")
+BLOCKS: Mapping[str, Kind] = {
+    "source": "anatomy", "synthetic": "values", "reference": "values", "difference": "difference",
+}  # fmt: skip
 _SCREEN_DPI = 100
 
 
@@ -35,7 +38,7 @@ def draw_example(example: Example, output: Output) -> Figure:
     volumes = (np.where(brain, example.source, 0.0), example.synthetic, example.reference, difference)
     blocks = [
         Block(name, [cut(volume[box], plane, center) for plane in PLANES], kind)
-        for name, volume, kind in zip(BLOCKS, volumes, ("anatomy", "values", "values", "difference"), strict=True)
+        for (name, kind), volume in zip(BLOCKS.items(), volumes, strict=True)
     ]
     return montage(
         blocks, window=output.display_window, limit=difference_limit(difference[brain], output.display_window),
