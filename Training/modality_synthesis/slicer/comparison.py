@@ -26,6 +26,7 @@ DIFFERENCE_FILES = {
 ALIGNED_FILE = "reference_aligned.nii.gz"
 REGIONS_FILE = "regions.csv"
 REPORT_FILES = ("report.html", "report.pdf", "metrics.json", REGIONS_FILE)
+FIGURES_FOLDER = "figures"
 BAR_COLORS = ((0.25, 0.45, 0.75), (0.85, 0.55, 0.15))
 
 
@@ -189,4 +190,6 @@ def _keepReport(folder: str, parent: str, synthetic: slicer.vtkMRMLScalarVolumeN
     for name in REPORT_FILES:
         if os.path.isfile(os.path.join(folder, name)):
             shutil.copyfile(os.path.join(folder, name), os.path.join(kept, name))
+    if os.path.isdir(os.path.join(folder, FIGURES_FOLDER)):
+        shutil.copytree(os.path.join(folder, FIGURES_FOLDER), os.path.join(kept, FIGURES_FOLDER))
     return os.path.join(kept, REPORT_FILES[0])
