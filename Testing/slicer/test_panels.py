@@ -168,7 +168,7 @@ def test_card_shows_data_license_use_and_badge(open_panel: Any, tmp_path: Path) 
 def test_without_a_model_the_panel_says_so(open_panel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from modality_synthesis.slicer import cards
 
-    monkeypatch.setattr(cards, "resources_folder", lambda: tmp_path)
+    monkeypatch.setattr(cards, "model_folders", lambda: [tmp_path])
     panel = open_panel()
     panel.parent.show()
     assert "No model for this route" in panel.ui.modelComboBox.currentText
