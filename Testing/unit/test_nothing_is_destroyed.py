@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,6 +30,7 @@ from modality_synthesis.evaluation.slicewise import write_slice_scores
 from modality_synthesis.generators import build_generator
 from modality_synthesis.models import ModelPackage, export_model, install_model
 from modality_synthesis.models.package import verify_package
+from modality_synthesis.parallel import parallel_map
 from modality_synthesis.simulation import cohort as simulated
 from modality_synthesis.simulation import subject as simulated_subject
 from modality_synthesis.synthesis import batch, export_dicom, pipeline
@@ -97,18 +98,19 @@ def commands(
         write_synthesis(folder / "pet.nii.gz", value)
 
     def suvr(folder: Path, value: float) -> None:
-        pet = image_in_template(value)
-        labels = np.indices(sitk.GetArrayFromImage(pet).shape).sum(0) // 6 + 1
-        monkeypatch.setattr(tables, "labels_on", lambda *_: labels)
-        monkeypatch.setattr(tables, "reference_mask", lambda *_: np.ones(labels.shape, dtype=bool))
-        monkeypatch.setattr(tables, "region_table", lambda *_: (row(),))
-        tables.suvr(pet, folder / "suvr.csv", template_space=True, image=folder / "suvr.nrrd")
+        inside = np.ones((8, 8, 8), dtype=bool)
+        monkeypatch.setattr(tables, "_way_to_template", lambda *_: (sitk.Transform(), None))
+        monkeypatch.setattr(tables.AtlasGrid, "of", lambda *_: None)
+        monkeypatch.setattr(tables, "_reference", lambda *_: (inside, 100.0, "pons"))
+        monkeypatch.setattr(tables, "region_table", lambda *_, **__: ({"region": "pons", "suvr": value},))
+        tables.suvr(image(value), folder / "suvr.csv", template_space=True, image=folder / "suvr.nrrd")
 
     def batches(folder: Path, value: float) -> None:
         def instead(source: Path, target: Path, **_: object) -> None:
             pipeline._write([pipeline._File(target, image(value), RECORD, "SYNTHETIC")], None)
 
         monkeypatch.setattr(batch, "synthesize", instead)
+        monkeypatch.setattr(batch, "parallel_map", in_this_process)
         rows = synthesize_batch(inputs / "cohort.csv", folder, model=package)
         failed = [row.message for row in rows if row.state == "failed"]
         if failed:
@@ -205,12 +207,8 @@ def as_the_command_line_does(command: Command) -> Command:
     return run
 
 
-def image_in_template(value: float) -> sitk.Image:
-    return image(value)
-
-
-def row() -> tables.RegionRow:
-    return tables.RegionRow("pons", "both", "region", 10.0, *[1.0] * 7)
+def in_this_process(work: Callable[..., object], items: Sequence[object], **options: object) -> object:
+    return parallel_map(work, items, **{**options, "isolate": False, "jobs": 1})  # type: ignore[arg-type]
 
 
 def write_picture(path: Path, value: float) -> None:
