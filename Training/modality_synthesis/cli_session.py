@@ -15,7 +15,7 @@ import typer
 
 from modality_synthesis.console import JsonReporter, ProgressKind, finish, make_reporter, write_json_line
 from modality_synthesis.errors import CancelledError, ModalitySynthesisError
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, reporting_to
 
 ProgressOption = Annotated[
     str,
@@ -30,7 +30,8 @@ def command(progress: str) -> Iterator[Reporter]:
     reporter = make_reporter(kind)
     before = _on_signals(_cancel)
     try:
-        yield reporter
+        with reporting_to(reporter):
+            yield reporter
     except ModalitySynthesisError as error:
         _fail(reporter, error.code, str(error), error.exit_code)
     except typer.Exit:

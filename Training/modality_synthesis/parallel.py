@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import TypeVar
 
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Collecting, Reporter, current
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,29 +32,30 @@ def parallel_map(
         function: a module-level function, or a partial of one.
         items: picklable arguments.
         jobs: worker processes; default one per core. 1 runs in this process.
-        reporter: receives progress.
+        reporter: receives progress, and the warnings and findings that the function reports to the current reporter.
         stage: what the progress bar says.
         on_result: called in this process with index and result of each item as it is finished.
     """
     on_result = on_result or (lambda index, result: None)
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
+    work = Collecting(function)
     jobs = min(jobs or os.cpu_count() or 1, len(items))
     if jobs <= 1:
         done = []
         for index, item in enumerate(reporter.track(items, stage)):
-            done.append(function(item))
+            done.append(work(item).retell(reporter))
             on_result(index, done[-1])
         return done
     results: dict[int, Result] = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
-        pending = {pool.submit(function, item): index for index, item in enumerate(items)}
+        pending = {pool.submit(work, item): index for index, item in enumerate(items)}
         try:
             while pending:
                 finished, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in finished:
                     index = pending.pop(future)
-                    results[index] = future.result()
+                    results[index] = future.result().retell(reporter)
                     on_result(index, results[index])
                 reporter.progress(len(results) / len(items), stage)
         except BaseException:

@@ -25,7 +25,7 @@ from modality_synthesis.preprocessing.pair_registration import PairRegistration,
 from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
 from modality_synthesis.preprocessing.registration import mask_dice
 from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import atomic_output, read_image, write_image, write_rows
 
 # Overlap of the two brains; on registered pairs of real and simulated heads it was above 0.93.
@@ -100,7 +100,7 @@ def align_cohort(
     Raises:
         BadInputError: the table lacks a modality, or no pair could be aligned.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     table, folder = read_cohort(cohort), Path(output)
     table.require(fixed, *moving)
     folder.mkdir(parents=True, exist_ok=True)
@@ -208,7 +208,7 @@ class _Head:
 
     @classmethod
     def of(cls, path: Path, modality: str) -> _Head:
-        native = read_image(path)
+        native = read_image(path, reporter=current())
         image = sitk.Cast(native, sitk.sitkFloat32)
         if modality == "CT":
             check_hounsfield(image, path.name)

@@ -17,7 +17,7 @@ from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import ChainParameters, prepare, prepare_target, target_region
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import affine, atomic_output, read_image, transform_matrix
 
 # Of the files: another number makes old ones be computed anew.
@@ -139,8 +139,8 @@ def _preprocess(pair: Pair, source: str, target: str, chain: ChainParameters) ->
 
     torch.set_num_threads(1)
     volumes = pair.visit.volumes
-    prepared = prepare(read_image(volumes[source]), chain, name=volumes[source].name)
-    reference = prepare_target(read_image(volumes[target]), prepared, chain.target)
+    prepared = prepare(read_image(volumes[source], reporter=current()), chain, name=volumes[source].name)
+    reference = prepare_target(read_image(volumes[target], reporter=current()), prepared, chain.target)
     arrays = {
         "source": _compact(sitk.GetArrayFromImage(prepared.image)),
         "target": _compact(sitk.GetArrayFromImage(reference)),

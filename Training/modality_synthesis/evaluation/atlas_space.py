@@ -29,13 +29,13 @@ def to_template(
     return prepared.to_native.GetInverse(), dict(prepared.quality)
 
 
-def custom_mask(mask: str | Path | sitk.Image, grid: sitk.Image) -> np.ndarray:
+def custom_mask(mask: str | Path | sitk.Image, grid: sitk.Image, reporter: Reporter) -> np.ndarray:
     """A reference region from a file, aligned with the volume in the world; above 0.5 is inside.
 
     Raises:
         BadInputError: unreadable, or empty on the volume's grid.
     """
-    image = mask if isinstance(mask, sitk.Image) else read_image(mask)
+    image = mask if isinstance(mask, sitk.Image) else read_image(mask, reporter=reporter)
     inside = array(resample_like(sitk.Cast(image, sitk.sitkFloat32), grid, interpolator="nearest")) > 0.5
     if not inside.any():
         name = "The reference mask" if isinstance(mask, sitk.Image) else Path(mask).name

@@ -44,7 +44,7 @@ from modality_synthesis.preprocessing import (
     Resample,
     TargetMapping,
 )
-from modality_synthesis.progress import Reporter, parts
+from modality_synthesis.progress import Reporter, current, parts
 
 # The grid on which volumes made elsewhere are judged when no model brings its own: 2 mm, MNI152.
 DEFAULT_CHAIN = ChainParameters(
@@ -127,7 +127,7 @@ def evaluate(
         UsageError: options that do not go together.
         BadInputError: the cohort lacks volumes or subjects.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     packages = _packages(model)
     if report and output is None:
         raise UsageError("A report needs a folder to go to: add -o FOLDER.")

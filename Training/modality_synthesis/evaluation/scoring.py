@@ -32,6 +32,7 @@ from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
 from modality_synthesis.preprocessing.atlas import labels_on, regions
+from modality_synthesis.progress import current
 from modality_synthesis.volumes import (
     atomic_output,
     bounding_box,
@@ -352,7 +353,7 @@ def existing_file(pair: Pair, column: str) -> Path:
 
 
 def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> np.ndarray:
-    image = read_image(existing_file(pair, column))
+    image = read_image(existing_file(pair, column), reporter=current())
     moved = sitk.Resample(image, grid, matrix_transform(pair.placement()[1]), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     return np.where(sample["region"] > 0, sitk.GetArrayFromImage(moved), 0.0).astype(np.float32)
 

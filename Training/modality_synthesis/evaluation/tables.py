@@ -18,7 +18,7 @@ from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
 from modality_synthesis.evaluation.z_map import paint_z
 from modality_synthesis.preprocessing.atlas import REFERENCE_REGIONS, Region, labels_on, reference_mask, regions
 from modality_synthesis.preprocessing.meta_regions import CENTILOID
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import (
     array,
     check_writable,
@@ -131,7 +131,7 @@ def suvr(
         UsageError: neither or both of `mri` and `template_space`, or an unknown or unfitting choice.
         BadInputError: unreadable volumes, failed registration, or a reference region outside the field of view.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     if (mri is None) != template_space:
         raise UsageError("Say how the atlas reaches the PET: give the T1w MRI (--mri) or --template-space, not both.")
     if reference_region not in REFERENCE_REGIONS:
@@ -156,7 +156,7 @@ def suvr(
     if custom_reference is None:
         mask, name = reference_mask(reference_region, volume, transform, labels), reference_region
     else:
-        mask, name = custom_mask(custom_reference, volume), CUSTOM
+        mask, name = custom_mask(custom_reference, volume, reporter), CUSTOM
     level = _reference_level(values, mask, name)
     scaled = values / level
     rows = region_table(scaled, Parcels(labels), float(np.prod(volume.GetSpacing())) / 1000, normal)

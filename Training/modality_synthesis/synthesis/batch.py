@@ -12,7 +12,7 @@ from modality_synthesis.datasets.cohort import Visit, read_cohort
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesize
 from modality_synthesis.volumes import file_sha256, sidecar_path, write_rows
@@ -69,7 +69,7 @@ def synthesize_batch(
     Raises:
         BadInputError: the table cannot be read, or no row has a source volume.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     package = choose_package(to, model)
     table = read_cohort(cohort)
     if not any(package.card.route.source in visit.volumes for visit in table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ _KNOWN_ELSEWHERE = {
     ".par": "a Philips volume; convert it with 'dcm2niix'",
     ".rec": "a Philips volume; convert it with 'dcm2niix'",
 }
+
+_LARGEST_POINTER = 4096
+_DATALAD = "Run 'datalad get' (or 'git annex get') on it."
 
 
 def volume_ending(path: str | Path) -> str:
@@ -44,6 +48,56 @@ def sidecar_path(volume_path: str | Path) -> Path:
     path = Path(volume_path)
     stem = split_ending(path)[0] if volume_ending(path) else path.name
     return path.with_name(f"{stem}.json")
+
+
+def split_series(path: str | Path) -> tuple[Path, str | None]:
+    """A DICOM folder and the series to take from it: `head#2` is series 2 of the folder `head`.
+
+    A path that exists as it is written is no such pair; then the series is None, as for every path without `#`.
+    """
+    path = Path(path)
+    folder, mark, series = str(path).rpartition("#")
+    if not mark or not series or os.path.lexists(path) or not Path(folder).exists():
+        return path, None
+    return Path(folder), series
+
+
+def data_path(path: str | Path) -> Path:
+    """The file or folder that a volume's path names, without the series: what exists, has a size and a date."""
+    return split_series(path)[0]
+
+
+def check_is_there(path: Path) -> None:
+    """Refuse a file that is not there, or that only stands for one: links without target, pointers, pipes, devices.
+
+    Raises:
+        BadInputError: says which, and how to get the file.
+    """
+    if path.is_symlink() and not path.exists():
+        target = os.readlink(path)
+        if "annex/objects" in target.replace(os.sep, "/"):
+            raise BadInputError(f"{path.name} is a git-annex link whose content was not fetched. {_DATALAD}")
+        raise BadInputError(f"{path.name} is a link to {target}, which does not exist. Restore it, or copy the file.")
+    if not path.exists():
+        raise BadInputError(f"{path} does not exist. Check the path.")
+    if path.is_dir():
+        return
+    if not path.is_file():
+        raise BadInputError(f"{path} is no regular file (a pipe or device). Save the volume as a file first.")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            start = stream.read(64) if size < _LARGEST_POINTER else b""
+    except OSError as error:
+        raise cannot_read(path, error) from None
+    if size == 0:
+        raise BadInputError(f"{path.name} is empty (0 bytes). Copy or download it again.")
+    if start.startswith(b"version https://git-lfs.github.com"):
+        raise BadInputError(
+            f"{path.name} is a Git LFS pointer, not the volume itself. Run 'git lfs pull' in its repository."
+        )
+    if start.startswith((b"/annex/objects/", b".git/annex/objects/")):
+        raise BadInputError(f"{path.name} is a git-annex pointer, not the volume itself. {_DATALAD}")
 
 
 def unsupported_ending(path: Path) -> BadInputError:
@@ -81,6 +135,23 @@ def check_writable(path: str | Path, *, endings: Sequence[str] = WRITABLE) -> No
         os.unlink(probe)
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+def missing_data(path: Path, file: Path, field: str) -> BadInputError:
+    """The error for a header whose separate data file is not there.
+
+    Args:
+        path: the header's file.
+        file: the data file it names.
+        field: the header's field that names it.
+    """
+    base = re.split(r"[\\/]", file.name)[-1]
+    if base != file.name and (path.parent / base).is_file():
+        return BadInputError(
+            f"{path.name} names its data file by a path of another computer ({file.name}). {base} lies beside it: "
+            f"open {path.name} in a text editor and write '{base}' behind {field}."
+        )
+    return BadInputError(f"{path.name}: its data file {base} is missing. Keep the two files together.")
 
 
 def cannot_read(path: Path, error: OSError) -> BadInputError:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.volumes.dicom_index import dicom_files, is_dicom_file, read_header
-from modality_synthesis.volumes.paths import sidecar_path
+from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file
+from modality_synthesis.volumes.dicom_index import read_header, series_files
+from modality_synthesis.volumes.dicom_numbers import text
+from modality_synthesis.volumes.paths import sidecar_path, split_series
 
 
 def scanner_manufacturer(path: str | Path) -> str | None:
@@ -16,8 +18,18 @@ def scanner_manufacturer(path: str | Path) -> str | None:
     Args:
         path: volume file or DICOM folder. A sidecar or header that cannot be read says nothing.
     """
-    path = Path(path)
+    path, series = split_series(path)
+    if series is not None:
+        return _from_series(path, series)
     return _from_sidecar(sidecar_path(path)) or _from_dicom(path)
+
+
+def _from_series(folder: Path, series: str) -> str | None:
+    try:
+        header = read_header(series_files(folder, series)[0])
+    except BadInputError:
+        return None
+    return None if header is None else text(header, "Manufacturer") or None
 
 
 def _from_sidecar(path: Path) -> str | None:
@@ -35,4 +47,4 @@ def _from_dicom(path: Path) -> str | None:
         header = next(filter(None, map(read_header, files)), None)
     except BadInputError:
         return None
-    return None if header is None else str(header.get("Manufacturer") or "").strip() or None
+    return None if header is None else text(header, "Manufacturer") or None
