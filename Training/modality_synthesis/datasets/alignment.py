@@ -239,7 +239,7 @@ def _save_check(still: _Head, head: _Head, found: PairRegistration, path: Path, 
     from matplotlib.figure import Figure
 
     grid = resample_isotropic(sitk.DICOMOrient(still.image, "LPS"), _SHOWN_MM)
-    lowest = float(sitk.GetArrayViewFromImage(head.image).min())
+    lowest = float(sitk.GetArrayFromImage(head.image).min())
     moved = sitk.Resample(head.image, grid, found.transform, sitk.sitkLinear, lowest)
     first, second = _shown(grid, still.modality), _shown(moved, head.modality)
     figure = Figure(figsize=(9, 9), facecolor="black", layout="constrained")

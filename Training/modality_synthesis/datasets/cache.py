@@ -18,7 +18,7 @@ from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import ChainParameters, prepare, prepare_target, target_region
 from modality_synthesis.progress import Reporter, current
-from modality_synthesis.volumes import affine, atomic_output, read_image, transform_matrix
+from modality_synthesis.volumes import affine, atomic_output, data_path, read_image, transform_matrix
 
 # Of the files: another number makes old ones be computed anew.
 _FORMAT = "3"
@@ -122,7 +122,7 @@ def _wait_for(pairs: Sequence[Pair], *, patience: float = 3600.0, pause: float =
 
 def _key(visit: Visit, source: str, target: str, chain: ChainParameters) -> str:
     # Size and time of change stand for the contents: hashing a cohort's gigabytes at every start would cost minutes.
-    stats = [visit.volumes[modality].stat() for modality in (source, target)]
+    stats = [data_path(visit.volumes[modality]).stat() for modality in (source, target)]
     facts = [
         __version__,
         _FORMAT,

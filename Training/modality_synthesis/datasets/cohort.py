@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.volumes import scanner_manufacturer
+from modality_synthesis.volumes import data_path, scanner_manufacturer, with_series
 
 MODALITIES = ("T1w", "T2w", "CT", "FDG-PET", "TAU-PET", "AMYLOID-PET")
 _UNKNOWN = {"", "na", "n/a", "nan", "none", "unknown", "."}
@@ -77,7 +77,7 @@ class Cohort:
             for modality in modalities:
                 if modality not in visit.volumes:
                     raise BadInputError(f"{self.path.name}: {visit.name} has no {modality} volume.")
-                if not visit.volumes[modality].exists():
+                if not data_path(visit.volumes[modality]).exists():
                     raise BadInputError(
                         f"{self.path.name}: the {modality} volume of {visit.name} is missing: {visit.volumes[modality]}"
                     )
@@ -87,8 +87,9 @@ def read_cohort(path: str | Path) -> Cohort:
     """Read a CSV or TSV table.
 
     Columns: `subject` (or BIDS `participant_id`); optional `session` and `split`; one column per modality
-    (T1w, T2w, CT, FDG-PET, TAU-PET, AMYLOID-PET) with paths, absolute or relative to the table; every other column is
-    a clinical variable (`manufacturer`: of the target's scanner). Empty, `NA`, `n/a` and `unknown` mean unknown.
+    (T1w, T2w, CT, FDG-PET, TAU-PET, AMYLOID-PET) with paths, absolute or relative to the table (`FOLDER#2`, or a column
+    `CT_series`, chooses a series of a DICOM folder); every other column is a clinical variable (`manufacturer`: of the
+    target's scanner). Empty, `NA`, `n/a` and `unknown` mean unknown.
 
     Raises:
         BadInputError: no such file, no subject column, duplicate rows, or an empty table.
@@ -117,8 +118,10 @@ def read_cohort(path: str | Path) -> Cohort:
 def _visit(row: dict[str, str | None], subject_column: str, folder: Path) -> Visit:
     values = {(key or "").strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str)}
     known = {key: value for key, value in values.items() if value.lower() not in _UNKNOWN}
-    volumes = {name: folder / known[name] for name in MODALITIES if name in known}
-    reserved = {subject_column, "session", "split", *MODALITIES}
+    volumes = {
+        name: with_series(folder / known[name], known.get(f"{name}_series")) for name in MODALITIES if name in known
+    }
+    reserved = {subject_column, "session", "split", *MODALITIES, *(f"{name}_series" for name in MODALITIES)}
     return Visit(
         subject=known.get(subject_column, ""),
         session=known.get("session", ""),

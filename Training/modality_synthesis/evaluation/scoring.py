@@ -36,6 +36,7 @@ from modality_synthesis.progress import current
 from modality_synthesis.volumes import (
     atomic_output,
     bounding_box,
+    data_path,
     file_sha256,
     matrix_transform,
     read_image,
@@ -347,7 +348,7 @@ def existing_file(pair: Pair, column: str) -> Path:
     if named is None:
         raise BadInputError(f"{pair.visit.name} has no volume in the column {column!r}.")
     path = Path(named)
-    if not path.exists():
+    if not data_path(path).exists():
         raise BadInputError(f"The volume of {pair.visit.name} in the column {column!r} is missing: {path}")
     return path
 
@@ -363,7 +364,7 @@ def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> n
 
 def _key(task: Task, settings: Settings) -> str:
     files = [
-        (name, path.stat().st_size, path.stat().st_mtime_ns)
+        (name, data_path(path).stat().st_size, data_path(path).stat().st_mtime_ns)
         for existing in settings.existing
         for name in filter(None, (existing.column, existing.uncertainty))
         for path in [existing_file(task.pair, name)]

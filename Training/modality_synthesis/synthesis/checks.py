@@ -50,10 +50,11 @@ def check_contrast(prepared: Prepared, source: str, reporter: Reporter) -> None:
     if source != "T1w" or "registration_dice" not in prepared.quality:
         return
     template = sitk.Resample(mni152().brain, prepared.image, sitk.Transform(), sitk.sitkLinear, 0.0)
-    inside = sitk.GetArrayViewFromImage(prepared.require_mask()) > 0
+    mask, image = prepared.require_mask(), prepared.image
+    inside = sitk.GetArrayViewFromImage(mask) > 0
     reference = sitk.GetArrayViewFromImage(template)[inside]
     both = reference > 0
-    correlation = float(np.corrcoef(sitk.GetArrayViewFromImage(prepared.image)[inside][both], reference[both])[0, 1])
+    correlation = float(np.corrcoef(sitk.GetArrayViewFromImage(image)[inside][both], reference[both])[0, 1])
     prepared.quality["template_correlation"] = round(correlation, 4)
     contrast = prepared.quality.get("gray_white_contrast", 1.0)
     if correlation < T1W_REFUSE_BELOW or contrast <= 0:

@@ -18,7 +18,15 @@ from modality_synthesis.volumes.geometry import (
     same_geometry,
     transform_matrix,
 )
-from modality_synthesis.volumes.paths import READABLE, WRITABLE, check_writable, sidecar_path, split_ending
+from modality_synthesis.volumes.paths import (
+    READABLE,
+    WRITABLE,
+    check_writable,
+    data_path,
+    sidecar_path,
+    split_ending,
+    with_series,
+)
 from modality_synthesis.volumes.reading import read_image
 from modality_synthesis.volumes.scanner import scanner_manufacturer
 from modality_synthesis.volumes.sniffing import VolumeInfo, sniff
@@ -36,6 +44,7 @@ __all__ = [
     "bounding_box",
     "check_writable",
     "clean_stale",
+    "data_path",
     "describe_geometry",
     "dicom_series",
     "file_sha256",
@@ -49,6 +58,7 @@ __all__ = [
     "sniff",
     "split_ending",
     "transform_matrix",
+    "with_series",
     "write_image",
     "write_json",
     "write_rows",

@@ -62,6 +62,11 @@ def split_series(path: str | Path) -> tuple[Path, str | None]:
     return Path(folder), series
 
 
+def with_series(path: str | Path, series: str | None) -> Path:
+    """The path of one series of a DICOM folder, as `split_series` takes it apart; the path itself without a series."""
+    return Path(path) if series is None else Path(f"{path}#{series}")
+
+
 def data_path(path: str | Path) -> Path:
     """The file or folder that a volume's path names, without the series: what exists, has a size and a date."""
     return split_series(path)[0]
