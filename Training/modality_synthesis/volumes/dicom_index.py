@@ -44,6 +44,7 @@ _TAGS = [
     "InstanceNumber",
     "Modality",
     "Manufacturer",
+    "Units",
     "ImageType",
     "Rows",
     "Columns",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
@@ -24,8 +22,9 @@ _KNOWN_ELSEWHERE = {
     ".rec": "a Philips volume; convert it with 'dcm2niix'",
 }
 
-_LARGEST_POINTER = 4096
-_DATALAD = "Run 'datalad get' (or 'git annex get') on it."
+_LARGEST_POINTER = 1024
+_DATALAD = "get it with 'datalad get' or 'git annex get'"
+_GIT_LFS = b"version https://git-lfs.github.com/spec/"
 
 
 def volume_ending(path: str | Path) -> str:
@@ -44,7 +43,8 @@ def split_ending(path: str | Path) -> tuple[str, str]:
 
 
 def sidecar_path(volume_path: str | Path) -> Path:
-    """Where a volume's JSON sidecar belongs: `x.nii.gz` → `x.json`; a folder `x` → `x.json` beside it."""
+    """Where a file's JSON sidecar belongs: `x.nii.gz` → `x.json`, a table `x.csv` → `x.csv.json`; a folder `x` →
+    `x.json` beside it."""
     path = Path(volume_path)
     stem = split_ending(path)[0] if volume_ending(path) else path.name
     return path.with_name(f"{stem}.json")
@@ -72,37 +72,48 @@ def data_path(path: str | Path) -> Path:
     return split_series(path)[0]
 
 
+def why_absent(path: Path) -> str | None:
+    """Why a path that is named holds no data here, with the way out; None when something is there.
+
+    Links without a target, git-annex's (DataLad) and Git LFS's placeholders are told apart from what does not exist.
+    """
+    path = data_path(path)
+    if path.is_symlink() and not path.exists():
+        target = os.readlink(path)
+        if ".git/annex/objects" in target.replace("\\", "/"):
+            return f"its content is not here (git-annex); {_DATALAD}"
+        return f"it is a link to {target}, which does not exist"
+    if not path.exists():
+        return "it does not exist"
+    if path.is_file() and path.stat().st_size < _LARGEST_POINTER:
+        with path.open("rb") as stream:
+            start = stream.read(256)
+        if start.startswith(_GIT_LFS):
+            return "its content is not here (Git LFS); get it with 'git lfs pull'"
+        if start.startswith(b"/annex/objects/") or b".git/annex/objects/" in start:
+            return f"its content is not here (git-annex); {_DATALAD}"
+    return None
+
+
 def check_is_there(path: Path) -> None:
     """Refuse a file that is not there, or that only stands for one: links without target, pointers, pipes, devices.
 
     Raises:
         BadInputError: says which, and how to get the file.
     """
-    if path.is_symlink() and not path.exists():
-        target = os.readlink(path)
-        if "annex/objects" in target.replace(os.sep, "/"):
-            raise BadInputError(f"{path.name} is a git-annex link whose content was not fetched. {_DATALAD}")
-        raise BadInputError(f"{path.name} is a link to {target}, which does not exist. Restore it, or copy the file.")
-    if not path.exists():
-        raise BadInputError(f"{path} does not exist. Check the path.")
-    if path.is_dir():
-        return
-    if not path.is_file():
+    if path.exists() and not path.is_dir() and not path.is_file():
         raise BadInputError(f"{path} is no regular file (a pipe or device). Save the volume as a file first.")
     try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            start = stream.read(64) if size < _LARGEST_POINTER else b""
+        reason = why_absent(path)
+        empty = reason is None and path.is_file() and path.stat().st_size == 0
     except OSError as error:
         raise cannot_read(path, error) from None
-    if size == 0:
+    if reason is not None and not path.exists() and not path.is_symlink():
+        raise BadInputError(f"{path} does not exist. Check the path.")
+    if reason is not None:
+        raise BadInputError(f"{path.name}: {reason}.")
+    if empty:
         raise BadInputError(f"{path.name} is empty (0 bytes). Copy or download it again.")
-    if start.startswith(b"version https://git-lfs.github.com"):
-        raise BadInputError(
-            f"{path.name} is a Git LFS pointer, not the volume itself. Run 'git lfs pull' in its repository."
-        )
-    if start.startswith((b"/annex/objects/", b".git/annex/objects/")):
-        raise BadInputError(f"{path.name} is a git-annex pointer, not the volume itself. {_DATALAD}")
 
 
 def unsupported_ending(path: Path) -> BadInputError:
@@ -114,32 +125,6 @@ def unsupported_ending(path: Path) -> BadInputError:
         f"{path.name} is not a volume that can be read: its ending is none of {', '.join(READABLE)}, and it "
         "is no DICOM file. Convert it to .nii.gz, or give a DICOM folder."
     )
-
-
-def check_writable(path: str | Path, *, endings: Sequence[str] = WRITABLE) -> None:
-    """Find out before hours of computing that an output cannot be written. Creates the parent folders.
-
-    Args:
-        path: the file to be written.
-        endings: the allowed file endings.
-
-    Raises:
-        BadInputError: unsupported ending, the path is a folder, or the folder cannot be created or written
-            to.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise BadInputError(f"{path} is a folder. Give the name of a file to write, ending in {', '.join(endings)}.")
-    if not path.name.lower().endswith(tuple(endings)):
-        raise BadInputError(f"{path.name} cannot be written: its ending is none of {', '.join(endings)}.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # os.access knows neither access control lists nor read-only network shares; trying does.
-        handle, probe = tempfile.mkstemp(prefix=".ms-probe-", dir=path.parent)
-        os.close(handle)
-        os.unlink(probe)
-    except OSError as error:
-        raise cannot_write(path, error) from None
 
 
 def missing_data(path: Path, file: Path, field: str) -> BadInputError:

@@ -14,7 +14,9 @@ from modality_synthesis.volumes.itk_io import read_float
 from modality_synthesis.volumes.paths import check_is_there, split_series, unsupported_ending, volume_ending
 
 
-def read_image(path: str | Path, *, series: str | None = None, reporter: Reporter | None = None) -> sitk.Image:
+def read_image(
+    path: str | Path, *, series: str | None = None, unmeasured: bool = False, reporter: Reporter | None = None
+) -> sitk.Image:
     """Read and check one 3-D grey-value volume.
 
     Geometry is what ITK, and so 3D Slicer, makes of the file, but for a NIfTI file whose sform and qform contradict
@@ -24,6 +26,7 @@ def read_image(path: str | Path, *, series: str | None = None, reporter: Reporte
         path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a DICOM folder, or one file
             of it; `FOLDER#2` is series 2 of a DICOM folder.
         series: for DICOM: the SeriesInstanceUID, series number or description to take.
+        unmeasured: accept NaN and infinity as voxels that were not measured (`coverage.read_covered`).
         reporter: receives findings and warnings: conflicting or missing orientation, corrected gantry tilt or uneven
             slices. Default: the one of the command under way (`progress.current`).
 
@@ -46,7 +49,7 @@ def read_image(path: str | Path, *, series: str | None = None, reporter: Reporte
         if series is not None:
             raise BadInputError(f"{path.name} is no DICOM data, so that no series can be chosen in it.")
         image = _read_file(path, reporter)
-    check_values(image, path.name)
+    check_values(image, path.name, unmeasured=unmeasured)
     return image
 
 
