@@ -68,7 +68,7 @@ class People:
         for one in strangers:
             what = f"{name} names people who are no folder's for certain"
             self.tally.add("bids-people", what, one, "Write their ids as the folders are named.")
-        for subject in self.sessions.keys() - place.values():
+        for subject in sorted(self.sessions.keys() - place.values()):
             self.tally.add("bids-people", f"{name} says nothing of people who have a folder", subject)
         for one, subject in place.items():
             self._add(table, subject, [{**cells, who: ""} for cells in rows[one]])
@@ -121,8 +121,8 @@ def match_ids(
 
     An id spelled as a folder counts first; else one that is alike (`simple`), where only one folder and one id are.
     """
-    wanted = list(dict.fromkeys(ids))
-    place = {one: one for one in wanted if one in set(folders)}
+    wanted, known = list(dict.fromkeys(ids)), set(folders)
+    place = {one: one for one in wanted if one in known}
     alike: dict[str, list[str]] = defaultdict(list)
     for folder in folders:
         alike[simple(folder)].append(folder)

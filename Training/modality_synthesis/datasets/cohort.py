@@ -189,7 +189,7 @@ def _visit(row: TableRow, columns: Columns, path: Path) -> Visit:
     return Visit(
         subject=subject,
         session=(known[columns.session] if columns.session else None) or "",
-        split=_split(known[columns.split], row.line, path) if columns.split else None,
+        split=_split(known[columns.split]) if columns.split else None,
         volumes={
             modality: volume_place(cell, path.parent)
             for modality, column in columns.volumes.items()
@@ -203,13 +203,9 @@ def _value(column: str, cell: str | None) -> str | None:
     return canonical_sex(cell) or cell if cell is not None and is_sex(column) else cell
 
 
-def _split(value: str | None, line: int, path: Path) -> str | None:
-    meant = None if value is None else split_word(value)
-    if value is not None and meant is None:
-        raise BadInputError(
-            f"{path.name}, line {line}: the split {value!r} is not known; use one of train, validation, test."
-        )
-    return meant
+def _split(value: str | None) -> str | None:
+    """Ours where it is understood; another word stays, for who needs the splits to refuse it (`split_cohort`)."""
+    return None if value is None else split_word(value) or value
 
 
 def _refused(rows: list[tuple[TableRow, Visit]], path: Path) -> list[RefusedRow]:

@@ -30,6 +30,13 @@ def why_absent(path: Path) -> str | None:
 
     Links without a target, git-annex's (DataLad) and Git LFS's placeholders are told apart from what does not exist.
     """
+    try:
+        return _absence(path)
+    except (OSError, ValueError) as error:
+        return f"it cannot be read: {(getattr(error, 'strerror', None) or str(error)).lower()}"
+
+
+def _absence(path: Path) -> str | None:
     if path.is_symlink() and not path.exists():
         target = os.readlink(path)
         if ".git/annex/objects" in target.replace("\\", "/"):

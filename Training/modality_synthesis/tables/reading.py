@@ -81,6 +81,9 @@ def read_table(path: str | Path, what: str, expected: Sequence[str] = ()) -> Tab
     parsed = [(line, cells) for line, cells in lines.records(separator, path) if any(cells)]
     kept = _named_columns(columns, parsed, path, header_line)
     _check_widths(parsed, len(columns), path, separator)
+    again = next((line for line, cells in parsed if list(map(key, cells)) == list(map(key, columns))), None)
+    if again is not None and len(columns) > 1:
+        raise BadInputError(f"{path.name}, line {again}: the header once more. Give one table, with one header.")
     _check_names([columns[index] for index in kept], path)
     rows = [TableRow(line, {columns[index]: cells[index] for index in kept}) for line, cells in parsed]
     _point_decimals([columns[index] for index in kept], rows, separator)
@@ -229,9 +232,12 @@ def _check_widths(rows: list[tuple[int, list[str]]], width: int, path: Path, sep
 def _check_names(columns: Sequence[str], path: Path) -> None:
     seen: dict[str, str] = {}
     for column in columns:
-        other = seen.setdefault(key(column) or column, column)
-        if other is not column:
-            raise BadInputError(f"{path.name}: the columns {other!r} and {column!r} mean the same. Keep one of them.")
+        meaning = key(column) or column
+        if meaning in seen:
+            raise BadInputError(
+                f"{path.name}: the columns {seen[meaning]!r} and {column!r} mean the same. Keep one of them."
+            )
+        seen[meaning] = column
 
 
 def _point_decimals(columns: Sequence[str], rows: Sequence[TableRow], separator: str) -> None:
