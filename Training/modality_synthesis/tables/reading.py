@@ -77,7 +77,10 @@ def read_table(path: str | Path, what: str, expected: Sequence[str] = ()) -> Tab
     lines = _Lines(text, skipped)
     header_line, header = _header(lines, path, what)
     separator = separator or _separator(header, {key(name) for name in expected})
-    columns = [tidy(name) for name in _cells(header, separator)]
+    try:
+        columns = [tidy(name) for name in _cells(header, separator)]
+    except csv.Error as error:
+        raise BadInputError(f"{path.name}, line {header_line}: {_reason(error)}.") from None
     parsed = [(line, cells) for line, cells in lines.records(separator, path) if any(cells)]
     kept = _named_columns(columns, parsed, path, header_line)
     _check_widths(parsed, len(columns), path, separator)
@@ -175,7 +178,7 @@ def _is_comment(line: str) -> bool:
 def _reason(error: csv.Error) -> str:
     if "field larger" in str(error):
         return "a cell is longer than 131072 characters; is a quotation mark not closed?"
-    return str(error)
+    return "the quotation marks make no sense" if "new-line" in str(error) else str(error)
 
 
 def _header(lines: _Lines, path: Path, what: str) -> tuple[int, str]:
@@ -193,7 +196,10 @@ def _separator(header: str, expected: set[str]) -> str:
     """The one that finds most of the expected names in the header, and then most columns."""
 
     def worth(separator: str) -> tuple[int, int]:
-        names = [key(name) for name in _cells(header, separator)]
+        try:
+            names = [key(name) for name in _cells(header, separator)]
+        except csv.Error:
+            return 0, 0
         return len(expected.intersection(names)), len(names)
 
     best = max(_SEPARATORS, key=worth)  # of equals the first
