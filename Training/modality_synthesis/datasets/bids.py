@@ -28,7 +28,7 @@ from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter
 from modality_synthesis.tables import key
 from modality_synthesis.tables.words import person_key
-from modality_synthesis.volumes import atomic_output, write_rows
+from modality_synthesis.volumes import atomic_output, check_outputs, check_writable, write_rows
 from modality_synthesis.volumes.paths import cannot_read
 
 # Folders of a visit that hold no image of ours, and often thousands of files.
@@ -175,12 +175,16 @@ def write_bids_cohort(
     Raises:
         BadInputError: nothing found, an unknown modality, or no visit has what is required.
     """
+    path, folder = Path(path), Path(folder)
+    listed = path.with_name(f"{path.stem}.notused.tsv")
+    check_outputs([path, listed], inputs=[folder / "participants.tsv", *folder.glob("sub-*/*_sessions.tsv")])
+    check_writable(path, endings=[".tsv", ".csv"])
     known = {key(name): name for name in MODALITIES}
     stranger = next((name for name in require if key(name) not in known), None)
     if stranger is not None:
         raise BadInputError(f"{stranger!r} is no modality; require one of {', '.join(MODALITIES)}.")
     require = [known[key(name)] for name in require]
-    found, path = bids_cohort(folder), Path(path)
+    found = bids_cohort(folder)
     complete = [all(name in row for name in require) for row in found.rows]
     kept = [row for row, good in zip(found.rows, complete, strict=True) if good]
     left = [f"{row['subject']} {row['session']}".strip() for row, g in zip(found.rows, complete, strict=True) if not g]
@@ -190,11 +194,10 @@ def write_bids_cohort(
     present = {name for row in kept for name, value in row.items() if value}
     columns = [name for name in ("subject", "session", *MODALITIES) if name in present]
     columns += [name for name in dict.fromkeys(name for row in kept for name in row) if name in present - set(columns)]
-    rows = [_relative(row, _subjects(Path(folder))[0], path.parent) for row in kept]
+    rows = [_relative(row, _subjects(folder)[0], path.parent) for row in kept]
     table = [{name: row.get(name, "") for name in columns} for row in rows]
     separator = "," if path.suffix.lower() == ".csv" else "\t"
     write_rows(path, table, delimiter=separator)
-    listed = path.with_name(f"{path.stem}.notused.tsv")
     if found.unused:
         write_rows(listed, found.unused, delimiter="\t")
     elif listed.exists():  # of an earlier run: it is true no more

@@ -141,6 +141,11 @@ class Cohort:
                         f"{self.path.name}: the {modality} volume of {visit.name} is missing: {path} ({reason})"
                     )
 
+    def files(self, *columns: str) -> list[Path]:
+        """The table, the volumes that it names and, from further columns, what is a path there: what is read."""
+        further = (self.path.parent / text for visit in self for name in columns if (text := visit.variable(name)))
+        return [self.path, *(path for visit in self for path in visit.volumes.values()), *further]
+
 
 def read_cohort(path: str | Path, reporter: Reporter | None = None, *, skip_unsafe: bool = False) -> Cohort:
     """Read a CSV or TSV table, as spreadsheets and scripts write them (`tables.read_table`).

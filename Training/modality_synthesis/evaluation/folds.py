@@ -145,7 +145,7 @@ def read_fold_table(runs: Sequence[str | Path], *, predictor: str | None = None)
 
 def write_fold_table(table: FoldTable, path: str | Path) -> None:
     """Write the table as CSV, or as Markdown where the name ends in .md."""
-    with atomic_output(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         if Path(path).suffix == ".md":
             stream.write(table.markdown())
         else:

@@ -34,6 +34,7 @@ from modality_synthesis.preprocessing import ChainParameters, TargetMapping, tar
 from modality_synthesis.preprocessing.atlas import labels_on, regions
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
+    atomic_files,
     atomic_output,
     bounding_box,
     file_sha256,
@@ -426,10 +427,10 @@ def _write(task: Task, settings: Settings, record: Record, arrays: Mapping[str, 
     from safetensors.numpy import save
 
     path = record_path(settings.folder, task.pair.visit.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_output(path.with_suffix(".safetensors")) as temporary:
-        temporary.write_bytes(save(dict(arrays)))
-    write_json(record, path)
+    with atomic_files():
+        with atomic_output(path.with_suffix(".safetensors")) as temporary:
+            temporary.write_bytes(save(dict(arrays)))
+        write_json(record, path)
 
 
 def read_arrays(folder: Path, visit: Visit) -> dict[str, np.ndarray]:
