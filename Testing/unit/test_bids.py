@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
 from modality_synthesis.datasets.bids import bids_cohort, write_bids_cohort
-from modality_synthesis.datasets.bids_names import tracer_modality
 from modality_synthesis.datasets.bids_people import match_ids
 from modality_synthesis.datasets.cohort import read_cohort
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.modalities import tracer_modality
 from modality_synthesis.tables.words import person_key
 
 
@@ -47,6 +47,7 @@ def dataset(make):
             "sub-01/ses-b/pet/sub-01_ses-b_trc-AV1451_rec-acdyn_pet.nii.gz",
             "sub-02/anat/sub-02_T1w.nii.gz",
             "sub-02/anat/sub-02_FLAIR.nii.gz",
+            "sub-02/anat/sub-02_PDw.nii.gz",
             "sub-02/pet/sub-02_trc-18FFDG_pet.nii.gz",
             "sub-02/pet/sub-02_trc-raclopride_pet.nii.gz",
         ],
@@ -81,8 +82,9 @@ def test_volumes_and_variables_are_found(dataset, tmp_path):
     with (tmp_path / "tables" / "cohort.notused.tsv").open() as stream:
         reasons = {row["file"].rsplit("/", 1)[-1]: row["reason"] for row in csv.DictReader(stream, delimiter="\t")}
     assert set(reasons) == {
-        "sub-01_ses-a_run-2_T1w.nii.gz", "sub-02_FLAIR.nii.gz", "sub-02_trc-raclopride_pet.nii.gz",
+        "sub-01_ses-a_run-2_T1w.nii.gz", "sub-02_PDw.nii.gz", "sub-02_trc-raclopride_pet.nii.gz",
     }  # fmt: skip
+    assert "FLAIR" in third.volumes
     assert "sub-01_ses-a_T1w.nii.gz is taken" in reasons["sub-01_ses-a_run-2_T1w.nii.gz"]
 
 
@@ -160,7 +162,7 @@ def test_what_is_no_whole_image_is_never_taken(make):
     names = {
         "acq-localizer_T1w": "localizer", "acq-scout_T1w": "localizer", "echo-1_T1w": "echo", "part-phase_T1w": "part",
         "inv-1_part-mag_MP2RAGE": "mp2rage", "UNIT1": "unit1", "T1map": "map", "desc-brain_mask": "mask",
-        "dseg": "mask", "label-GM_probseg": "mask", "FLAIR": "flair", "defacemask": "mask", "inv-2_T1w": "inv",
+        "dseg": "mask", "label-GM_probseg": "mask", "PDw": "pdw", "defacemask": "mask", "inv-2_T1w": "inv",
         "bold": "other",
     }  # fmt: skip
     root = make([f"{A}{name}.nii.gz" for name in names])

@@ -46,7 +46,13 @@ def test_a_batch_refuses_unsafe_rows_alone(cohort, tmp_path, monkeypatch):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(b"volume")
 
+    def one_after_another(work, visits, *, on_start, on_result, **_):  # worker processes would synthesize for real
+        for number, visit in enumerate(visits):
+            on_start(number)
+            on_result(number, work(visit))
+
     monkeypatch.setattr(batch, "synthesize", synthesize)
+    monkeypatch.setattr(batch, "parallel_map", one_after_another)
     output, before = tmp_path / "out", tree(tmp_path, tmp_path / "out")
     code, messages = run("batch", cohort, "--model", "demo-t1w-fdg", "-o", output)
     assert code == 3

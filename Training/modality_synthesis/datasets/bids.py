@@ -15,16 +15,15 @@ from modality_synthesis.datasets.bids_names import (
     not_corrected,
     parse_name,
     preference,
-    tracer_modality,
     why_unusable,
 )
 from modality_synthesis.datasets.bids_people import People
 from modality_synthesis.datasets.bids_sidecars import Sidecars
-from modality_synthesis.datasets.columns import MODALITIES
 from modality_synthesis.datasets.places import why_absent
 from modality_synthesis.datasets.tally import Tally
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
+from modality_synthesis.modalities import MODALITIES, tracer_modality
 from modality_synthesis.progress import Reporter
 from modality_synthesis.tables import key
 from modality_synthesis.tables.words import person_key
@@ -35,7 +34,7 @@ from modality_synthesis.volumes.paths import cannot_read
 _OTHER_DATA = {"func", "dwi", "fmap", "perf", "eeg", "meg", "ieeg", "nirs", "motion", "beh", "micr", "mrs", "figures",
                "surf", "xfm", "log", "freesurfer"}  # fmt: skip
 # What is normal to be left over is listed, and warned of by nobody.
-_EXPECTED = {"mask", "map", "other", "better", "flair", "pdw", "t2starw", "mp2rage", "twin"}
+_EXPECTED = {"mask", "map", "other", "better", "pdw", "t2starw", "mp2rage", "twin"}
 
 
 @dataclass(frozen=True)
@@ -309,7 +308,7 @@ def _doubt(image: _Image, tally: Tally) -> None:
     """What a user should know of an image although it is the best one."""
     if image.modality.endswith("PET") and not_corrected(image.name):
         tally.add("bids-attenuation", "PET without attenuation correction is taken, for want of another", image.shown)
-    if image.modality in ("T1w", "T2w") and is_contrast_enhanced(image.name):
+    if image.modality in ("T1w", "T2w", "FLAIR") and is_contrast_enhanced(image.name):
         tally.add("bids-contrast", "Images with a contrast agent are taken, for want of plain ones", image.shown)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modality_synthesis.datasets.columns import MODALITIES, SESSION, SUBJECT, Columns, find_columns, split_word
+from modality_synthesis.datasets.columns import SESSION, SUBJECT, Columns, find_columns, split_word
 from modality_synthesis.datasets.places import volume_place, why_absent
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
+from modality_synthesis.modalities import MODALITIES
 from modality_synthesis.models.clinical_words import canonical_sex, is_sex, names_of
 from modality_synthesis.progress import Reporter
 from modality_synthesis.tables import TableRow, is_unknown, key, read_table, unsafe_name
@@ -150,11 +151,11 @@ class Cohort:
 def read_cohort(path: str | Path, reporter: Reporter | None = None, *, skip_unsafe: bool = False) -> Cohort:
     """Read a CSV or TSV table, as spreadsheets and scripts write them (`tables.read_table`).
 
-    Columns: `subject` (or BIDS `participant_id`); optional `session` and `split`; one column per modality
-    (T1w, T2w, CT, FDG-PET, TAU-PET, AMYLOID-PET) with paths, absolute or relative to the table; every other column is
-    a clinical variable (`manufacturer`: of the target's scanner). Capitals, spaces, hyphens and underscores in these
-    names do not count. Empty, `NA`, `n/a`, `unknown` and the like mean unknown; a column `sex` or `gender` becomes F
-    and M where it is written in words.
+    Columns: `subject` (or BIDS `participant_id`); optional `session` and `split`; one column per modality (T1w, T2w,
+    FLAIR, CT, FDG-PET, TAU-PET, AMYLOID-PET) with paths, absolute or relative to the table; every other column is a
+    clinical variable (`manufacturer`: of the target's scanner). Capitals, spaces, hyphens and underscores in these names
+    do not count. Empty, `NA`, `n/a`, `unknown` and the like mean unknown; a column `sex` or `gender` becomes F and M
+    where it is written in words.
 
     Args:
         path: of the table.
