@@ -12,7 +12,7 @@ from modality_synthesis.cli import app
 from modality_synthesis.datasets.bids import bids_cohort, write_bids_cohort
 from modality_synthesis.datasets.bids_people import match_ids
 from modality_synthesis.datasets.cohort import read_cohort
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.modalities import tracer_modality
 from modality_synthesis.tables.words import person_key
 
@@ -387,3 +387,20 @@ def test_the_list_of_an_earlier_run_does_not_stay(make, tmp_path):
     (root / f"{A}run-2_T1w.nii.gz").unlink()
     write_bids_cohort(root, tmp_path / "c.tsv")
     assert (tmp_path / "c.notused.tsv").read_text() == "file\tkind\treason\n"
+
+
+@pytest.mark.parametrize("name", ["participants.tsv", "phenotype/cdr.tsv", "sub-1/sub-1_sessions.tsv"])
+def test_the_table_never_replaces_one_of_the_dataset_s(make, name):
+    text = "participant_id\tsession_id\tcdr\nsub-1\tses-1\t1\n"
+    root = make(["sub-1/ses-1/anat/sub-1_ses-1_T1w.nii.gz"], {name: text})
+    for given in (root, root / "sub-1"):
+        with pytest.raises(UsageError):
+            write_bids_cohort(given, root / name)
+    assert (root / name).read_text() == text
+
+
+def test_somebody_s_file_is_not_replaced_by_the_list(make, tmp_path):
+    (tmp_path / "c.notused.tsv").write_text("my notes")
+    with pytest.raises(UsageError, match="is no list of this program"):
+        write_bids_cohort(make([f"{A}T1w.nii.gz", f"{A}run-2_T1w.nii.gz"]), tmp_path / "c.tsv")
+    assert sorted(path.name for path in tmp_path.glob("c*")) == ["c.notused.tsv"]

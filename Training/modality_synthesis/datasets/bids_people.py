@@ -21,6 +21,13 @@ _LASTING = {
 _WHAT = "table of a BIDS dataset"
 
 
+def people_tables(folder: Path) -> list[Path]:
+    """The tables of people of a dataset: those of everybody in the order they count, then the subjects' own."""
+    everybody = [folder / "participants.tsv", folder / "sessions.tsv", *sorted((folder / "phenotype").glob("*.tsv"))]
+    own = [path / f"{path.name}_sessions.tsv" for path in sorted(folder.glob("sub-*"))]
+    return [path for path in (*everybody, *own) if path.is_file()]
+
+
 @dataclass
 class People:
     """Clinical values of the visits of a dataset.
@@ -47,14 +54,12 @@ class People:
         Raises:
             BadInputError: a table that cannot be read.
         """
-        general = (folder / "participants.tsv", folder / "sessions.tsv", *sorted((folder / "phenotype").glob("*.tsv")))
-        for path in filter(Path.is_file, general):
-            self._add_people(read_table(path, _WHAT, SUBJECT))
-        for subject in self.sessions:
-            path = folder / subject / f"{subject}_sessions.tsv"
-            if path.is_file():
-                table = read_table(path, _WHAT, SESSION)
-                self._add(table, subject, [row.cells for row in table.rows])
+        for path in people_tables(folder):
+            table = read_table(path, _WHAT, (*SUBJECT, *SESSION))
+            if path.parent.name in self.sessions:
+                self._add(table, path.parent.name, [row.cells for row in table.rows])
+            elif path.parent.name == "phenotype" or path.parent == folder:
+                self._add_people(table)
 
     def _add_people(self, table: Table) -> None:
         name, who = table.path.name, table.column("participant_id", *SUBJECT)

@@ -144,7 +144,8 @@ class Cohort:
 
     def files(self, *columns: str) -> list[Path]:
         """The table, the volumes that it names and, from further columns, what is a path there: what is read."""
-        further = (self.path.parent / text for visit in self for name in columns if (text := visit.variable(name)))
+        folder = self.path.parent
+        further = (volume_place(text, folder) for visit in self for name in columns if (text := visit.variable(name)))
         return [self.path, *(path for visit in self for path in visit.volumes.values()), *further]
 
 
@@ -153,9 +154,9 @@ def read_cohort(path: str | Path, reporter: Reporter | None = None, *, skip_unsa
 
     Columns: `subject` (or BIDS `participant_id`); optional `session` and `split`; one column per modality (T1w, T2w,
     FLAIR, CT, FDG-PET, TAU-PET, AMYLOID-PET) with paths, absolute or relative to the table; every other column is a
-    clinical variable (`manufacturer`: of the target's scanner). Capitals, spaces, hyphens and underscores in these names
-    do not count. Empty, `NA`, `n/a`, `unknown` and the like mean unknown; a column `sex` or `gender` becomes F and M
-    where it is written in words.
+    clinical variable (`manufacturer`: of the target's scanner). Capitals, spaces, hyphens and underscores in these
+    names do not count. Empty, `NA`, `n/a`, `unknown` and the like mean unknown; a column `sex` or `gender` becomes F
+    and M where it is written in words.
 
     Args:
         path: of the table.

@@ -67,9 +67,9 @@ def read_text(path: Path, what: str) -> str:
 def _bytes(path: Path, what: str) -> bytes:
     try:
         if path.is_dir():
+            way = f" For a BIDS folder, 'modality-synthesis cohort {path} -o cohort.tsv' writes one."
             raise BadInputError(
-                f"{path} is a folder, and a {what} is a file (CSV or TSV). For a BIDS folder, "
-                f"'modality-synthesis cohort {path} -o cohort.tsv' writes one."
+                f"{path} is a folder, and a {what} is a file (CSV or TSV).{way if 'cohort table' in what else ''}"
             )
         if path.exists() and not path.is_file():
             raise BadInputError(f"{path} is no ordinary file. Save the {what} to one: its paths are relative to it.")
