@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modality_synthesis.datasets.columns import SESSION, SUBJECT
 from modality_synthesis.datasets.tally import Tally
 from modality_synthesis.modalities import MODALITIES
 from modality_synthesis.models.clinical_words import names_of
-from modality_synthesis.tables import Table, is_unknown, key, read_table
+from modality_synthesis.tables import SESSION, SUBJECT, Table, is_unknown, key, read_table
 from modality_synthesis.tables.words import person_key, session_key
 
 # What does not change between visits: it may be taken from a row of another session.

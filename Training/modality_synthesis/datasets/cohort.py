@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modality_synthesis.datasets.columns import SESSION, SUBJECT, Columns, find_columns, split_word
+from modality_synthesis.datasets.columns import Columns, find_columns, split_word
 from modality_synthesis.datasets.places import volume_place, why_absent
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.modalities import MODALITIES
 from modality_synthesis.models.clinical_words import canonical_sex, is_sex, names_of
 from modality_synthesis.progress import Reporter
-from modality_synthesis.tables import TableRow, is_unknown, key, read_table, unsafe_name
+from modality_synthesis.tables import SESSION, SUBJECT, TableRow, is_unknown, key, read_table, unsafe_name
 from modality_synthesis.volumes import scanner_manufacturer
 
 __all__ = ["MODALITIES", "Cohort", "RefusedRow", "Visit", "read_cohort"]

@@ -10,13 +10,10 @@ from dataclasses import dataclass, field
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.modalities import MODALITIES, modality_of
-from modality_synthesis.tables import Table, is_unknown, key
+from modality_synthesis.tables import SESSION, SUBJECT, Table, is_unknown, key
 from modality_synthesis.volumes import READABLE
 
 SPLITS = ("train", "validation", "test")
-# In the order of preference. The first four are what the documentation promises.
-SUBJECT = ("subject", "participant_id", "sub", "id", "subject_id", "participant", "patient_id", "patient", "ptid")
-SESSION = ("session", "session_id", "ses")
 # Used only where people occur several times and nothing better tells their visits apart: it may hold any text.
 _VISIT = ("visit", "visit_id", "viscode", "visit_code", "timepoint", "time_point")
 _SPLIT_WORDS = {
