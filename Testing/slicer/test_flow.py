@@ -554,7 +554,7 @@ def test_batch_partly_done_names_the_row(
     monkeypatch.setenv("FAKE_WORKER_MODE", "partly")
     panel = ready()
     table = tmp_path / "cohort.csv"
-    table.write_text("Note,T1w,Subject\nx,a.nii.gz,s1\ny,b.nii.gz,s2\n,,\n", encoding="utf-8")
+    table.write_text('id,T1w,subject,note\n7,a.nii.gz,s1,"seen\ntwice"\n8,b.nii.gz,s2,\n', encoding="utf-8")
     panel.parameters.batchFolder = tmp_path
     panel.ui.batchTablePathLineEdit.currentPath = str(tmp_path / "missing.csv")
     assert "no cohort table" in panel.ui.batchButton.toolTip
