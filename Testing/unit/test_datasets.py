@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -140,3 +141,24 @@ def test_a_row_without_a_split_is_named(tmp_path):
     path = table(tmp_path, "subject,split,T1w\na,trian,x\nb,validation,y\n")
     with pytest.raises(BadInputError, match="a has the split 'trian'; use one of train, validation, test"):
         split_cohort(read_cohort(path))
+
+
+def test_folds_of_a_column_keep_people_together_and_count_as_numbers(tmp_path):
+    from modality_synthesis.datasets.splits import Split as Division
+    from modality_synthesis.evaluation.cohort import _parts
+
+    def models(count):
+        card = SimpleNamespace(id="m", version="1")
+        return [SimpleNamespace(card=card, number=number) for number in range(1, count + 1)]
+
+    nobody = Division((), ())
+    rows = "".join(f"s{number},{number},x\n" for number in range(1, 12))
+    cohort = read_cohort(table(tmp_path, "subject,Fold,T1w\n" + rows))
+    parts = _parts(cohort, models(11), nobody, "test", "fold")
+    assert [(part.tests[0].subject, part.contenders[0].package.number) for part in parts] == [
+        (f"s{number}", number) for number in range(1, 12)
+    ]
+    for twice in ("s1,2,9,x\n", "sub-s1,,9,x\n"):
+        cohort = read_cohort(table(tmp_path, "subject,session,fold,T1w\ns1,1,1,x\n" + twice))
+        with pytest.raises(BadInputError, match="one fold only"):
+            _parts(cohort, models(2), nobody, "test", "fold")

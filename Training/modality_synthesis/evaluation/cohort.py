@@ -46,6 +46,8 @@ from modality_synthesis.preprocessing import (
     TargetMapping,
 )
 from modality_synthesis.progress import Reporter, parts
+from modality_synthesis.tables import as_number
+from modality_synthesis.tables.words import person_key
 from modality_synthesis.volumes import atomic_files, check_outputs, check_writable, is_own_json, refuse_foreign_json
 
 # The grid on which volumes made elsewhere are judged when no model brings its own: 2 mm, MNI152.
@@ -273,8 +275,11 @@ def _parts(
         if not tests:
             raise BadInputError(f"{table.path.name}: no subject is in the split {split!r}.")
         return [_Part(split, tests, table.of_subjects(division.train), _contenders(packages))]
-    of_subject = {visit.subject: visit.variable(folds) for visit in table}
-    names = sorted({fold for fold in of_subject.values() if fold is not None})
+    of_subject = _fold_of_subjects(table, folds)
+    # Fold 2 before fold 10: the models are given in this order.
+    names = sorted(
+        {fold for fold in of_subject.values() if fold is not None}, key=lambda fold: (as_number(fold) or 0, fold)
+    )
     if len(names) != len(packages):
         raise UsageError(
             f"{table.path.name}: the column {folds!r} has {len(names)} folds and {len(packages)} models are given; "
@@ -290,6 +295,25 @@ def _parts(
         )
         for fold, package in zip(names, packages, strict=True)
     ]
+
+
+def _fold_of_subjects(table: Cohort, column: str) -> dict[str, str | None]:
+    """Each subject's fold.
+
+    Raises:
+        BadInputError: a person is in two folds, under one name or two that are alike.
+    """
+    found: dict[str, str | None] = {}
+    seen: dict[str, tuple[str | None, Visit]] = {}
+    for visit in table:
+        found[visit.subject] = own = visit.variable(column)
+        other, first = seen.setdefault(person_key(visit.subject), (own, visit))
+        if other != own:
+            raise BadInputError(
+                f"{table.path.name}: {visit.name} is in the {column} {own} and {first.name} in {other}; a patient may be "
+                "in one fold only."
+            )
+    return found
 
 
 def _contenders(packages: Sequence[ModelPackage]) -> tuple[Contender, ...]:
