@@ -13,7 +13,7 @@ from typing import Any
 from modality_synthesis.datasets.cache import Pair, preprocess_pairs
 from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
 from modality_synthesis.datasets.places import volume_place
-from modality_synthesis.datasets.splits import Split, split_cohort, subjects_of
+from modality_synthesis.datasets.splits import Split, folds_in_column, split_cohort, subjects_of
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.evaluation.baselines import fit_baselines
 from modality_synthesis.evaluation.classes import Classes
@@ -47,7 +47,6 @@ from modality_synthesis.preprocessing import (
 )
 from modality_synthesis.progress import Reporter, parts
 from modality_synthesis.tables import as_number
-from modality_synthesis.tables.words import person_key
 from modality_synthesis.volumes import atomic_files, check_outputs, check_writable, is_own_json, refuse_foreign_json
 
 # The grid on which volumes made elsewhere are judged when no model brings its own: 2 mm, MNI152.
@@ -275,7 +274,7 @@ def _parts(
         if not tests:
             raise BadInputError(f"{table.path.name}: no subject is in the split {split!r}.")
         return [_Part(split, tests, table.of_subjects(division.train), _contenders(packages))]
-    of_subject = _fold_of_subjects(table, folds)
+    of_subject = folds_in_column(table, folds)
     # Fold 2 before fold 10: the models are given in this order.
     names = sorted(
         {fold for fold in of_subject.values() if fold is not None}, key=lambda fold: (as_number(fold) or 0, fold)
@@ -295,25 +294,6 @@ def _parts(
         )
         for fold, package in zip(names, packages, strict=True)
     ]
-
-
-def _fold_of_subjects(table: Cohort, column: str) -> dict[str, str | None]:
-    """Each subject's fold.
-
-    Raises:
-        BadInputError: a person is in two folds, under one name or two that are alike.
-    """
-    found: dict[str, str | None] = {}
-    seen: dict[str, tuple[str | None, Visit]] = {}
-    for visit in table:
-        found[visit.subject] = own = visit.variable(column)
-        other, first = seen.setdefault(person_key(visit.subject), (own, visit))
-        if other != own:
-            raise BadInputError(
-                f"{table.path.name}: {visit.name} is in the {column} {own} and {first.name} in {other}; a patient may be "
-                "in one fold only."
-            )
-    return found
 
 
 def _contenders(packages: Sequence[ModelPackage]) -> tuple[Contender, ...]:
