@@ -110,7 +110,7 @@ def folds_in_column(cohort: Cohort, column: str) -> dict[str, str | None]:
         other, first = seen.setdefault(person_key(visit.subject), (own, visit.name))
         if other != own:
             raise BadInputError(
-                f"{cohort.path.name}: {visit.name} has {column}={own} and {first} has {column}={other}; a patient may be "
+                f"{cohort.path.name}: {visit.name} has {column}={own} and {first} has {other}; a patient may be "
                 "in one fold only."
             )
     return found
