@@ -18,6 +18,7 @@ from modality_synthesis.errors import ModalitySynthesisError, WorkerLostError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import ChainParameters, prepare, prepare_target, target_region
 from modality_synthesis.progress import Reporter, current
+from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import affine, atomic_output, data_path, read_image, transform_matrix
 
 # Of the files: another number makes old ones be computed anew.
@@ -103,7 +104,10 @@ def preprocess_pairs(
     """
     chain = chain.fixed
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = [Pair(visit, folder / f"{_key(visit, source, target, chain)}.safetensors") for visit in visits]
+    pairs = [
+        Pair(visit, safe_place(folder, visit.name).with_name(f"{_key(visit, source, target, chain)}.safetensors"))
+        for visit in visits
+    ]
     missing = [pair for pair in pairs if not pair.path.exists()]
     if wait:
         _wait_for(missing)
