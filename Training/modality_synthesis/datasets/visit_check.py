@@ -9,6 +9,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from modality_synthesis.datasets.cohort import Visit
+from modality_synthesis.datasets.places import why_absent
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.findings import Finding
 from modality_synthesis.preprocessing.contents import BrainLook, check_coarse_contrast, check_extents, find_brain
@@ -84,21 +85,19 @@ def check_visit(visit: Visit, request: Request) -> list[Noted]:
     Returns:
         (modality, finding) pairs.
     """
-    import torch
-
-    torch.set_num_threads(1)
     order = sorted(request.modalities or visit.volumes, key=_rank)
     noted: list[Noted] = []
     brain: BrainLook | None = None
+    order = [*order, *(name for name in request.required if name not in order)]
     for number, modality in enumerate(order):
         path = visit.volumes.get(modality)
         gathered = Gathering()
         if path is None:
             if modality in request.required:
                 gathered.finding(Finding("missing", "refuse", f"{visit.name} has no {modality} volume in the table."))
-        elif not path.exists():
+        elif reason := why_absent(path):
             gathered.finding(
-                Finding("missing", "refuse", f"The {modality} volume of {visit.name} is not there: {path}")
+                Finding("missing", "refuse", f"The {modality} volume of {visit.name} is missing: {path} ({reason})")
             )
         elif (image := _read(path, gathered)) is not None:
             if number == 0 or not request.aligned or brain is None:
