@@ -124,7 +124,8 @@ def _read(path: Path, gathered: Gathering) -> sitk.Image | None:
 def _check_alone(image: sitk.Image, modality: str, path: Path, gathered: Gathering) -> BrainLook | None:
     """A volume by itself; its brain, where it shows one."""
     name = path.name
-    if not gathered.tried("contents", lambda: check_before(image, modality, name, gathered)):
+    check = check_target_before if modality.endswith("PET") else check_before
+    if not gathered.tried("contents", lambda: check(image, modality, name, gathered)):
         return None
     if modality.endswith("PET") or any(finding.level == "refuse" for finding in gathered.findings):
         return None
