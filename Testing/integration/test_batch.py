@@ -152,7 +152,7 @@ def test_a_row_that_a_person_rejected_is_not_run_and_says_so(mini_cohort, packag
     table.write_text("subject,T1w\n" + "".join(f"{row['subject']},{mini_cohort.parent / row['T1w']}\n" for row in rows))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "qc.tsv").write_text(f"subject\tdecision\n{rows[1]['subject']}\treject\n")
-    result, messages = run(table, package, tmp_path / "out")
+    result, _ = run(table, package, tmp_path / "out")
     assert result.exit_code == 3
     booked = list(csv.DictReader((tmp_path / "out" / "batch.csv").open()))
     assert [(row["state"], row["message"]) for row in booked] == [("done", booked[0]["message"]),

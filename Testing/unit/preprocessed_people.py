@@ -73,9 +73,7 @@ def already_preprocessed(folder: Path) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cohort_room, "preprocess_pairs", pairs)
-        patch.setattr(
-            cohort_room, "screen", lambda visits, *args, **settings: Screening(Findings(), list(visits), None)
-        )
+        patch.setattr(cohort_room, "screen", lambda visits, *_, **__: Screening(Findings(), list(visits), None))
         yield
 
 

@@ -22,7 +22,6 @@ from modality_synthesis.datasets.visit_check import Request
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.fingerprint import fingerprint
-from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import BrainMask, ChainParameters, Normalize, TargetMapping
 
 
@@ -291,9 +290,7 @@ def test_refusals_are_remembered_with_the_row(tmp_path):
         patch.setattr(cohort_check, "check_visit", lambda visit, request: [])
         screening = screen([visit], Request(), None, jobs=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            cache, "parallel_map", lambda work, items, **_: parallel_map(work, [], jobs=1) or [None] * len(items)
-        )
+        patch.setattr(cache, "_preprocess", lambda pair, **_: pytest.fail("the row was made again"))
         kept = cache.preprocess_pairs(
             [visit], "T1w", "FDG-PET", CHAIN, tmp_path / ".cache", quantity="SUVR", screening=screening, jobs=1
         )
