@@ -66,8 +66,7 @@ def test_synthesis_makes_a_marked_volume(ready: Any, wait: Any) -> None:
     assert pet.GetDisplayNode().GetColorNode().GetName() == "PET-Heat"
     assert pet.GetDisplayNode().GetWindowLevelMax() == 2.0
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(pet)
-    assert "Synthetic" in legend.GetTitleText()
-    assert "ref. cerebellar\ngray matter" in legend.GetTitleText()
+    assert legend.GetTitleText() == "SUVR"  # one word: the box decides the size of the letters
     assert pet.GetStorageNode() is None  # no temporary file is remembered
     assert "Made" in panel.ui.synthesizeStatusLabel.text
     assert "Slices 6.0 mm apart" in panel.ui.synthesizeStatusLabel.text
@@ -469,8 +468,9 @@ def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
     shown.GetColorNode().GetColor(127, color)
     assert color[:3] == [1.0, 1.0, 1.0]  # zero is neutral
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(difference)
-    assert "Synthetic –\nreference" in legend.GetTitleText()
-    assert "SUVR" in legend.GetTitleText()
+    assert legend.GetTitleText() == "Diff"
+    other = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(pet)
+    assert legend.GetPosition()[0] < 0.1 < 0.9 < other.GetPosition()[0]  # two legends in one view do not collide
     assert panel.ui.metricsTableWidget.item(0, 0).text() == "MAE"
     assert panel.parameters.metricsTable.GetNumberOfRows() == 5
     chart = slicer.util.getNode(slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID())
@@ -518,7 +518,7 @@ def test_suvr_gives_image_table_and_bars(ready: Any, wait: Any) -> None:
     assert image.GetName().endswith("SUVR (pons)")
     assert image.GetAttribute("SyntheticData") == "YES"
     assert image.GetVoxelValueQuantity().GetCodeValue() == "SUVR"
-    assert "ref. pons" in slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(image).GetTitleText()
+    assert slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(image).GetTitleText() == "SUVR"
     table = panel.parameters.suvrTable
     assert table.GetNumberOfRows() == 3
     assert panel.ui.suvrTableWidget.item(1, 0).text() == "tau meta-temporal"
@@ -554,13 +554,14 @@ def test_batch_partly_done_names_the_row(
     monkeypatch.setenv("FAKE_WORKER_MODE", "partly")
     panel = ready()
     table = tmp_path / "cohort.csv"
-    table.write_text("subject,T1w\ns1,a.nii.gz\ns2,b.nii.gz\n", encoding="utf-8")
+    table.write_text('id,T1w,subject,note\n7,a.nii.gz,s1,"seen\ntwice"\n8,b.nii.gz,s2,\n', encoding="utf-8")
     panel.parameters.batchFolder = tmp_path
     panel.ui.batchTablePathLineEdit.currentPath = str(tmp_path / "missing.csv")
     assert "no cohort table" in panel.ui.batchButton.toolTip
     panel.ui.batchTablePathLineEdit.currentPath = str(table)
     click_and_wait(panel, wait, "batch")
     assert "Partly done" in panel.ui.batchStatusLabel.text
+    assert [panel.ui.batchTableWidget.item(row, 0).text() for row in range(2)] == ["s1", "s2"]
     assert panel.ui.batchTableWidget.item(1, 1).text() == "failed"
     assert panel.ui.batchTableWidget.item(1, 2).text() == "no such file"
 

@@ -155,6 +155,7 @@ def start() -> Application:
     slicer.util.mainWindow = app.mainWindow
     slicer.util.moduleSelector = _ModuleSelector
     slicer.modules.colors = types.SimpleNamespace(logic=lambda: app.color_logic)
+    slicer.modules.plots = types.SimpleNamespace(logic=lambda: app.plots_logic)
     from slicer_host import parameter_node, scripted_module
 
     stand_ins = {

@@ -72,6 +72,12 @@ CacheOption = Annotated[
         "that is read-only, your own cache folder.",
     ),
 ]  # fmt: skip
+SeriesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--series", metavar="N", help="Of a DICOM folder with several series: number or UID. FOLDER#N says the same."
+    ),
+]
 RowTimeoutOption = Annotated[
     float | None,
     typer.Option("--row-timeout", metavar="SECONDS", min=1, help="Give a row up that takes longer; default never."),
@@ -85,6 +91,7 @@ def synthesize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Volume to write; its .json sidecar goes beside it.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    series: SeriesOption = None,
     clinical: Annotated[
         str, typer.Option("--clinical", help="Clinical variables: age=71,sex=F (others unknown).")
     ] = "",
@@ -103,8 +110,9 @@ def synthesize(
     with _command(progress) as reporter:
         from modality_synthesis.synthesis import synthesize as run
         from modality_synthesis.synthesis.clinical import parse_clinical
-        from modality_synthesis.volumes import check_outputs, check_writable, sidecar_path
+        from modality_synthesis.volumes import check_outputs, check_writable, sidecar_path, with_series
 
+        source = with_series(source, series)
         check_outputs([preview], described=[output, uncertainty], inputs=[source])
         if preview is not None:
             check_writable(preview, endings=[".png"])
@@ -165,6 +173,7 @@ def compare(
     reference: Annotated[Path, typer.Argument(help="Real volume, in the same units.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for figures and maps.")] = None,
     difference: Annotated[Path | None, typer.Option("--difference", help="File for the signed difference.")] = None,
+    series: SeriesOption = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="Compare inside this mask.")] = None,
     data_range: Annotated[float | None, typer.Option("--data-range", help="For PSNR and SSIM, in units.")] = None,
     register: Annotated[bool, typer.Option("--register", help="Align the reference rigidly first.")] = False,
@@ -185,12 +194,13 @@ def compare(
     """Compare a synthetic volume with the real one: figures, difference maps, regions, report."""
     with _command(progress) as reporter:
         from modality_synthesis.evaluation import compare as run
+        from modality_synthesis.volumes import with_series
 
         with _one_result():
             result = run(
-                synthetic, reference, output, mask=mask, difference=difference, data_range=data_range,
-                register=register, match_signal=match_signal, mri=mri, template_space=template_space,
-                uncertainty=uncertainty, report=report, reporter=reporter,
+                synthetic, with_series(reference, series), output, mask=mask, difference=difference,
+                data_range=data_range, register=register, match_signal=match_signal, mri=mri,
+                template_space=template_space, uncertainty=uncertainty, report=report, reporter=reporter,
             )  # fmt: skip
         finish(reporter)
         if not isinstance(reporter, JsonReporter):
@@ -205,6 +215,7 @@ def compare(
 def suvr(
     pet: Annotated[Path, typer.Argument(help="PET volume, real or synthetic.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Table of regions (CSV).")],
+    series: SeriesOption = None,
     mri: Annotated[Path | None, typer.Option("--mri", help="The person's T1w MRI, aligned with the PET.")] = None,
     template_space: Annotated[bool, typer.Option("--template-space", help="The PET is in MNI152 space.")] = False,
     reference_region: Annotated[
@@ -233,17 +244,19 @@ def suvr(
     """SUVR and its table of regions and meta-regions."""
     with _command(progress) as reporter:
         from modality_synthesis.evaluation import suvr as run
+        from modality_synthesis.volumes import with_series
 
         with _one_result():
             result = run(
-                pet, output, mri=mri, template_space=template_space, reference_region=reference_region,
-                custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
+                with_series(pet, series), output, mri=mri, template_space=template_space,
+                reference_region=reference_region, custom_reference=reference_mask, normal_cohort=normal_cohort,
+                tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
                 image=image, z_map=z_map, reporter=reporter,
             )  # fmt: skip
         written = {"table": output, "image": image, "z_map": z_map}
         files = {role: path for role, path in written.items() if path is not None}
         meta = {
-            row.region: round(row.mean, 4)
+            row.region: round(row.suvr, 4)
             for row in result.rows
             if (row.kind, row.hemisphere) == ("meta-region", "both")
         }
@@ -264,6 +277,7 @@ def export(
         Path | None,
         typer.Option("--source-dicom", help="The source's DICOM series: take patient, study and space from it."),
     ] = None,
+    series: SeriesOption = None,
     patient_id: Annotated[str, typer.Option("--patient-id", help="Without a source; default neutral.")] = "",
     patient_name: Annotated[str, typer.Option("--patient-name", help="Family^Given; default SYNTHETIC.")] = "",
     progress: ProgressOption = "auto",
@@ -271,7 +285,12 @@ def export(
     """Write a synthetic volume as DICOM, marked as synthetic."""
     with _command(progress) as reporter:
         from modality_synthesis.synthesis import export_dicom
+        from modality_synthesis.volumes import with_series
 
+        if series is not None and source_dicom is None:
+            raise UsageError("--series chooses in the source's DICOM folder: add --source-dicom FOLDER.")
+        if source_dicom is not None:
+            source_dicom = with_series(source_dicom, series)
         with _one_result():
             result = export_dicom(
                 volume, output, file_format=file_format, source_dicom=source_dicom, patient_id=patient_id,
@@ -309,7 +328,7 @@ def cohort(
     cache: CacheOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Write the cohort table of a BIDS dataset, or look at the volumes of a dataset or table (--check)."""
+    """Write a BIDS dataset's cohort table (the best volumes of each visit), or look at all volumes (--check)."""
     with _command(progress) as reporter:
         if check:
             _check_cohort(folder, output, require or (), jobs, cache, reporter)
@@ -319,12 +338,12 @@ def cohort(
         from modality_synthesis.datasets.bids import write_bids_cohort
 
         with _one_result():
-            found, left = write_bids_cohort(folder, output, require=require or ())
-        for line in found.skipped:
-            reporter.warning(f"Not used: {line}")
-        if left:
-            reporter.warning(f"{len(left)} visit(s) lack a required modality: {', '.join(left[:5])} ...")
-        _result(reporter, {"cohort": output}, visits=len(found.rows) - len(left), left_out=len(left))
+            written = write_bids_cohort(folder, output, require=require or (), reporter=reporter)
+        files = {"cohort": output} | ({"not used": written.unused_list} if written.unused_list else {})
+        _result(
+            reporter, files, people=written.people, visits=written.visits, pairs=written.pairs,
+            left_out=len(written.left_out), not_used=len(written.found.unused),
+        )  # fmt: skip
 
 
 def _check_cohort(

@@ -24,6 +24,7 @@ from modality_synthesis.preprocessing import ChainParameters, prepare, prepare_t
 from modality_synthesis.preprocessing.source_checks import check_before, check_prepared
 from modality_synthesis.preprocessing.target_checks import check_target, check_target_before
 from modality_synthesis.progress import Reporter
+from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
     affine,
     atomic_files,
@@ -153,7 +154,13 @@ def preprocess_pairs(
     folder.mkdir(parents=True, exist_ok=True)
     names = (source, target)
     hashes = content_hashes((visit.volumes[name] for visit in visits for name in names), folder, jobs=jobs)
-    pairs = [Pair(visit, folder / f"{_key(visit, names, chain, quantity, hashes)}.safetensors") for visit in visits]
+    pairs = [
+        Pair(
+            visit,
+            safe_place(folder, visit.name).with_name(f"{_key(visit, names, chain, quantity, hashes)}.safetensors"),
+        )
+        for visit in visits
+    ]
     rows: dict[Path, Row] = {}
     if wait:
         rows = _wait_for(pairs)

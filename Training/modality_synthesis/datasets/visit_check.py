@@ -9,14 +9,13 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from modality_synthesis.datasets.cohort import Visit
-from modality_synthesis.datasets.places import why_absent
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.findings import Finding
 from modality_synthesis.preprocessing.contents import BrainLook, check_coarse_contrast, check_extents, find_brain
 from modality_synthesis.preprocessing.source_checks import check_before
 from modality_synthesis.preprocessing.target_checks import check_target, check_target_before
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import read_image
+from modality_synthesis.volumes import read_image, why_absent
 
 # Where the brain is looked for, in this order.
 SOURCES = ("T1w", "CT", "T2w", "FLAIR")

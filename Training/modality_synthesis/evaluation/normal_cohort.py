@@ -10,11 +10,14 @@ import numpy as np
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.tables import Table, as_number, is_unknown, read_table
+from modality_synthesis.volumes.coverage import LOOK_BELOW
 
 # With fewer people a standard deviation is a guess.
 FEWEST_PEOPLE = 5
+# What the mean SUVR is called: today, and in older tables.
+VALUE_COLUMNS = ("suvr", "mean")
 Key = tuple[str, str]
-_NAMES, _NUMBERS = ("subject", "region", "hemisphere"), ("mean", "sd")
+_NAMES, _NUMBERS = ("subject", "region", "hemisphere"), ("sd", "covered_percent")
 
 
 @dataclass(frozen=True)
@@ -32,24 +35,30 @@ class Normal:
 def read_normal_cohort(path: str | Path) -> dict[Key, Normal]:
     """Read a CSV or TSV table (`tables.read_table`), keyed by (region, hemisphere).
 
-    Two forms are understood: one row per region with the columns `region`, `mean`, `sd` and optionally `hemisphere`; or
-    one row per person and region with the columns `subject`, `region`, `mean` and optionally `hemisphere` (the regional
-    table that `evaluate` writes, or SUVR tables one below the other with a column `subject` added).
+    Two forms are understood: one row per region with the columns `region`, `suvr`, `sd` and optionally `hemisphere`; or
+    one row per person and region with the columns `subject`, `region`, `suvr` and optionally `hemisphere` (the regional
+    table that `evaluate` writes, or SUVR tables one below the other with a column `subject` added). Older tables call
+    the column `mean`. A person's region that was measured to less than 90 % (`covered_percent`) does not count.
 
     Raises:
         BadInputError: unreadable, lacking columns, or too few people.
     """
-    table = read_table(path, "table of a normal cohort", (*_NUMBERS, *_NAMES))
-    own = {name: column for name in (*_NUMBERS, *_NAMES) if (column := table.column(name))}
+    known = (*VALUE_COLUMNS, *_NUMBERS, *_NAMES)
+    table = read_table(path, "table of a normal cohort", known)
+    own = {name: column for name in known if (column := table.column(name))}
     rows = [_Row({name: row.cells[column] for name, column in own.items()}, row.line, table) for row in table.rows]
-    if {"region", "mean", "subject"} <= set(own):
-        return _from_people(rows, table.path.name)
-    if {"region", "mean", "sd"} <= set(own):
-        known = [(row, row.number("mean"), row.number("sd")) for row in rows]
-        return {row.key: Normal(mean, sd) for row, mean, sd in known if mean is not None and sd is not None}
+    value = next((name for name in VALUE_COLUMNS if name in own), None)
+    if value is not None and {"region", "subject"} <= set(own):
+        return _from_people(rows, value, table.path.name)
+    if value is not None and {"region", "sd"} <= set(own):
+        figures = [(row, row.number(value), row.number("sd")) for row in rows]
+        flat = next((row for row, _, sd in figures if sd is not None and sd <= 0), None)
+        if flat is not None:
+            raise BadInputError(f"{table.path.name}, line {flat.line}: the standard deviation is not above 0.")
+        return {row.key: Normal(mean, sd) for row, mean, sd in figures if mean is not None and sd is not None}
     path = table.path
     raise BadInputError(
-        f"{path.name}: a normal cohort has the columns region, mean and sd, or subject, region and mean."
+        f"{path.name}: a normal cohort has the columns region, suvr and sd, or subject, region and suvr."
     )
 
 
@@ -75,12 +84,13 @@ class _Row:
         return value
 
 
-def _from_people(rows: list[_Row], name: str) -> dict[Key, Normal]:
+def _from_people(rows: list[_Row], column: str, name: str) -> dict[Key, Normal]:
     values: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        mean = row.number("mean")
-        if mean is not None:
-            values[row.key][row.cells["subject"]].append(mean)
+        value = row.number(column)
+        covered = row.number("covered_percent") if "covered_percent" in row.cells else None
+        if value is not None and (covered is None or covered >= LOOK_BELOW):
+            values[row.key][row.cells["subject"]].append(value)
     result = {}
     for key, people in values.items():
         means = np.array([np.mean(visits) for visits in people.values()])

@@ -16,7 +16,7 @@ from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.findings import Finding
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesis_fingerprint, synthesize
 from modality_synthesis.tables import safe_place
@@ -99,7 +99,7 @@ def synthesize_batch(
             name a file fails alone.
         UsageError: a result would replace a volume of the table, or something that this program did not write.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     package = choose_package(to, model)
     table = read_cohort(cohort, reporter, skip_unsafe=True)
     if table.refused and not table.visits:

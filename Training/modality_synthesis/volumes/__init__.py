@@ -5,6 +5,13 @@ files, gaps, contradictory headers) and writes so that nothing is ever half ther
 """
 
 from modality_synthesis.volumes.atomic import atomic_files, atomic_folder, atomic_output, written
+from modality_synthesis.volumes.coverage import (
+    coverage_finding,
+    filled,
+    find_coverage,
+    read_covered,
+    resample_covered,
+)
 from modality_synthesis.volumes.dicom_index import SeriesInfo, dicom_series
 from modality_synthesis.volumes.files import file_sha256, write_json, write_rows
 from modality_synthesis.volumes.geometry import (
@@ -25,7 +32,23 @@ from modality_synthesis.volumes.guard import (
     is_own_json,
     refuse_foreign_json,
 )
-from modality_synthesis.volumes.paths import READABLE, WRITABLE, sidecar_path, split_ending
+from modality_synthesis.volumes.marks import (
+    Mark,
+    derived_record,
+    describe,
+    first_mark,
+    mark_columns,
+    read_mark,
+)
+from modality_synthesis.volumes.paths import (
+    READABLE,
+    WRITABLE,
+    data_path,
+    sidecar_path,
+    split_ending,
+    why_absent,
+    with_series,
+)
 from modality_synthesis.volumes.reading import read_image
 from modality_synthesis.volumes.recovery import clean_stale
 from modality_synthesis.volumes.scanner import scanner_manufacturer, stated_units
@@ -36,6 +59,7 @@ from modality_synthesis.volumes.writing import write_image
 __all__ = [
     "READABLE",
     "WRITABLE",
+    "Mark",
     "SeriesInfo",
     "VolumeInfo",
     "affine",
@@ -49,15 +73,26 @@ __all__ = [
     "check_sidecar",
     "check_writable",
     "clean_stale",
+    "coverage_finding",
+    "data_path",
+    "derived_record",
+    "describe",
     "describe_geometry",
     "dicom_series",
     "file_sha256",
+    "filled",
+    "find_coverage",
+    "first_mark",
     "image_like",
     "is_own_json",
+    "mark_columns",
     "matrix_transform",
+    "read_covered",
     "read_image",
+    "read_mark",
     "read_sidecar",
     "refuse_foreign_json",
+    "resample_covered",
     "resample_like",
     "same_geometry",
     "scanner_manufacturer",
@@ -66,6 +101,8 @@ __all__ = [
     "split_ending",
     "stated_units",
     "transform_matrix",
+    "why_absent",
+    "with_series",
     "write_image",
     "write_json",
     "write_rows",

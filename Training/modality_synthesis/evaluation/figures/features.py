@@ -10,9 +10,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.style import NORMAL, SMALL, bare, check_figure_path, new_figure, save_figure
 from modality_synthesis.models import ModelPackage, find_model
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import array, read_image
 
 if TYPE_CHECKING:
@@ -46,13 +47,14 @@ def draw_features(
     from modality_synthesis.preprocessing import prepare
     from modality_synthesis.synthesis.pipeline import load_generator
 
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     check_figure_path(path, [source])
     if maps < 1:
         raise UsageError("At least one feature map per layer is needed.")
     package = model if isinstance(model, ModelPackage) else find_model(model)
     generator = load_generator(package)
-    prepared = prepare(read_image(source), package.card.preprocessing, name=Path(source).name, reporter=reporter)
+    image = read_image(source, reporter=reporter)
+    prepared = prepare(image, package.card.preprocessing, name=Path(source).name, reporter=reporter)
     volume = array(prepared.image)
     index = _largest_slice(prepared.mask, volume) if slice_index is None else slice_index
     if not 0 <= index < len(volume):
@@ -70,8 +72,8 @@ def draw_features(
     for row, (name, values) in enumerate(layers.items()):
         label = figure.add_subplot(grid[row, 0])
         bare(label)
-        channels, height, width = values.shape
-        label.text(0.0, 0.5, f"{name}\n{channels} x {height} x {width}", fontsize=NORMAL, va="center")
+        channels, tall, broad = values.shape
+        label.text(0.0, 0.5, f"{name}\n{channels} x {tall} x {broad}", fontsize=NORMAL, va="center")
         for column, channel in enumerate(np.argsort(-values.std(axis=(1, 2)), kind="stable")[:maps]):
             axes = figure.add_subplot(grid[row, column + 1])
             image = values[channel]
@@ -79,9 +81,10 @@ def draw_features(
             axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
             axes.set_title(str(channel), fontsize=SMALL - 2, pad=1.5, color="#777777")
             bare(axes)
+    title = f"Feature maps of {package.card.id}, axial slice {index} of {Path(source).name}"
     figure.suptitle(
-        f"Feature maps of {package.card.id}, axial slice {index} of {Path(source).name}", fontsize=NORMAL + 1, x=0.01,
-        y=0.99, ha="left",
+        wrapped(title, width - 0.2, NORMAL, lines=2),
+        fontsize=NORMAL, x=0.01, y=0.99, ha="left",
     )  # fmt: skip
     save_figure(figure, path)
 
