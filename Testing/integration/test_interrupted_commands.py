@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from folder_states import state
 
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.simulation.labels import load_head
 from modality_synthesis.simulation.mri import Acquisition, simulate_mri
 from modality_synthesis.simulation.pet import simulate_pet
 from modality_synthesis.volumes import clean_stale, read_sidecar, write_image
-
-from folder_states import state
 
 pytestmark = pytest.mark.long
 MODEL = "demo-t1w-fdg"
