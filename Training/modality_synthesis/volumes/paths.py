@@ -142,6 +142,8 @@ def missing_data(path: Path, file: Path, field: str) -> BadInputError:
         field: the header's field that names it.
     """
     base = re.split(r"[\\/]", file.name)[-1]
+    if len(base) > 255 or not base.isprintable():
+        return BadInputError(f"{path.name} is damaged: what it names as its {field} is no file name. Export it again.")
     if base != file.name and (path.parent / base).is_file():
         return BadInputError(
             f"{path.name} names its data file by a path of another computer ({file.name}). {base} lies beside it: "
