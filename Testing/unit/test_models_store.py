@@ -72,8 +72,8 @@ def test_listing_filters_by_route_and_sorts(store, shipped):
 
 def test_packages_on_their_way_in_or_out_are_not_seen(store):
     mine = put(store, "tiny")
-    shutil.copytree(mine, store / ".tiny.ms-tmp-host-1")
-    shutil.copytree(mine, store / ".install-x")
+    shutil.copytree(mine, store / ".ms-tmp-0123456789-1")
+    shutil.copytree(mine, store / ".ms-old-0123456789-1")
     assert [found.folder for found in list_models()] == [mine]
 
 

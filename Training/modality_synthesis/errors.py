@@ -56,8 +56,8 @@ class OutOfMemoryError(ModalitySynthesisError):
     code = "OUT_OF_MEMORY"
 
 
-class CancelledError(ModalitySynthesisError):
-    """The user stopped the command."""
+class CancelledError(BaseException):
+    """The user stopped the command. Like KeyboardInterrupt, it is none of the errors that work can go on after."""
 
     code = "CANCELLED"
     exit_code = 130
@@ -76,8 +76,6 @@ def reported(error: BaseException) -> ModalitySynthesisError:
     """
     if isinstance(error, ModalitySynthesisError):
         return error
-    if isinstance(error, KeyboardInterrupt):
-        return CancelledError("Cancelled.")
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(type(error), error, error.__traceback__)
     if isinstance(error, MemoryError):

@@ -283,8 +283,6 @@ def _preprocess(pair: Pair, source: str, target: str, chain: ChainParameters, qu
             "to_native": transform_matrix(prepared.to_native),
         }
     except ModalitySynthesisError as error:
-        if error.exit_code == 130:
-            raise
         gathered[current].finding(Finding("not-prepared", "refuse", str(error)))
     except Exception as error:
         # What was refused already, and was looked at further only because a person may accept it, can fail in any way.

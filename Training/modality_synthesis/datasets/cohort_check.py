@@ -250,5 +250,4 @@ def _remember(cache: Path | None, key: str | None, noted: Sequence[Noted]) -> No
     if cache is None or key is None:
         return
     place = _place(cache, key)
-    place.parent.mkdir(parents=True, exist_ok=True)
     write_json({"key": key, "findings": [[modality, finding.as_dict()] for modality, finding in noted]}, place)

@@ -42,6 +42,7 @@ from modality_synthesis.volumes import (
     file_sha256,
     matrix_transform,
     read_image,
+    read_sidecar,
     write_json,
     written,
 )
@@ -359,7 +360,9 @@ def existing_file(pair: Pair, column: str) -> Path:
 
 
 def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> np.ndarray:
-    image = read_image(existing_file(pair, column), reporter=current())
+    path = existing_file(pair, column)
+    read_sidecar(path)  # refuses a volume that is not its sidecar's
+    image = read_image(path, reporter=current())
     moved = sitk.Resample(image, grid, matrix_transform(pair.placement()[1]), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     return np.where(sample["region"] > 0, sitk.GetArrayFromImage(moved), 0.0).astype(np.float32)
 

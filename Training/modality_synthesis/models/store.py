@@ -5,10 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import shutil
-import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,8 +16,6 @@ from modality_synthesis.models.package import ModelPackage, open_package, verify
 from modality_synthesis.progress import Reporter
 from modality_synthesis.resources import model_folders, resources_folder, user_models_folder
 
-STAGING_PREFIX = ".install-"
-_STAGING_AGE_S = 24 * 3600
 _log = logging.getLogger(__name__)
 
 
@@ -120,14 +115,6 @@ def remove_model(model: str) -> Path:
     return folders[0]
 
 
-def clean_staging(store: Path) -> None:
-    """Remove what killed installs and removals left; a day is longer than any of them takes."""
-    for leftover in store.glob(f"{STAGING_PREFIX}*"):
-        with suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > _STAGING_AGE_S:
-                shutil.rmtree(leftover)
-
-
 def version_key(version: str) -> tuple[object, ...]:
     """Orders semantic versions: 1.9.0 < 1.10.0-rc.1 < 1.10.0; what follows a plus does not count."""
     release, _, prerelease = version.partition("+")[0].partition("-")
@@ -173,13 +160,14 @@ def _nearest_target(target: str) -> str:
 
 
 def _delete(folder: Path, store: Path) -> None:
+    from modality_synthesis.volumes import scratch_folder
+
     try:
         if folder.is_symlink():
             folder.unlink()
             return
         # Out of sight in one step: an interrupted deletion leaves no half package behind.
-        hidden = store / f"{STAGING_PREFIX}removed-{folder.name}-{os.getpid()}"
-        os.replace(folder, hidden)
-        shutil.rmtree(hidden)
+        with scratch_folder(store) as hidden:
+            os.replace(folder, hidden / folder.name)
     except OSError as error:
         raise BadInputError(f"{folder} cannot be removed: {error.strerror or error}.") from None

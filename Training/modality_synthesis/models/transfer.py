@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError, HashMismatchError, UsageError
 from modality_synthesis.models.archive import pack, unpack
 from modality_synthesis.models.contents import package_files
 from modality_synthesis.models.package import ModelPackage, open_package, verify_package
-from modality_synthesis.models.store import STAGING_PREFIX, clean_staging, find_model
+from modality_synthesis.models.store import find_model
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.resources import user_models_folder
 
@@ -36,17 +35,17 @@ def install_model(
     Raises:
         BadInputError, HashMismatchError: why it was refused.
     """
-    from modality_synthesis.volumes import atomic_folder, check_outputs
+    from modality_synthesis.volumes import atomic_folder, check_outputs, scratch_folder
 
     reporter = reporter or current()
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise UsageError("--sha256 takes the 64 hexadecimal digits of the zip file's SHA-256.")
     store = _writable_store()
-    with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=store) as staging:
-        unpacked = Path(staging) / "package"
+    with scratch_folder(store) as staging:
+        unpacked = staging / "package"
         unpacked.mkdir()
         shown = _shown(str(source))
-        archive = _local(str(source), Path(staging), reporter.part(0.0, 0.7))
+        archive = _local(str(source), staging, reporter.part(0.0, 0.7))
         _bring(archive, unpacked, shown, sha256, reporter.part(0.7, 0.9))
         reporter.progress(0.9, "Verifying")
         package = _verify(unpacked, shown)
@@ -80,12 +79,13 @@ def export_model(model: str | Path, path: str | Path) -> Path:
 
 
 def _writable_store() -> Path:
+    from modality_synthesis.volumes import scratch_folder
+
     store = user_models_folder()
     try:
         store.mkdir(parents=True, exist_ok=True)
-        clean_staging(store)
         # Tried here, so that a read-only store is reported before a long download.
-        with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=store):
+        with scratch_folder(store):
             pass
     except OSError as error:
         raise BadInputError(

@@ -66,8 +66,9 @@ class Request:
         """Write the volumes into a folder; returns the worker's command line."""
         synthetic, reference = os.path.join(folder, "synthetic.nrrd"), os.path.join(folder, "reference.nrrd")
         exchange.writeVolume(self.synthetic, synthetic)
-        results.writeSidecar(self.synthetic, os.path.join(folder, "synthetic.json"))
+        results.writeSidecar(self.synthetic, synthetic)
         exchange.writeVolume(self.reference, reference)
+        results.writeSidecar(self.reference, reference)
         arguments = ["compare", synthetic, reference, "-o", os.path.join(folder, "comparison")]
         arguments += ["--register"] if self.coregister else []
         arguments += ["--match-signal"] if results.sidecarOf(self.synthetic).get("Quantity") == "signal" else []

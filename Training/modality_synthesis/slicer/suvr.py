@@ -40,6 +40,8 @@ class Request:
         pet, mri = os.path.join(folder, "pet.nrrd"), os.path.join(folder, "mri.nrrd")
         exchange.writeVolume(self.pet, pet)
         exchange.writeVolume(self.mri, mri)
+        results.writeSidecar(self.pet, pet)
+        results.writeSidecar(self.mri, mri)
         arguments = ["suvr", pet, "--mri", mri, "-o", os.path.join(folder, "suvr.csv")]
         arguments += ["--image", os.path.join(folder, "suvr.nrrd")]
         if self.region == CUSTOM_MASK:
@@ -59,7 +61,7 @@ class Request:
 
         :return: the SUVR `image`, the `table` of regions, their bar `chart`, and the `z` volume (None without cohort).
         """
-        record = tables.readJson(os.path.join(folder, "suvr.json"))
+        record = tables.readJson(os.path.join(folder, "suvr.csv.json"))
         array = exchange.readOnGridOf(os.path.join(folder, "suvr.nrrd"), self.pet)
         scores = exchange.readOnGridOf(os.path.join(folder, "z.nrrd"), self.pet) if self.cohort else None
         image = self._image(array, record)

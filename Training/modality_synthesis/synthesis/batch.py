@@ -212,8 +212,6 @@ def _run_row(
         )  # fmt: skip
         return _Outcome(book(state="done", message=" ".join(reporter.warnings)), tuple(reporter.findings))
     except ModalitySynthesisError as error:
-        if error.exit_code == 130:
-            raise
         found = [*reporter.findings, refusal(error, "not-synthesized")]
         return _Outcome(book(state="failed", message=str(error)), tuple(dict.fromkeys(found)))
 

@@ -4,7 +4,7 @@ Everything that reads or writes a volume goes through this room: it refuses what
 files, gaps, contradictory headers) and writes so that nothing is ever half there.
 """
 
-from modality_synthesis.volumes.atomic import atomic_files, atomic_folder, atomic_output, written
+from modality_synthesis.volumes.atomic import atomic_files, atomic_folder, atomic_output, scratch_folder, written
 from modality_synthesis.volumes.coverage import (
     coverage_finding,
     filled,
@@ -96,6 +96,7 @@ __all__ = [
     "resample_like",
     "same_geometry",
     "scanner_manufacturer",
+    "scratch_folder",
     "sidecar_path",
     "sniff",
     "split_ending",
