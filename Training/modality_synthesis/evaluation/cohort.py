@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -14,7 +13,7 @@ from modality_synthesis.datasets.cache import Pair, preprocess_pairs
 from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
 from modality_synthesis.datasets.splits import Split, split_cohort, subjects_of
 from modality_synthesis.errors import BadInputError, UsageError
-from modality_synthesis.evaluation.baselines import fit_baselines
+from modality_synthesis.evaluation.baseline_files import fitted_baselines, kept_baselines
 from modality_synthesis.evaluation.classes import Classes
 from modality_synthesis.evaluation.downstream import clinical_effects, visit_questions
 from modality_synthesis.evaluation.downstream import downstream as judge_downstream
@@ -26,12 +25,13 @@ from modality_synthesis.evaluation.scoring import (
     Record,
     Settings,
     Task,
-    load_sample,
     read_arrays,
     score,
 )
 from modality_synthesis.evaluation.statistics import grouping
 from modality_synthesis.evaluation.study import Evaluation, collect, write_evaluation
+from modality_synthesis.evaluation.verdict import FEWEST_PATIENTS
+from modality_synthesis.findings import Finding
 from modality_synthesis.models import ModelPackage, find_model
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import (
@@ -140,11 +140,12 @@ def evaluate(
     table = read_cohort(cohort)
     source, target = _route(packages, table, to)
     table.require(source, target)
-    divided = _parts(table, packages, division or split_cohort(table, seed=seed), split, folds)
+    divided = _parts(table, packages, division or _division(table, split, seed), split, folds)
     if downstream:
         classes = classes or Classes()
     if classes is not None:
         classes.check(table.visits, table.path.name)
+    _say_when_too_few(divided, reporter)
     chain = packages[0].card.preprocessing if packages else DEFAULT_CHAIN
     existing = tuple(
         Existing(column, column, uncertainty if number == 0 else None) for number, column in enumerate(synthetic)
@@ -214,6 +215,18 @@ def evaluate(
     return result
 
 
+def _say_when_too_few(divided: Sequence[_Part], reporter: Reporter) -> None:
+    count = len({visit.subject for part in divided for visit in part.tests})
+    if count < FEWEST_PATIENTS:
+        reporter.finding(
+            Finding(
+                "few-patients", "look",
+                f"Only {count} patient(s) to evaluate: too few for intervals, tests or a statement about others.",
+                f"Evaluate at least {FEWEST_PATIENTS} patients.", count, FEWEST_PATIENTS,
+            )
+        )  # fmt: skip
+
+
 def _packages(model: Model | Sequence[Model]) -> list[ModelPackage]:
     models = [model] if isinstance(model, (str, Path, ModelPackage)) else list(model)
     return [one if isinstance(one, ModelPackage) else find_model(one) for one in models]
@@ -235,6 +248,13 @@ def _route(packages: Sequence[ModelPackage], table: Cohort, to: str | None) -> t
     if to is not None and to != route.target:
         raise UsageError(f"The model {packages[0].card.id} makes {route.target}, not {to}.")
     return route.source, route.target
+
+
+def _division(table: Cohort, split: str, seed: int) -> Split:
+    subjects = {visit.subject: None for visit in table}
+    if split == "all" and len(subjects) < 3 and not any(visit.split for visit in table):
+        return Split((), (), tuple(subjects))  # too few to divide, and everybody is evaluated anyway
+    return split_cohort(table, seed=seed, needed=())
 
 
 def _parts(
@@ -303,8 +323,6 @@ def _measure(
         return preprocess_pairs(visits, source, target, chain, folder, jobs=jobs, reporter=progress)
 
     training = part.training if baselines or classes is not None else []
-    if baselines and not training:
-        reporter.warning("The cohort has no training subjects: the baselines are left out.")
     pairs = preprocess([*part.tests, *training], settings.chain, first)
     tests, trains = pairs[: len(part.tests)], pairs[len(part.tests) :]
     own: list[dict[str, Pair]] = [{} for _ in tests]
@@ -313,8 +331,8 @@ def _measure(
         if chain.source != settings.chain.source:
             for found, pair in zip(own, preprocess(part.tests, chain, first), strict=True):
                 found[contender.name] = pair
-    if trains and baselines:
-        settings = replace(settings, baselines=_fitted(trains, settings, folder, second))
+    if baselines:
+        settings = replace(settings, baselines=_baselines(part, settings, tests, trains, folder, second))
     if classes is not None:
         questions = visit_questions(classes, part.contenders, trains, settings, folder, thorough=thorough)
         settings = replace(settings, questions=questions)
@@ -333,14 +351,32 @@ def _scoring_jobs(settings: Settings, jobs: int | None) -> int | None:
     return jobs if choose_device(settings.device).type == "cpu" else 1
 
 
-def _fitted(trains: Sequence[Pair], settings: Settings, folder: Path, reporter: Reporter) -> Path:
-    """The file of the baselines of these training pairs."""
-    mapping = settings.chain.target
-    facts = "\n".join([mapping.model_dump_json(), *sorted(pair.path.name for pair in trains)])
-    path = folder / f"baselines-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.safetensors"
-    if not path.exists():
-        fit_baselines(load_sample(pair, mapping) for pair in reporter.track(trains, "Fitting the baselines")).save(path)
-    return path
+def _keeper(contenders: Sequence[Contender], settings: Settings) -> ModelPackage | None:
+    """The model whose package keeps baselines on the evaluation's grid."""
+    return next(
+        (
+            one.package
+            for one in contenders
+            if one.package.card.baselines is not None and one.package.card.preprocessing.source == settings.chain.source
+        ),
+        None,
+    )
+
+
+def _baselines(
+    part: _Part, settings: Settings, tests: Sequence[Pair], trains: Sequence[Pair], folder: Path, reporter: Reporter
+) -> Path | None:
+    """Fitted on the table's training subjects; without any, those that the model's package keeps."""
+    if trains:
+        return fitted_baselines(trains, settings.chain.target, folder, reporter)
+    keeper = _keeper(part.contenders, settings)
+    if keeper is not None:
+        return kept_baselines(keeper, tests[0].brain().shape)
+    reporter.warning(
+        "The table has no training subjects and no model's package keeps baselines: none is scored, so that nothing "
+        "says whether a simple predictor does as well."
+    )
+    return None
 
 
 def _with_absolute_paths(table: Cohort, columns: Sequence[str]) -> Cohort:
@@ -384,6 +420,20 @@ def _groups(
     return found
 
 
+def _baselines_from(table: Cohort, divided: Sequence[_Part], settings: Settings) -> str:
+    """What the baselines were fitted on, where they were scored."""
+    count = sum(len(part.training) for part in divided)
+    if count:
+        return f"{count} training visits of {table.path.name}"
+    keepers = [_keeper(part.contenders, settings) for part in divided]
+    kept = [one.card for one in keepers if one is not None]
+    return "; ".join(
+        f"the {card.baselines.subjects} training subjects of {card.id} {card.version}, kept in its package"
+        for card in kept
+        if card.baselines is not None
+    )
+
+
 def _facts(
     table: Cohort, divided: Sequence[_Part], packages: Sequence[ModelPackage], source: str, target: str,
     settings: Settings,
@@ -397,6 +447,7 @@ def _facts(
             "tested": sum(len(part.tests) for part in divided),
             "training_for_baselines": sum(len(part.training) for part in divided),
         },
+        "baselines_from": _baselines_from(table, divided, settings),
         "route": {"source": source, "target": target},
         "models": [package.card.model_dump(mode="json") for package in packages],
         "existing_columns": [one.column for one in settings.existing],

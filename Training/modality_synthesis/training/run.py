@@ -172,6 +172,7 @@ def train(
         split,
         table,
         folder.path / "package" / settings.package.id,
+        training,
         minutes=minutes,
         facts=facts,
         cache=cache,
