@@ -22,6 +22,7 @@ def parallel_map(
     reporter: Reporter | None = None,
     stage: str = "",
     on_result: Callable[[int, Result], None] | None = None,
+    name: Callable[[Item], str] = lambda item: "",
 ) -> list[Result]:
     """`[function(item) for item in items]` in worker processes.
 
@@ -35,15 +36,20 @@ def parallel_map(
         reporter: receives progress.
         stage: what the progress bar says.
         on_result: called in this process with index and result of each item as it is finished.
+        name: what an item is called in the log, where each finished one has a line.
     """
     on_result = on_result or (lambda index, result: None)
     reporter = reporter or Reporter()
     jobs = min(jobs or os.cpu_count() or 1, len(items))
     if jobs <= 1:
         done = []
-        for index, item in enumerate(reporter.track(items, stage)):
+        for index, item in enumerate(items):
+            reporter.progress(index / len(items), stage)
             done.append(function(item))
             on_result(index, done[-1])
+            reporter.finished(len(done), len(items), stage, name(item))
+        if not items:
+            reporter.progress(1.0, stage)
         return done
     results: dict[int, Result] = {}
     context = multiprocessing.get_context("spawn")
@@ -56,7 +62,7 @@ def parallel_map(
                     index = pending.pop(future)
                     results[index] = future.result()
                     on_result(index, results[index])
-                reporter.progress(len(results) / len(items), stage)
+                    reporter.finished(len(results), len(items), stage, name(items[index]))
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -105,7 +105,9 @@ def align_cohort(
     table.require(fixed, *moving)
     folder.mkdir(parents=True, exist_ok=True)
     work = partial(_align_visit, folder=folder, fixed=fixed, moving=tuple(moving), affine=affine)
-    results = parallel_map(work, table.visits, jobs=jobs, reporter=reporter, stage="Aligning")
+    results = parallel_map(
+        work, table.visits, jobs=jobs, reporter=reporter, stage="Aligning", name=lambda visit: visit.name
+    )
     rows = [row for found in results for row in found]
     write_rows(folder / TABLE, rows, digits=4, nan="nan")
     kept = [all(row.state == "aligned" for row in found) for found in results]

@@ -101,7 +101,7 @@ def preprocess_pairs(
         _wait_for(missing)
         return pairs
     work = partial(_preprocess, source=source, target=target, chain=chain)
-    parallel_map(work, missing, jobs=jobs, reporter=reporter, stage="Preprocessing")
+    parallel_map(work, missing, jobs=jobs, reporter=reporter, stage="Preprocessing", name=lambda pair: pair.visit.name)
     return pairs
 
 

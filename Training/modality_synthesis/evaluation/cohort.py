@@ -87,6 +87,7 @@ def evaluate(
     report: bool = False,
     classes: Classes | None = None,
     downstream: bool = False,
+    keep_volumes: bool = False,
     reporter: Reporter | None = None,
 ) -> Evaluation:
     """Judge models, or volumes made elsewhere, on a cohort that has both its source and its target volumes.
@@ -109,7 +110,8 @@ def evaluate(
         groups: columns for subgroups; default every column with a few groups or numbers.
         division: who is in which split; default the table's own split (`split_cohort`).
         baselines: also score copy of the input, population mean, voxelwise regression and, for T1w, mean x tissue,
-            fitted on the cohort's training subjects.
+            fitted on the cohort's training subjects, or, where the table has none, on those of the model's training,
+            which its package keeps.
         data_range: for PSNR and SSIM; default the width of the first model's display window.
         cache: folder for preprocessed volumes; default `.cache` beside the table.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -121,6 +123,7 @@ def evaluate(
             variables of either group.
         downstream: classify, vary each clinical variable, project onto the surface (`evaluation.downstream`); needs an
             output folder. The classes default to CN and AD in the column `diagnosis`.
+        keep_volumes: also write the models' volumes as NIfTI with sidecars into `output/volumes`.
         reporter: receives progress.
 
     Raises:
@@ -133,6 +136,8 @@ def evaluate(
         raise UsageError("A report needs a folder to go to: add -o FOLDER.")
     if downstream and output is None:
         raise UsageError("The downstream evaluation needs a folder to go to: add -o FOLDER.")
+    if keep_volumes and (output is None or not packages):
+        raise UsageError("Volumes are kept in the output folder (-o FOLDER), and made by a model (--model).")
     if not packages and not synthetic:
         raise UsageError("Say what to evaluate: --model, or --synthetic with a column of the table.")
     if uncertainty is not None and not synthetic:
@@ -162,6 +167,7 @@ def evaluate(
         seed=seed,
         samples=samples,
         folder=None if output is None else Path(output),
+        keep_volumes=keep_volumes,
         low=packages[0].card.output.display_window[0] if packages else 0.0,
         metrics=(*METRICS, *(SLICE_METRICS if source == "CT" and not target.endswith("PET") else ())),
     )
@@ -338,7 +344,14 @@ def _measure(
         settings = replace(settings, questions=questions)
     work = partial(score, settings=settings)
     tasks = [Task(pair, others) for pair, others in zip(tests, own, strict=True)]
-    records = parallel_map(work, tasks, jobs=_scoring_jobs(settings, jobs), reporter=third, stage="Scoring")
+    records = parallel_map(
+        work,
+        tasks,
+        jobs=_scoring_jobs(settings, jobs),
+        reporter=third,
+        stage="Scoring",
+        name=lambda task: task.pair.visit.name,
+    )
     return records, settings.questions
 
 

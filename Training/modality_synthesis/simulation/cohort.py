@@ -62,6 +62,7 @@ def simulate_cohort(
         jobs=jobs,
         reporter=reporter,
         stage="Simulating subjects",
+        name=lambda plan: plan.subject,
     )
     rows = [_row(plan, written) for plan, written in zip(plans, files, strict=True)]
     write_json(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
 from modality_synthesis.synthesis.manufacturer import manufacturers
-from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesize
+from modality_synthesis.synthesis.pipeline import Synthesis, check_samples, choose_package, synthesize
 from modality_synthesis.volumes import file_sha256, sidecar_path, write_rows
 
 TABLE = "batch.csv"
@@ -43,6 +43,7 @@ def synthesize_batch(
     seed: int = 0,
     samples: int = 1,
     jobs: int = 1,
+    preview: Callable[[Synthesis, Path], None] | None = None,
     reporter: Reporter | None = None,
 ) -> list[Row]:
     """Synthesize all visits of a cohort.
@@ -64,6 +65,8 @@ def synthesize_batch(
         samples: per visit; with several, the volume is their mean and `<visit>_<target>_sd.nii.gz` their standard
             deviation.
         jobs: worker processes; each needs the memory of one synthesis.
+        preview: draws the picture of a synthesis into a PNG beside the volume (`evaluation.save_preview`); a
+            module-level function.
         reporter: receives progress and the state of each row.
 
     Raises:
@@ -86,6 +89,7 @@ def synthesize_batch(
         seed=seed,
         samples=samples,
         manufacturer=manufacturer,
+        preview=preview,
     )
     rows: dict[int, Row] = {}
 
@@ -105,14 +109,14 @@ def synthesize_batch(
         reporter=reporter,
         stage="Synthesizing",
         on_result=book,
+        name=lambda visit: visit.name,
     )
     return [rows[index] for index in range(len(table))]
 
 
-def exit_code(rows: Sequence[Row]) -> int:
-    """0 when every row is done, 3 when some are, 1 when none is."""
-    finished = sum(row.state != "failed" for row in rows)
-    return 0 if finished == len(rows) else 3 if finished else 1
+def preview_path(volume: Path) -> Path:
+    """Where the picture of a row's volume is."""
+    return volume.with_name(volume.name.replace(".nii.gz", ".png"))
 
 
 def _run_row(
@@ -124,6 +128,7 @@ def _run_row(
     seed: int,
     samples: int,
     manufacturer: str | None,
+    preview: Callable[[Synthesis, Path], None] | None,
 ) -> Row:
     target = folder / visit.name / f"{visit.name}_{package.card.route.target}.nii.gz"
     spread = target.with_name(target.name.replace(".nii.gz", "_sd.nii.gz")) if samples > 1 else None
@@ -134,15 +139,18 @@ def _run_row(
             raise BadInputError(f"no {package.card.route.source} volume in the table")
         if manufacturer is None and manufacturers(package.card):
             manufacturer = visit.manufacturer(package.card.route.target)
-        if resume and _is_made(target, source, package, samples, manufacturer):
+        drawn = preview is None or preview_path(target).is_file()
+        if resume and drawn and _is_made(target, source, package, samples, manufacturer):
             return book(state="skipped", message="done already")
         names = [variable.name for variable in package.card.clinical_variables]
         clinical = {name: value for name in names if (value := visit.variable(name)) is not None}
         reporter = Reporter()
-        synthesize(
+        made = synthesize(
             source, target, model=package, clinical=clinical, manufacturer=manufacturer, device=device, seed=seed,
             samples=samples, uncertainty=spread, reporter=reporter,
         )  # fmt: skip
+        if preview is not None:
+            preview(made, preview_path(target))
         return book(state="done", message=" ".join(reporter.warnings))
     except ModalitySynthesisError as error:
         if error.exit_code == 130:
