@@ -29,7 +29,7 @@ from modality_synthesis.models import ModelPackage, verify_package
 from modality_synthesis.preprocessing import ChainParameters
 from modality_synthesis.preprocessing.atlas import regions
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import write_rows
+from modality_synthesis.volumes import array, file_sha256, read_image, same_geometry, sidecar_path, write_rows
 
 PEOPLE = 12
 
@@ -360,3 +360,42 @@ def test_the_judged_model_is_on_top_and_the_best_is_bold(result):
     means = {name: values["MAE"]["mean"] for name, values in result.summary().items()}
     assert first.rows[best][0] == min(means, key=means.get)
     assert best not in first.marked
+
+
+def test_volumes_are_kept_on_the_source_s_grid_with_their_marks(people, models, tmp_path):
+    table = only_tests(people, tmp_path, count=2)
+    options = {"cache": tmp_path / "cache", "jobs": 1, "device": "cpu", "baselines": False}
+    found = evaluate(table, models[0], tmp_path / "out", keep_volumes=True, **options)
+    for index, visit in enumerate(read_cohort(table).visits):
+        path = tmp_path / "out" / "volumes" / f"{visit.name}_first.nii.gz"
+        record = json.loads(sidecar_path(path).read_text())
+        assert record["SyntheticData"] is True
+        assert record["Model"]["weights_sha256"] == models[0].card.weights.sha256
+        assert record["Sources"][0]["sha256"] == file_sha256(visit.volumes["T1w"])
+        made, source = read_image(path), read_image(visit.volumes["T1w"])
+        assert same_geometry(made, source)
+        # It is the volume that was scored: its error against the measured one is the figure in the table.
+        measured, inside = array(read_image(visit.volumes["FDG-PET"])), array(source) != 0
+        error = np.abs(array(made) - measured)[inside].mean()
+        assert error == pytest.approx(found.scores["first"]["MAE"][index], rel=0.01)
+    path.unlink()
+    evaluate(table, models[0], tmp_path / "out", keep_volumes=True, **options)  # the record alone is not enough
+    assert path.is_file()
+    with pytest.raises(UsageError, match="-o FOLDER"):
+        evaluate(table, models[0], None, keep_volumes=True, **options)
+
+
+def test_the_terminal_says_the_verdict_first_and_marks_what_is_judged(people, models, tmp_path):
+    command = ["evaluate", str(people), "--model", str(models[0].folder), "-o", str(tmp_path / "out"), "--no-report"]
+    ran = CliRunner().invoke(app, [*command, "--jobs", "1", "--device", "cpu"])
+    assert ran.exit_code == 0, ran.output
+    lines = ran.stdout.splitlines()
+    assert lines[0].startswith("first loses to ")
+    assert ran.stdout.isascii()
+    rows = [line for line in lines if line.startswith(("> ", "  "))]
+    marked = [line for line in rows if line.startswith("> ")]
+    assert marked[0].split()[1] == "first"
+    assert len(marked) == 1
+    assert "*" not in marked[0].split("]")[0]  # its MAE is not the best
+    facts = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert facts["verdict"][0]["outcome"] == "loses to"
