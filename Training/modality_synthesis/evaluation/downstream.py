@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.evaluation.classes import Classes
@@ -359,9 +360,9 @@ def _age(visit: Visit) -> float | None:
 
 def write_downstream(found: Downstream, folder: Path) -> None:
     """Write `downstream.json`, `classification.csv`, `fairness.csv` and `surface.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(
         {
+            "GeneratedBy": [{"Name": "modality-synthesis", "Version": __version__}],
             "classes": asdict(found.classes),
             "visits": dict(found.counts),
             "classification": {

@@ -20,6 +20,7 @@ from modality_synthesis.synthesis.provenance import (
     uncertainty_sidecar,
 )
 from modality_synthesis.volumes import (
+    atomic_files,
     file_sha256,
     matrix_transform,
     read_image,
@@ -87,12 +88,13 @@ def keep_volume(
     back = matrix_transform(np.linalg.inv(pair.placement()[1]))
     region = pair.load()["region"] > 0
     background = card.preprocessing.target.background
-    for file, values, about, told in files:
-        image = sitk.GetImageFromArray(np.where(region, values, background).astype(np.float32))
-        image.CopyInformation(grid)
-        image = sitk.Resample(image, native, back, sitk.sitkLinear, background, sitk.sitkFloat32)
-        write_image(image, file, like=source if source.is_file() else None, description=told)
-        write_json(about, sidecar_path(file))
+    with atomic_files():
+        for file, values, about, told in files:
+            image = sitk.GetImageFromArray(np.where(region, values, background).astype(np.float32))
+            image.CopyInformation(grid)
+            image = sitk.Resample(image, native, back, sitk.sitkLinear, background, sitk.sitkFloat32)
+            write_image(image, file, like=source if source.is_file() else None, description=told)
+            write_json(about, sidecar_path(file))
 
 
 def are_kept(path: Path) -> bool:

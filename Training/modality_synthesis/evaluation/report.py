@@ -40,7 +40,7 @@ from modality_synthesis.preprocessing.atlas import regions
 from modality_synthesis.preprocessing.meta_regions import META_REGIONS
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import bounding_box
+from modality_synthesis.volumes import atomic_files, bounding_box
 
 if TYPE_CHECKING:
     from modality_synthesis.evaluation.comparison import Comparison
@@ -72,13 +72,14 @@ def write_document(document: Document, folder: Path, reporter: Reporter | None =
         The files; the page, which is written last: where it is, the rest is.
     """
     page, printed = (folder / name for name in FILES)
-    written = write_figures(document, folder)
-    if can_write_pdf():
-        write_pdf(document, printed)
-        written.append(printed)
-    elif reporter is not None:
-        reporter.status("No report.pdf: fpdf2 is not installed (pip install 'modality-synthesis[report]').")
-    write_html(document, page)
+    with atomic_files():
+        written = write_figures(document, folder)
+        if can_write_pdf():
+            write_pdf(document, printed)
+            written.append(printed)
+        elif reporter is not None:
+            reporter.status("No report.pdf: fpdf2 is not installed (pip install 'modality-synthesis[report]').")
+        write_html(document, page)
     return [page, *written]
 
 

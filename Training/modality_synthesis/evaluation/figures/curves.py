@@ -37,7 +37,7 @@ def draw_curves(runs: Sequence[str | Path], path: str | Path) -> None:
     Raises:
         BadInputError: a folder without a training log.
     """
-    check_figure_path(path)
+    check_figure_path(path, [file for run in runs for file in Path(run).glob("*")])
     if not runs:
         raise BadInputError("Name at least one run folder.")
     logs = {_name(Path(run), runs): read_log(run) for run in runs}
@@ -88,7 +88,7 @@ def read_log(run: str | Path) -> dict[str, Curve]:
                         points.setdefault(name, {}).setdefault(float(row["epoch"]), []).append(float(text))
     except OSError:
         raise BadInputError(f"{run} holds no training log ({_LOG}). Give the folder of a training run.") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise BadInputError(f"{path} is no training log: {error}") from None
     if not points:
         raise BadInputError(f"{path} holds no finished epoch yet.")

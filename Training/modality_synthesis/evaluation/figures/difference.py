@@ -130,7 +130,7 @@ def draw_difference(
     Raises:
         BadInputError: volumes that cannot be compared, or a limit that is not positive.
     """
-    check_figure_path(path)
+    check_figure_path(path, [synthetic, reference, mask])
     if limit is not None and limit <= 0:
         raise BadInputError("The limit of the difference's colors must be above 0.")
     panels = difference_panels(

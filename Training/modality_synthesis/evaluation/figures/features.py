@@ -49,7 +49,7 @@ def draw_features(
     from modality_synthesis.synthesis.pipeline import load_generator
 
     reporter = reporter or Reporter()
-    check_figure_path(path)
+    check_figure_path(path, [source])
     if maps < 1:
         raise UsageError("At least one feature map per layer is needed.")
     package = model if isinstance(model, ModelPackage) else find_model(model)

@@ -28,8 +28,8 @@ def draw_filters(model: str | Path | ModelPackage, path: str | Path) -> None:
     """
     from modality_synthesis.synthesis.pipeline import load_generator
 
-    check_figure_path(path)
     package = model if isinstance(model, ModelPackage) else find_model(model)
+    check_figure_path(path, package.folder.glob("*"))
     name, filters = first_filters(load_generator(package))
     count = len(filters)
     columns = int(np.ceil(np.sqrt(count)))

@@ -62,7 +62,7 @@ def draw_profile(
     Raises:
         BadInputError: no volume, a point outside the first one, or MRI that share no signal.
     """
-    check_figure_path(path)
+    check_figure_path(path, volumes.values())
     save_figure(profile_figure(volumes, direction=direction, point=point, reporter=reporter), path)
 
 

@@ -8,14 +8,14 @@ same maps for 3D Slicer.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modality_synthesis.volumes import atomic_output, check_writable
+from modality_synthesis.volumes import atomic_output, check_outputs, check_writable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,8 +103,9 @@ def plain(axes: Axes) -> None:
 # Files
 
 
-def check_figure_path(path: str | Path) -> None:
-    """Refuse a place or a kind of file that cannot be written, before any work is done."""
+def check_figure_path(path: str | Path, inputs: Iterable[object] = ()) -> None:
+    """Refuse a place or a kind of file that cannot be written, or that is an input, before any work is done."""
+    check_outputs([path], inputs=inputs)
     check_writable(path, endings=ENDINGS)
 
 
