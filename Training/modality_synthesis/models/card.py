@@ -126,7 +126,7 @@ class Output(CardPart):
     units: Line
     reference_region: str | None = Field(None, description="Of SUVR: the region whose mean is 1.")
     display_window: tuple[float, float] = Field(description="Lower and upper end of the colors, in units.")
-    colormap: str | None = Field(None, description="A color table's name, PET-Heat for example; None is gray.")
+    colormap: str | None = Field(None, description="A color table of 3D Slicer; None is Inferno for SUVR, else gray.")
 
     @model_validator(mode="after")
     def _window_is_ordered(self) -> Output:

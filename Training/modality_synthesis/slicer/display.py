@@ -132,11 +132,13 @@ def setThreshold(node: slicer.vtkMRMLColorTableNode, threshold: float) -> None:
     if node.GetAttribute(THRESHOLD) == text:
         return
     modifying = node.StartModify()
-    for index, value in enumerate(np.linspace(-1, 1, COLOR_STEPS)):
-        fade = 1 - abs(value)
-        color = (1.0, fade, fade) if value > 0 else (fade, fade, 1.0)
+    values = np.linspace(-1, 1, COLOR_STEPS)
+    anchors = np.array(_DIVERGING) / 255
+    places = np.linspace(-1, 1, len(anchors))
+    channels = np.stack([np.interp(values, places, anchors[:, channel]) for channel in range(3)], axis=1)
+    for index, (value, color) in enumerate(zip(values, channels, strict=True)):
         opacity = 0.0 if abs(value) < threshold else 1.0
-        node.SetColor(index, f"{value:+.2f}", *color, opacity)
+        node.SetColor(index, f"{value:+.2f}", float(color[0]), float(color[1]), float(color[2]), opacity)
     node.SetAttribute(THRESHOLD, text)
     node.EndModify(modifying)
 
