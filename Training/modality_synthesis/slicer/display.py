@@ -29,6 +29,20 @@ BRAIN_WINDOW = (80.0, 40.0)  # width and level, HU
 LOWER_RIGHT, UPPER_LEFT = (0.99, 0.05), (0.01, 0.95)
 LEGEND_SIZES = {LOWER_RIGHT: (0.08, 0.5), UPPER_LEFT: (0.11, 0.45)}  # signed numbers are longer
 # Numbers of the layouts; another number than in versions with other views, whose scenes keep theirs.
+# Blue, white, red: the map of signed differences in reports too (`evaluation.figures.style.DIFFERENCE`).
+_DIVERGING = (
+    (5, 48, 97),
+    (33, 102, 172),
+    (67, 147, 195),
+    (146, 197, 222),
+    (209, 229, 240),
+    (255, 255, 255),
+    (253, 219, 199),
+    (244, 165, 130),
+    (214, 96, 77),
+    (178, 24, 43),
+    (103, 0, 31),
+)
 FIRST_LAYOUT = 7320
 # Links act within a group only; without one, the standard views would follow.
 VIEW_GROUP = 7
