@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +19,9 @@ from modality_synthesis.cli_session import one_result as _one_result
 from modality_synthesis.cli_session import result as _result
 from modality_synthesis.console import JsonReporter, finish, write_json_line
 from modality_synthesis.errors import ModalitySynthesisError, UsageError
+
+if TYPE_CHECKING:
+    from modality_synthesis.progress import Reporter
 
 app = typer.Typer(
     help="Synthesize one brain modality from another and measure how far the result can be trusted. "
@@ -58,6 +63,20 @@ ManufacturerOption = Annotated[
     str | None,
     typer.Option("--manufacturer", help="Of the scanner whose image is wanted: Siemens, GE, Philips, ... or pooled."),
 ]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", metavar="FOLDER",
+        help="For preprocessed volumes and checks; default MODALITY_SYNTHESIS_CACHE, .cache beside the table, or where "
+        "that is read-only, your own cache folder.",
+    ),
+]  # fmt: skip
+SeriesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--series", metavar="N", help="Of a DICOM folder with several series: number or UID. FOLDER#N says the same."
+    ),
+]
 RowTimeoutOption = Annotated[
     float | None,
     typer.Option("--row-timeout", metavar="SECONDS", min=1, help="Give a row up that takes longer; default never."),
@@ -71,6 +90,7 @@ def synthesize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Volume to write; its .json sidecar goes beside it.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    series: SeriesOption = None,
     clinical: Annotated[
         str, typer.Option("--clinical", help="Clinical variables: age=71,sex=F (others unknown).")
     ] = "",
@@ -89,8 +109,9 @@ def synthesize(
     with _command(progress) as reporter:
         from modality_synthesis.synthesis import synthesize as run
         from modality_synthesis.synthesis.clinical import parse_clinical
-        from modality_synthesis.volumes import check_outputs, check_writable, sidecar_path
+        from modality_synthesis.volumes import check_outputs, check_writable, sidecar_path, with_series
 
+        source = with_series(source, series)
         check_outputs([preview], described=[output, uncertainty], inputs=[source])
         if preview is not None:
             check_writable(preview, endings=[".png"])
@@ -126,6 +147,7 @@ def batch(
     preview: Annotated[
         bool, typer.Option("--preview", help="Also a picture per row, and batch.html with all.")
     ] = False,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
@@ -136,8 +158,8 @@ def batch(
 
         rows = synthesize_batch(
             cohort, output, to=to, model=model, manufacturer=manufacturer, resume=resume, device=device, seed=seed,
-            samples=samples, jobs=jobs, limit_s=row_timeout, preview=save_preview if preview else None,
-            reporter=reporter,
+            samples=samples, jobs=jobs, cache=cache, limit_s=row_timeout,
+            preview=save_preview if preview else None, reporter=reporter,
         )  # fmt: skip
         files = {"table": output / TABLE}
         if preview:
@@ -159,6 +181,7 @@ def compare(
     reference: Annotated[Path, typer.Argument(help="Real volume, in the same units.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for figures and maps.")] = None,
     difference: Annotated[Path | None, typer.Option("--difference", help="File for the signed difference.")] = None,
+    series: SeriesOption = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="Compare inside this mask.")] = None,
     data_range: Annotated[float | None, typer.Option("--data-range", help="For PSNR and SSIM, in units.")] = None,
     register: Annotated[bool, typer.Option("--register", help="Align the reference rigidly first.")] = False,
@@ -180,12 +203,13 @@ def compare(
     with _command(progress) as reporter:
         from modality_synthesis.cli_tables import print_comparison
         from modality_synthesis.evaluation import compare as run
+        from modality_synthesis.volumes import with_series
 
         with _one_result():
             result = run(
-                synthetic, reference, output, mask=mask, difference=difference, data_range=data_range,
-                register=register, match_signal=match_signal, mri=mri, template_space=template_space,
-                uncertainty=uncertainty, report=report, reporter=reporter,
+                synthetic, with_series(reference, series), output, mask=mask, difference=difference,
+                data_range=data_range, register=register, match_signal=match_signal, mri=mri,
+                template_space=template_space, uncertainty=uncertainty, report=report, reporter=reporter,
             )  # fmt: skip
         finish(reporter)
         if not isinstance(reporter, JsonReporter):
@@ -200,6 +224,7 @@ def compare(
 def suvr(
     pet: Annotated[Path, typer.Argument(help="PET volume, real or synthetic.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Table of regions (CSV).")],
+    series: SeriesOption = None,
     mri: Annotated[Path | None, typer.Option("--mri", help="The person's T1w MRI, aligned with the PET.")] = None,
     template_space: Annotated[bool, typer.Option("--template-space", help="The PET is in MNI152 space.")] = False,
     reference_region: Annotated[
@@ -228,11 +253,13 @@ def suvr(
     """SUVR and its table of regions and meta-regions."""
     with _command(progress) as reporter:
         from modality_synthesis.evaluation import suvr as run
+        from modality_synthesis.volumes import with_series
 
         with _one_result():
             result = run(
-                pet, output, mri=mri, template_space=template_space, reference_region=reference_region,
-                custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
+                with_series(pet, series), output, mri=mri, template_space=template_space,
+                reference_region=reference_region, custom_reference=reference_mask, normal_cohort=normal_cohort,
+                tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
                 image=image, z_map=z_map, reporter=reporter,
             )  # fmt: skip
         written = {"table": output, "image": image, "z_map": z_map}
@@ -259,6 +286,7 @@ def export(
         Path | None,
         typer.Option("--source-dicom", help="The source's DICOM series: take patient, study and space from it."),
     ] = None,
+    series: SeriesOption = None,
     patient_id: Annotated[str, typer.Option("--patient-id", help="Without a source; default neutral.")] = "",
     patient_name: Annotated[str, typer.Option("--patient-name", help="Family^Given; default SYNTHETIC.")] = "",
     progress: ProgressOption = "auto",
@@ -266,7 +294,12 @@ def export(
     """Write a synthetic volume as DICOM, marked as synthetic."""
     with _command(progress) as reporter:
         from modality_synthesis.synthesis import export_dicom
+        from modality_synthesis.volumes import with_series
 
+        if series is not None and source_dicom is None:
+            raise UsageError("--series chooses in the source's DICOM folder: add --source-dicom FOLDER.")
+        if source_dicom is not None:
+            source_dicom = with_series(source_dicom, series)
         with _one_result():
             result = export_dicom(
                 volume, output, file_format=file_format, source_dicom=source_dicom, patient_id=patient_id,
@@ -278,17 +311,39 @@ def export(
         _result(reporter, {"folder": output}, step=result.step, largest_error=result.largest_error)
 
 
-@app.command(epilog="Example: modality-synthesis cohort my-bids-folder -o cohort.tsv --require T1w --require FDG-PET")
+@app.command(
+    epilog="Examples: modality-synthesis cohort my-bids-folder -o cohort.tsv --require T1w --require FDG-PET   |   "
+    "modality-synthesis cohort cohort.tsv --check"
+)
 def cohort(
-    folder: Annotated[Path, typer.Argument(help="BIDS dataset, or a folder laid out like one.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Cohort table to write (TSV or CSV).")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER|TABLE", help="BIDS dataset, or a folder laid out like one; for --check a table."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Cohort table to write (TSV or CSV); with --check, the findings (qc.tsv)."),
+    ] = None,
     require: Annotated[
         list[str] | None, typer.Option("--require", help="Leave visits without this modality out; repeatable.")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Look at every volume instead; exit code 0: all fine, 3: some bad, 1: none."),
+    ] = False,
+    jobs: JobsOption = None,
+    cache: CacheOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Write the cohort table of a BIDS dataset: the best volumes of each visit, and what its tables say of people."""
+    """Write a BIDS dataset's cohort table (the best volumes of each visit), or look at all volumes (--check)."""
     with _command(progress) as reporter:
+        if check:
+            _check_cohort(folder, output, require or (), jobs, cache, reporter)
+            return
+        if output is None:
+            raise UsageError("Say which table to write (-o cohort.tsv), or look at the volumes (--check).")
         from modality_synthesis.datasets.bids import write_bids_cohort
 
         with _one_result():
@@ -300,6 +355,28 @@ def cohort(
         )  # fmt: skip
 
 
+def _check_cohort(
+    place: Path, output: Path | None, require: Sequence[str], jobs: int | None, cache: Path | None, reporter: Reporter
+) -> None:
+    from modality_synthesis.datasets.cohort_check import check_cohort
+
+    screening = check_cohort(place, output, require=require, cache=cache, jobs=jobs, reporter=reporter)
+    finish(reporter)
+    usable, total = len(screening.usable()), len(screening.visits)
+    rows = screening.rows()
+    if not isinstance(reporter, JsonReporter):
+        for row in rows:
+            if row.level != "ok":
+                who = f"{row.subject} {row.session}".strip()
+                decided = f" ({row.decision}ed in qc.tsv)" if row.decision else ""
+                print(f"{row.level:<7} {who:<16} {row.modality:<12} {row.code:<18} {row.message}{decided}")
+        print(f"{usable} of {total} visits can be used.")
+    files = {} if output is None else {"findings": output}
+    _result(reporter, files, visits=total, left_out=total - usable, qc=[dataclasses.asdict(row) for row in rows])
+    if usable < total:
+        raise typer.Exit(PARTLY_DONE if usable else 1)
+
+
 @app.command(epilog="Example: modality-synthesis align cohort.csv --fixed CT --moving T1w --moving T2w -o aligned")
 def align(
     cohort: Annotated[Path, typer.Argument(help="Cohort table (CSV or TSV).")],
@@ -308,6 +385,7 @@ def align(
     moving: Annotated[list[str], typer.Option("--moving", help="Modality brought onto it; repeatable.")],
     affine: Annotated[bool, typer.Option("--affine", help="Also scale and shear: for distorted scans only.")] = False,
     jobs: JobsOption = None,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
@@ -316,8 +394,9 @@ def align(
         from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
 
         rows = align_cohort(
-            cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, limit_s=row_timeout, reporter=reporter
-        )
+            cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, cache=cache, limit_s=row_timeout,
+            reporter=reporter,
+        )  # fmt: skip
         states = {state: sum(row.state == state for row in rows) for state in ("aligned", "rejected", "failed")}
         _result(reporter, {"cohort": output / COHORT, "table": output / TABLE}, **states)
         require_all(states["aligned"], len(rows))
@@ -373,6 +452,7 @@ def train(
         str, typer.Option("--strategy", metavar="auto|ddp", help="With several devices: ddp.")
     ] = "auto",
     jobs: JobsOption = None,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
@@ -391,6 +471,7 @@ def train(
             "num_nodes": num_nodes,
             "strategy": strategy,
             "limit_s": row_timeout,
+            "cache": cache,
         }
         if folds is not None:
             if fold is not None:
@@ -403,7 +484,10 @@ def train(
             finish(reporter)
             if not isinstance(reporter, JsonReporter):
                 print(done.table.markdown(), end="")
-            _result(reporter, {"folds": folder, "table": folder / TABLE}, summary=done.table.summary())
+            _result(reporter, {"folds": folder, "table": folder / TABLE}, summary=done.table.summary(),
+                    left_out=done.left_out)  # fmt: skip
+            if done.left_out:
+                raise typer.Exit(PARTLY_DONE)
             return
         result = run(
             settings, folder, cohort=cohort, resume=resume, jobs=jobs, part=None if fold is None else parse_fold(fold),
@@ -416,7 +500,9 @@ def train(
         if verdict and not isinstance(reporter, JsonReporter):
             finish(reporter)
             print(verdict)
-        _result(reporter, files, model=result.package.card.id, verdict=verdict)
+        _result(reporter, files, model=result.package.card.id, verdict=verdict, left_out=result.left_out)
+        if result.left_out:
+            raise typer.Exit(PARTLY_DONE)
 
 
 @app.command(epilog="Example: modality-synthesis report runs/demo")
@@ -464,6 +550,7 @@ def evaluate(
     ] = False,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
@@ -480,7 +567,7 @@ def evaluate(
             cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
             folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
             classes=None if classes is None else Classes.parse(classes), downstream=downstream,
-            keep_volumes=keep_volumes, device=device, jobs=jobs, limit_s=row_timeout, reporter=reporter,
+            keep_volumes=keep_volumes, device=device, jobs=jobs, cache=cache, limit_s=row_timeout, reporter=reporter,
         )  # fmt: skip
         finish(reporter)
         if not isinstance(reporter, JsonReporter):

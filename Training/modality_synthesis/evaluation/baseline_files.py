@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.baselines import Baselines, fit_baselines
 from modality_synthesis.evaluation.scoring import load_sample
+from modality_synthesis.fingerprint import fingerprint
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.models.package import read_baselines
 from modality_synthesis.preprocessing import TargetMapping
@@ -25,9 +25,10 @@ def fitted_baselines(pairs: Sequence[Pair], mapping: TargetMapping, folder: Path
         folder: the cache.
         reporter: receives progress.
     """
-    facts = "\n".join([mapping.model_dump_json(), *sorted(pair.path.name for pair in pairs)])
-    path = folder / f"baselines-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.safetensors"
-    if not path.exists():
+    # A pair's name holds the hashes of its volumes.
+    made_of = fingerprint(mapping=mapping.model_dump(mode="json"), pairs=sorted(pair.path.name for pair in pairs))
+    path = folder / f"baselines-{made_of[:16]}.safetensors"
+    if not Baselines.is_intact(path):
         fit_baselines(load_sample(pair, mapping) for pair in reporter.track(pairs, "Fitting the baselines")).save(path)
     return path
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from modality_synthesis.datasets.cache import arrays_in
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes import atomic_output
 
@@ -102,6 +103,11 @@ class Baselines:
         """Write the fitted arrays."""
         with atomic_output(path) as temporary:
             temporary.write_bytes(self.to_bytes())
+
+    @classmethod
+    def is_intact(cls, path: Path) -> bool:
+        """Whether a file of `save` is there and whole."""
+        return arrays_in(path) == {item.name for item in fields(cls)}
 
     @classmethod
     def load(cls, path: Path) -> Baselines:

@@ -18,7 +18,7 @@ from modality_synthesis._version import __version__
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.common_grid import mask_on_grid_of, on_grid_of
 from modality_synthesis.evaluation.signal import is_signal, match_signal
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import array, check_outputs, check_writable, read_image, refuse_foreign_json, write_json
 
 SLICE_DEFINITIONS: Mapping[str, str] = {
@@ -108,8 +108,10 @@ def write_slice_scores(
     check_outputs([output], inputs=[synthetic, reference, mask])
     check_writable(output, endings=[".json"])
     refuse_foreign_json([output])
-    reporter = reporter or Reporter()
-    given, wanted, drawn = (sitk.DICOMOrient(read_image(path), "LPS") for path in (synthetic, reference, mask))
+    reporter = reporter or current()
+    given, wanted, drawn = (
+        sitk.DICOMOrient(read_image(path, reporter=reporter), "LPS") for path in (synthetic, reference, mask)
+    )
     made, real = array(on_grid_of(wanted, given, reporter)), array(wanted)
     inside = array(mask_on_grid_of(wanted, drawn))
     if not (inside > 0.5).any():

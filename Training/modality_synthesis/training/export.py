@@ -11,6 +11,7 @@ from typing import Any
 
 from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cache import Pair
+from modality_synthesis.datasets.cache_folder import cache_folder
 from modality_synthesis.datasets.cohort import Cohort
 from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError
@@ -42,6 +43,7 @@ def package_model(
     minutes: float,
     facts: RunFacts,
     cache: str | Path | None,
+    qc: Path,
     jobs: int | None,
     evaluate_test: bool,
     reporter: Reporter,
@@ -60,7 +62,7 @@ def package_model(
         training_parameters=generator.training_parameters,
     )
     fitting, scoring = parts(reporter, (1, 4))
-    store = Path(cache) if cache else cohort.path.parent / ".cache"
+    store = cache_folder(cohort.path, cache)
     fitted = Baselines.load(fitted_baselines(training, recipe.preprocessing.target, store, fitting))
     kept = (fitted.to_bytes(compact=True), len({pair.visit.subject for pair in training}))
     package = write_package(folder, card, generator.package_state(), baselines=kept)
@@ -69,7 +71,7 @@ def package_model(
     classes = _classes(recipe, cohort, scoring)
     result = evaluate(
         cohort.path, package, folder.parent.parent / "evaluation", division=split, cache=cache, jobs=jobs,
-        seed=recipe.training.seed, classes=classes, reporter=scoring,
+        seed=recipe.training.seed, classes=classes, qc=qc, reporter=scoring,
     )  # fmt: skip
     metrics = _metrics(result, recipe, package.card, classes)
     judged = {**card, "metrics": metrics, "verdict": verdicts(result)[0].text}

@@ -14,7 +14,7 @@ from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.style import NORMAL, SMALL, bare, check_figure_path, new_figure, save_figure
 from modality_synthesis.models import ModelPackage, find_model
 from modality_synthesis.preprocessing import Resample
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import array, read_image
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def draw_features(
     from modality_synthesis.preprocessing import prepare
     from modality_synthesis.synthesis.pipeline import load_generator
 
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     check_figure_path(path, [source])
     if maps < 1:
         raise UsageError("At least one feature map per layer is needed.")
@@ -59,7 +59,8 @@ def draw_features(
     size = next((step.size[2] for step in package.card.preprocessing.source if isinstance(step, Resample)), None)
     if slice_index is not None and size is not None:
         _check_slice(slice_index, size)
-    prepared = prepare(read_image(source), package.card.preprocessing, name=Path(source).name, reporter=reporter)
+    image = read_image(source, reporter=reporter)
+    prepared = prepare(image, package.card.preprocessing, name=Path(source).name, reporter=reporter)
     volume = array(prepared.image)
     index = _largest_slice(prepared.mask, volume) if slice_index is None else slice_index
     _check_slice(index, len(volume))
