@@ -12,7 +12,7 @@ import typer
 
 from modality_synthesis._version import __version__
 from modality_synthesis.cli_figures import figures_app
-from modality_synthesis.cli_session import ProgressOption
+from modality_synthesis.cli_session import ProgressOption, require_all
 from modality_synthesis.cli_session import command as _command
 from modality_synthesis.cli_session import need as _need
 from modality_synthesis.cli_session import one_result as _one_result
@@ -21,7 +21,6 @@ from modality_synthesis.console import JsonReporter, finish, write_json_line
 from modality_synthesis.errors import ModalitySynthesisError, UsageError
 
 if TYPE_CHECKING:
-    from modality_synthesis.evaluation.comparison import Comparison
     from modality_synthesis.progress import Reporter
 
 app = typer.Typer(
@@ -145,26 +144,35 @@ def batch(
     seed: SeedOption = 0,
     samples: SamplesOption = 1,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Also a picture per row, and batch.html with all.")
+    ] = False,
     cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Synthesize every row of a table; exit code 3 when only some succeed."""
     with _command(progress) as reporter:
-        from modality_synthesis.synthesis.batch import TABLE, exit_code, synthesize_batch
+        from modality_synthesis.evaluation import save_preview
+        from modality_synthesis.synthesis.batch import TABLE, synthesize_batch
 
         rows = synthesize_batch(
             cohort, output, to=to, model=model, manufacturer=manufacturer, resume=resume, device=device, seed=seed,
-            samples=samples, jobs=jobs, cache=cache, limit_s=row_timeout, reporter=reporter,
+            samples=samples, jobs=jobs, cache=cache, limit_s=row_timeout,
+            preview=save_preview if preview else None, reporter=reporter,
         )  # fmt: skip
+        files = {"table": output / TABLE}
+        if preview:
+            from modality_synthesis.evaluation.batch_page import write_batch_page
+
+            files["page"] = write_batch_page(output, rows)
         states = {state: sum(row.state == state for row in rows) for state in ("done", "skipped", "failed")}
         finish(reporter)
         for row in rows:
             if row.state == "failed" and not isinstance(reporter, JsonReporter):
                 print(f"Failed: {row.subject} {row.session}: {row.message}", file=sys.stderr)
-        _result(reporter, {"table": output / TABLE}, **states)
-        if code := exit_code(rows):
-            raise typer.Exit(code)
+        _result(reporter, files, **states)
+        require_all(len(rows) - states["failed"], len(rows))
 
 
 @app.command(epilog="Example: modality-synthesis compare synthetic_pet.nii.gz real_pet.nii.gz -o comparison")
@@ -193,6 +201,7 @@ def compare(
 ) -> None:
     """Compare a synthetic volume with the real one: figures, difference maps, regions, report."""
     with _command(progress) as reporter:
+        from modality_synthesis.cli_tables import print_comparison
         from modality_synthesis.evaluation import compare as run
         from modality_synthesis.volumes import with_series
 
@@ -204,7 +213,7 @@ def compare(
             )  # fmt: skip
         finish(reporter)
         if not isinstance(reporter, JsonReporter):
-            _print_comparison(result)
+            print_comparison(result)
         files = {} if output is None else {"metrics": output / "metrics.json", "maps": output}
         if output is not None and report:
             files["report"] = output / "report.html"
@@ -390,8 +399,7 @@ def align(
         )  # fmt: skip
         states = {state: sum(row.state == state for row in rows) for state in ("aligned", "rejected", "failed")}
         _result(reporter, {"cohort": output / COHORT, "table": output / TABLE}, **states)
-        if states["aligned"] < len(rows):
-            raise typer.Exit(3)
+        require_all(states["aligned"], len(rows))
 
 
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")
@@ -488,7 +496,11 @@ def train(
         if result.package is None:  # a process that helped the one that reports
             return
         files = {"package": result.package.folder, "report": result.folder / "report.html", "run": result.folder}
-        _result(reporter, files, model=result.package.card.id, left_out=result.left_out)
+        verdict = result.package.card.verdict
+        if verdict and not isinstance(reporter, JsonReporter):
+            finish(reporter)
+            print(verdict)
+        _result(reporter, files, model=result.package.card.id, verdict=verdict, left_out=result.left_out)
         if result.left_out:
             raise typer.Exit(PARTLY_DONE)
 
@@ -533,6 +545,9 @@ def evaluate(
         typer.Option("--classes", metavar="COLUMN=HEALTHY,PATIENTS", help="Default diagnosis=CN,AD."),
     ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html and report.pdf.")] = True,
+    keep_volumes: Annotated[
+        bool, typer.Option("--keep-volumes", help="Also write the models' volumes as NIfTI with sidecars.")
+    ] = False,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
     cache: CacheOption = None,
@@ -541,24 +556,27 @@ def evaluate(
 ) -> None:
     """Judge models on a cohort beside the baselines they must beat; started again, it goes on where it stopped."""
     with _command(progress) as reporter:
+        from modality_synthesis.cli_tables import print_evaluation
         from modality_synthesis.evaluation import Classes
         from modality_synthesis.evaluation import evaluate as run
+        from modality_synthesis.evaluation.verdict import verdicts
 
         if downstream:
             _need("sklearn", extra="downstream")
         result = run(
             cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
             folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
-            classes=None if classes is None else Classes.parse(classes), downstream=downstream, device=device,
-            jobs=jobs, cache=cache, limit_s=row_timeout, reporter=reporter,
+            classes=None if classes is None else Classes.parse(classes), downstream=downstream,
+            keep_volumes=keep_volumes, device=device, jobs=jobs, cache=cache, limit_s=row_timeout, reporter=reporter,
         )  # fmt: skip
         finish(reporter)
-        summary = result.summary()
         if not isinstance(reporter, JsonReporter):
-            _print_table(summary, len(result.subjects), result.data_range)
+            print_evaluation(result)
         files = {"metrics": output / "metrics.json", "subjects": output / "metrics.csv"}
+        files |= {"volumes": output / "volumes"} if keep_volumes else {}
         files |= {"report": output / "report.html"} if report else {}
-        _result(reporter, files, summary=summary, left_out=dict(result.left_out))
+        verdict = [one.as_dict() for one in verdicts(result)]
+        _result(reporter, files, summary=result.summary(), verdict=verdict, left_out=dict(result.left_out))
         if result.left_out:
             raise typer.Exit(PARTLY_DONE)
 
@@ -681,28 +699,6 @@ def models_import(
         with _one_result():
             package = import_checkpoint(checkpoint, config, output, format=format, reporter=reporter)
         _result(reporter, {"package": package.folder}, model=package.card.id)
-
-
-def _print_comparison(result: Comparison) -> None:
-    print(f"Inside the mask ({result.mask_source}), data range {result.data_range:g}:")
-    for name, value in result.metrics.items():
-        print(f"  {name:<20} {value:>10.4f}   whole volume {result.whole_volume[name]:>10.4f}")
-    if result.signal_factor is not None:
-        print(f"The reference was multiplied by {result.signal_factor:.4g}: least absolute difference in the mask.")
-    if result.alignment is not None:
-        print(
-            f"The reference was moved by {result.alignment.shift_mm:.1f} mm and "
-            f"{result.alignment.rotation_degrees:.1f} degrees; correlation {result.alignment.correlation[1]:.2f}."
-        )
-
-
-def _print_table(summary: dict[str, dict[str, dict[str, float]]], subjects: int, data_range: float) -> None:
-    metrics = ("MAE", "PSNR", "SSIM", "NCC", "Tenengrad ratio")
-    print(f"{subjects} subjects, in the brain; PSNR and SSIM with data range {data_range:g}; mean [95 % interval]")
-    print(f"{'':<26}" + "".join(f"{name:>24}" for name in metrics))
-    for predictor, figures in summary.items():
-        cells = (f"{v['mean']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for v in (figures[name] for name in metrics))
-        print(f"{predictor:<26}" + "".join(f"{cell:>24}" for cell in cells))
 
 
 def main() -> None:

@@ -139,7 +139,14 @@ def align_cohort(
         return [Aligned(visits[index].name, name, "failed", reason=str(error)) for name in moving]
 
     aligned = parallel_map(
-        work, visits, jobs=jobs, reporter=aligning, stage="Aligning", on_failure=failed, limit_s=limit_s
+        work,
+        visits,
+        jobs=jobs,
+        reporter=aligning,
+        stage="Aligning",
+        on_failure=failed,
+        limit_s=limit_s,
+        name=lambda visit: visit.name,
     )
     made = dict(zip((visit.name for visit in visits), aligned, strict=True))
     results = [

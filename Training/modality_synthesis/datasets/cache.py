@@ -181,8 +181,9 @@ def preprocess_pairs(
 
         work = partial(_preprocess, source=source, target=target, chain=chain, quantity=quantity)
         made = parallel_map(
-            work, missing, jobs=jobs, reporter=reporter, stage="Preprocessing", on_failure=failed, limit_s=limit_s
-        )
+            work, missing, jobs=jobs, reporter=reporter, stage="Preprocessing", on_failure=failed, limit_s=limit_s,
+            name=lambda pair: pair.visit.name,
+        )  # fmt: skip
         rows |= {pair.path: row for pair, row in zip(missing, made, strict=True)}
     if screening is None:
         return [_passed(pair, rows[pair.path]) for pair in pairs]

@@ -16,6 +16,7 @@ from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.alignment import Alignment, align
 from modality_synthesis.evaluation.atlas_space import to_template
 from modality_synthesis.evaluation.calibration import Calibration, calibrate
+from modality_synthesis.evaluation.common_grid import mask_on_grid_of, on_grid_of
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_arrays
 from modality_synthesis.evaluation.reference_checks import doubt_reference
 from modality_synthesis.evaluation.regions import Parcels, RegionComparison, compare_regions
@@ -29,13 +30,11 @@ from modality_synthesis.volumes import (
     atomic_files,
     check_outputs,
     check_writable,
-    describe_geometry,
     file_sha256,
     image_like,
     read_image,
     refuse_foreign_json,
     resample_like,
-    same_geometry,
     write_image,
     write_json,
     write_rows,
@@ -195,13 +194,7 @@ def compare(
     alignment = align(wanted, made, reporter.part(0.02, 0.3)) if register else None
     if alignment is not None:
         wanted = alignment.image
-    if not same_geometry(made, wanted):
-        reporter.warning(
-            f"The volumes lie on different grids; the synthetic one was resampled onto the reference's "
-            f"({describe_geometry(wanted)})."
-        )
-        _require_overlap(made, wanted)
-        made = resample_like(made, wanted)
+    made = on_grid_of(wanted, made, reporter)
     inside, mask_source = _mask(mask, wanted, reporter)
     factor, unmatched, shown = None, None, None
     signal = is_signal(synthetic) if match_signal is None else match_signal
@@ -281,26 +274,12 @@ def _image(volume: str | Path | sitk.Image, reporter: Reporter) -> sitk.Image:
     return read_image(volume, reporter=reporter)
 
 
-def _require_overlap(first: sitk.Image, second: sitk.Image) -> None:
-    ones = sitk.Image(first.GetSize(), sitk.sitkUInt8) + 1
-    ones.CopyInformation(first)
-    shared = array(resample_like(ones, second, interpolator="nearest")) > 0.5
-    if shared.mean() < 0.05:
-        raise BadInputError(
-            "The synthetic volume and the reference hardly overlap in space. Are they of the same person and aligned? "
-            "--register aligns the reference."
-        )
-
-
 def _mask(mask: str | Path | sitk.Image | None, reference: sitk.Image, reporter: Reporter) -> tuple[np.ndarray, str]:
     if mask is None:
         inside, threshold = with_signal(array(reference))
         source = f"reference above {threshold:.4g} (5 % of its 99.9th percentile)"
     else:
-        image = _image(mask, reporter)
-        if not same_geometry(image, reference):
-            image = resample_like(image, reference, interpolator="nearest")
-        inside, source = array(image) > 0.5, "given"
+        inside, source = array(mask_on_grid_of(reference, _image(mask, reporter))) > 0.5, "given"
     if not inside.any():
         raise BadInputError("The mask is empty on the reference's grid.")
     return inside, source

@@ -14,6 +14,7 @@ Source = Literal["T1w", "T2w", "CT"]
 Plane = Literal["axial", "coronal", "sagittal"]
 Target = Literal["FDG-PET", "TAU-PET", "AMYLOID-PET", "T1w", "T2w", "CT"]
 WEIGHTS_FILE: Literal["weights.safetensors"] = "weights.safetensors"
+BASELINES_FILE: Literal["baselines.safetensors"] = "baselines.safetensors"
 SCHEMA_FILE = "model.schema.json"
 _DEEPEST = 32
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
@@ -125,7 +126,7 @@ class Output(CardPart):
     units: Line
     reference_region: str | None = Field(None, description="Of SUVR: the region whose mean is 1.")
     display_window: tuple[float, float] = Field(description="Lower and upper end of the colors, in units.")
-    colormap: str | None = Field(None, description="A color table's name, PET-Heat for example; None is gray.")
+    colormap: str | None = Field(None, description="A color table of 3D Slicer; None is Inferno for SUVR, else gray.")
 
     @model_validator(mode="after")
     def _window_is_ordered(self) -> Output:
@@ -199,6 +200,7 @@ class Metric(CardPart):
     region: str
     dataset: str
     subjects: int = Field(ge=0)
+    better: Literal["lower", "higher", "nearer 1"] | None = Field(None, description="Which figure is the better one.")
     compared_with: dict[str, float] = Field({}, description="The same figure of simple predictors.")
 
     @field_validator("low", "high", mode="before")
@@ -222,6 +224,14 @@ class Weights(CardPart):
     parameters: int = Field(ge=1, description="Numbers in it.")
 
 
+class KeptBaselines(CardPart):
+    """Simple predictors that were fitted on the training subjects, so that any test subject can judge the model."""
+
+    file: Literal["baselines.safetensors"] = BASELINES_FILE
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    subjects: int = Field(ge=1, description="Training subjects they were fitted on.")
+
+
 class Card(CardPart):
     """A model card (schema version 1)."""
 
@@ -237,7 +247,9 @@ class Card(CardPart):
     output: Output
     clinical_variables: tuple[ClinicalVariable, ...] = ()
     training: TrainingFacts
+    verdict: Line | None = Field(None, description="Whether it beats the best simple predictor, in a sentence.")
     metrics: tuple[Metric, ...] = ()
+    baselines: KeptBaselines | None = Field(None, description="What a model must beat, fitted.")
     licence: Licence
     intended_use: str
     limits: tuple[str, ...]

@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.models.card import WEIGHTS_FILE
+from modality_synthesis.models.card import BASELINES_FILE, WEIGHTS_FILE
 
 CARD_FILE = "model.json"
 CARD_TEXT_FILE = "MODEL_CARD.md"
 PREVIEW_FILE = "preview.png"
-ALLOWED_FILES = frozenset({CARD_FILE, WEIGHTS_FILE, CARD_TEXT_FILE, PREVIEW_FILE, "README.md", "LICENSE", "NOTICE"})
+ALLOWED_FILES = frozenset(
+    {CARD_FILE, WEIGHTS_FILE, BASELINES_FILE, CARD_TEXT_FILE, PREVIEW_FILE, "README.md", "LICENSE", "NOTICE"}
+)
 LARGEST_BYTES = 8 * 2**30
 LARGEST_OTHER_BYTES = 32 * 2**20
 MOST_FILES = 32
@@ -48,7 +50,7 @@ class PackageFiles:
         self._bytes += size
         if len(self._seen) > MOST_FILES:
             raise BadInputError(f"{self.package}: more than {MOST_FILES} files; refused.")
-        limit = LARGEST_BYTES if name == WEIGHTS_FILE else LARGEST_OTHER_BYTES
+        limit = LARGEST_BYTES if name in (WEIGHTS_FILE, BASELINES_FILE) else LARGEST_OTHER_BYTES
         if size > limit or self._bytes > LARGEST_BYTES:
             raise BadInputError(f"{self.package}: {name!r} makes it larger than a model package may be; refused.")
 

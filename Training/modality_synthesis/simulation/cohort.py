@@ -83,6 +83,7 @@ def simulate_cohort(
         jobs=jobs,
         reporter=reporter,
         stage="Simulating subjects",
+        name=lambda plan: plan.subject,
         on_failure=leave_out,
         limit_s=limit_s,
     )

@@ -70,7 +70,8 @@ class Card:
 
     @property
     def colormap(self) -> str:
-        return self.facts["output"].get("colormap") or "Grey"
+        output = self.facts["output"]
+        return output.get("colormap") or ("Inferno" if output["quantity"] == "SUVR" else "Grey")
 
     @property
     def clinical_variables(self) -> list:

@@ -222,6 +222,7 @@ def train(
         split,
         table,
         folder.path / "package" / settings.package.id,
+        training,
         minutes=minutes,
         facts=facts,
         cache=kept_in,
