@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -16,6 +16,7 @@ from modality_synthesis.datasets.splits import Split, split_cohort, subjects_of
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.baselines import fit_baselines
 from modality_synthesis.evaluation.classes import Classes
+from modality_synthesis.evaluation.data_range import known_range
 from modality_synthesis.evaluation.downstream import clinical_effects, visit_questions
 from modality_synthesis.evaluation.downstream import downstream as judge_downstream
 from modality_synthesis.evaluation.downstream_visit import VisitQuestions
@@ -45,14 +46,20 @@ from modality_synthesis.preprocessing import (
     TargetMapping,
 )
 from modality_synthesis.progress import Reporter, parts
-from modality_synthesis.volumes import atomic_files, check_outputs, check_writable, is_own_json, refuse_foreign_json
+from modality_synthesis.volumes import (
+    atomic_files,
+    check_outputs,
+    check_writable,
+    is_own_json,
+    read_sidecar,
+    refuse_foreign_json,
+)
 
 # The grid on which volumes made elsewhere are judged when no model brings its own: 2 mm, MNI152.
 DEFAULT_CHAIN = ChainParameters(
     source=(Reorient(), BrainMask(), BiasField(), Register(), Resample(), Normalize()),
     target=TargetMapping(mask_margin_mm=4.0),
 )
-SUVR_RANGE = 2.0
 Model = str | Path | ModelPackage
 
 
@@ -111,7 +118,7 @@ def evaluate(
         division: who is in which split; default the table's own split (`split_cohort`).
         baselines: also score copy of the input, population mean, voxelwise regression and, for T1w, mean x tissue,
             fitted on the cohort's training subjects.
-        data_range: for PSNR and SSIM; default the width of the first model's display window.
+        data_range: for PSNR and SSIM; default that of `data_range.known_range`, as `compare` has it.
         cache: folder for preprocessed volumes; default `.cache` beside the table.
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: worker processes; on a GPU they only preprocess.
@@ -150,6 +157,7 @@ def evaluate(
     existing = tuple(
         Existing(column, column, uncertainty if number == 0 else None) for number, column in enumerate(synthetic)
     )
+    data_range_used, data_range_source = _data_range(packages, synthetic, table, target, data_range)
     folder = Path(cache) if cache else table.path.parent / ".cache"
     settings = Settings(
         chain=chain,
@@ -157,7 +165,7 @@ def evaluate(
         existing=existing,
         baselines=None,
         tissue=source == "T1w" and any(getattr(step, "method", "") == "tissue" for step in chain.source),
-        data_range=data_range or _data_range(packages, target),
+        data_range=data_range_used,
         device=device,
         seed=seed,
         samples=samples,
@@ -198,6 +206,7 @@ def evaluate(
         contenders=contenders,
         split="cross-validation" if folds else split,
         data_range=settings.data_range,
+        data_range_source=data_range_source,
         units=packages[0].card.output.units if packages else "SUVR" if target.endswith("PET") else "target units",
         subjects=[visit.name for visit in visits],
         patients=[visit.subject for visit in visits],
@@ -287,13 +296,20 @@ def _contenders(packages: Sequence[ModelPackage]) -> tuple[Contender, ...]:
     return tuple(Contender(name, package) for name, package in zip(names, packages, strict=True))
 
 
-def _data_range(packages: Sequence[ModelPackage], target: str) -> float:
+def _data_range(
+    packages: Sequence[ModelPackage], synthetic: Sequence[str], table: Cohort, target: str, given: float | None
+) -> tuple[float, str]:
+    """The data range and where it comes from: `data_range.known_range` of the first model or existing volume."""
+    record: Mapping[str, Any] = {}
     if packages:
-        low, high = packages[0].card.output.display_window
-        return high - low
-    if target.endswith("PET"):
-        return SUVR_RANGE
-    raise UsageError("Without a model, say what the data range is (PSNR and SSIM need it): --data-range 1000.")
+        record = {"DisplayWindow": packages[0].card.output.display_window}
+    elif synthetic:
+        named = next((value for visit in table if (value := visit.variables.get(synthetic[0]))), None)
+        record = {} if named is None else read_sidecar(table.path.parent / named)
+    found = known_range(record, given, pet=target.endswith("PET"))
+    if found is None:
+        raise UsageError("Without a model, say what the data range is (PSNR and SSIM need it): --data-range 1000.")
+    return found
 
 
 def _measure(

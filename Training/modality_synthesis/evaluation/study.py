@@ -76,6 +76,7 @@ class Evaluation:
         contenders: names of models and existing volumes: what is judged. Everything else is a baseline.
         split: which subjects.
         data_range: used by PSNR and SSIM, target units.
+        data_range_source: where it comes from, in words.
         units: of the target.
         subjects: visits in the order of the scores.
         patients: whose visit each is.
@@ -105,6 +106,7 @@ class Evaluation:
     facts: Mapping[str, Any] = field(default_factory=dict)
     effects: Mapping[str, Sequence[Effect]] = field(default_factory=dict)
     downstream: Downstream | None = None
+    data_range_source: str = ""
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -242,6 +244,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
             "visits": len(evaluation.subjects),
             "patients": len(set(evaluation.patients)),
             "data_range": evaluation.data_range,
+            "data_range_source": evaluation.data_range_source,
             "units": evaluation.units,
             "region": "brain mask, on the evaluation's grid",
             "definitions": {name: metric.definition for name, metric in evaluation.metrics.items()},

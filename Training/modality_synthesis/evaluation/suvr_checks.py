@@ -8,15 +8,15 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.evaluation.alignment import motion_mm
-from modality_synthesis.findings import Finding
+from modality_synthesis.findings import Finding, Level
 from modality_synthesis.modalities import modality_of, tracer_modality
 from modality_synthesis.preprocessing.pair_registration import head_foreground, register_pair
 from modality_synthesis.preprocessing.registration import mni152
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import array, read_sidecar, resample_like
 
-# How far a rigid registration still moves the PET. Measured: simulated pairs 0.7 to 1.8 mm, the FDG and SPM templates on
-# the T1w of another person, well aligned, 3 mm; other people's PET 18 to 50 mm.
+# How far a rigid registration still moves the PET. Measured: simulated pairs 0.7 to 1.8 mm, the FDG and SPM templates
+# on a T1w template 3 mm; other people's PET 18 to 50 mm.
 MOTION_LOOK_MM, MOTION_REFUSE_MM = 5.0, 12.0
 # Mutual information with the MRI after that, nats. Measured: own PET 0.60 to 0.75, PET templates on a T1w template 0.66
 # and 1.0, other people's PET 0.19 to 0.46.
@@ -56,7 +56,7 @@ def check_on_mri(pet: sitk.Image, mri: sitk.Image, name: str, reporter: Reporter
     before, after = found.mutual_information
     # A motion that explains nothing was not there: a PET of little structure can be moved about without loss.
     motion = motion_mm(found) if after > 1.05 * before else 0.0
-    level = "refuse" if motion > MOTION_REFUSE_MM and after > 1.25 * before else "look"
+    level: Level = "refuse" if motion > MOTION_REFUSE_MM and after > 1.25 * before else "look"
     if motion <= MOTION_LOOK_MM:
         text = f"{name} lies on the MRI (a rigid registration moves it by {motion:.1f} mm)."
         reporter.finding(Finding("pet-mri-alignment", "ok", text, value=round(motion, 2), limit=MOTION_LOOK_MM))
@@ -101,7 +101,7 @@ def check_template_space(pet: sitk.Image, covered: np.ndarray, name: str, report
         return
     dice = 2 * np.count_nonzero(found & expected) / (np.count_nonzero(found) + np.count_nonzero(expected))
     apart = float(np.linalg.norm(_center(found, pet) - _center(expected, pet)))
-    level = (
+    level: Level = (
         "refuse" if dice < DICE_REFUSE or apart > CENTER_REFUSE_MM
         else "look" if dice < DICE_LOOK or apart > CENTER_LOOK_MM
         else "ok"

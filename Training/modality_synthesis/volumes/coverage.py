@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from modality_synthesis.findings import Finding
+from modality_synthesis.findings import Finding, Level
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.geometry import Interpolator, array, image_like, resample_like, same_geometry
 
@@ -22,11 +22,15 @@ BLANK_MM = 8.0
 LOOK_BELOW, REFUSE_BELOW = 90.0, 50.0
 
 
-def find_coverage(image: sitk.Image) -> np.ndarray:
+def find_coverage(image: sitk.Image, *, zones: bool = True) -> np.ndarray:
     """Where a volume holds a measurement, bool (z, y, x).
 
     Not measured: NaN and infinity; planes along a voxel axis that hold one value only (padding, lost slices); and zones
     of the lowest value, or of exact zeros, that reach the border and are at least `BLANK_MM` thick.
+
+    Args:
+        image: volume of any grid.
+        zones: look for such zones; without, what a program left empty around the brain counts as zero.
     """
     values = sitk.GetArrayViewFromImage(image)
     covered = np.isfinite(values)
@@ -38,7 +42,7 @@ def find_coverage(image: sitk.Image) -> np.ndarray:
         flat = ~(np.fmax.reduce(known, axis=others) > np.fmin.reduce(known, axis=others))
         covered[(slice(None),) * axis + (flat,)] = False
     spacing = image.GetSpacing()[::-1]
-    for blank in {0.0, float(np.fmin.reduce(known, axis=None))}:
+    for blank in {0.0, float(np.fmin.reduce(known, axis=None))} if zones else ():
         covered &= ~_blank_zone(known == blank, spacing)
     return covered
 
@@ -122,7 +126,9 @@ def _continued(values: np.ndarray, covered: np.ndarray) -> np.ndarray:
     return values[tuple(nearest)]
 
 
-def coverage_finding(code: str, what: str, percent: float, reporter: Reporter, *, action: str) -> None:
+def coverage_finding(
+    code: str, what: str, percent: float, reporter: Reporter, *, action: str, refuse: bool = True
+) -> None:
     """Judge how much of something was measured: doubtful below `LOOK_BELOW`, refused below `REFUSE_BELOW`.
 
     Args:
@@ -131,15 +137,16 @@ def coverage_finding(code: str, what: str, percent: float, reporter: Reporter, *
         percent: of it that is covered.
         reporter: receives the finding.
         action: what to do when it is too little.
+        refuse: below `REFUSE_BELOW`; else it is only doubtful, however little it is.
 
     Raises:
         BadInputError: less than `REFUSE_BELOW`.
     """
-    level = "refuse" if percent < REFUSE_BELOW else "look" if percent < LOOK_BELOW else "ok"
+    level: Level = "refuse" if refuse and percent < REFUSE_BELOW else "look" if percent < LOOK_BELOW else "ok"
     limit = REFUSE_BELOW if level == "refuse" else LOOK_BELOW
     message = f"{what} lies to {percent:.0f} % in what was measured."
     if level != "ok":
-        message = f"{what} lies to {percent:.0f} % only in what was measured (at least {limit:.0f} % needed)."
+        message = f"{what} lies to {percent:.0f} % only in what was measured (wanted are {limit:.0f} %)."
     reporter.finding(Finding(code, level, message, "" if level == "ok" else action, round(percent, 2), limit))
 
 
