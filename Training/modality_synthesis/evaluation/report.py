@@ -105,11 +105,9 @@ def comparison_document(result: Comparison) -> Document:
                 [figures.calibration_curves(found)],
             )
         )
-    model = (record.get("Model") or {}).get("id")
-    made_by = f" made by {model}" if model else ""
     lead = (
-        f"A synthetic volume{made_by} was compared with the measured volume of the same person, inside a mask of "
-        f"{result.voxels} voxels ({result.mask_source}). Written by modality-synthesis {__version__}."
+        f"{result.statement} The mask holds {result.voxels} voxels ({result.mask_source}). Written by modality-synthesis "
+        f"{__version__}."
     )
     warnings = [
         text
