@@ -13,9 +13,9 @@ _SOURCE_TREE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__fi
 if os.path.isdir(os.path.join(_SOURCE_TREE, "modality_synthesis")) and _SOURCE_TREE not in sys.path:
     sys.path.insert(0, _SOURCE_TREE)
 
-from modality_synthesis.slicer import sample_data, sections, self_test  # noqa: E402
+from modality_synthesis.slicer import display, sample_data, sections, self_test  # noqa: E402
 from modality_synthesis.slicer.logic import SynthesisLogic  # noqa: E402
-from modality_synthesis.slicer.panel import SynthesisPanelWidget  # noqa: E402
+from modality_synthesis.slicer.panel import HELP_PAGE, SynthesisPanelWidget  # noqa: E402
 from modality_synthesis.slicer.parameters import SuvrParameters, SynthesisParameters  # noqa: E402
 
 
@@ -32,13 +32,14 @@ class MRItoPETSynthesis(ScriptedLoadableModule):
             _("""Makes a synthetic FDG, tau or amyloid PET (SUVR) from a T1-weighted MRI, on this computer, and measures how
 far it can be trusted: difference maps against a measured PET, SUVR of atlas regions, uncertainty.
 <b>Research use only, not for diagnosis.</b>""")
-            + self.getDefaultModuleDocumentationLink()
+            + self.getDefaultModuleDocumentationLink(HELP_PAGE)
         )
         self.parent.acknowledgementText = _("""The generators follow three lines of published work: PASTA, pathology-aware MRI to PET
 translation with diffusion models (MICCAI 2024, doi 10.1007/978-3-031-72104-5_51); the cyclic 2.5D perceptual loss for T1w MRI
 to tau PET (arXiv 2406.12632); DRUNet, CT to MR synthesis (Li et al., QIMS 2022, doi 10.21037/qims-21-846). Each model's card
 names its own paper and data. Atlases and label maps keep their licenses, listed in Resources/Licenses.""")
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", display.followViews)
 
 
 def registerSampleData():

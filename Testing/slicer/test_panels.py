@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +21,62 @@ def test_module_describes_itself(app: Any, name: str) -> None:
     assert module.categories
     assert module.contributors
     assert "Research use only" in module.helpText
+    assert "slicer.readthedocs.io" not in module.helpText  # it has no page for an extension's module
     assert module.acknowledgementText.strip()
     assert module.icon is not None
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_self_test_runs(scene: Any, name: str) -> None:
+def test_self_test_runs(scene: Any, open_panel: Any, name: str) -> None:
     import slicer
 
+    open_panel(name)  # closed after the test
     slicer.selfTests[name]()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_self_test_sees_what_slots_raise(open_panel: Any, app: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import qt
+    import slicer
+
+    def broken() -> None:
+        raise ValueError("in a slot")
+
+    module = sys.modules[name]
+    test = getattr(module, name + "Test")
+    open_panel(name)
+    monkeypatch.setattr(test, "test_bad_input", lambda self: qt.QTimer.singleShot(0, broken))
+    with pytest.raises(AssertionError, match="in a slot"):
+        slicer.selfTests[name]()
+    app.errors.clear()
+
+
+def test_node_parameters_name_concrete_classes(scene: Any) -> None:
+    """The application instantiates them, and cannot instantiate an abstract class: no widget is bound then."""
+    import slicer
+    from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+    annotations = {"mask": slicer.vtkMRMLDisplayableNode}
+    wrapper = parameterNodeWrapper(type("Abstract", (), {"__annotations__": annotations}))
+    selector = slicer.qMRMLNodeComboBox()
+    selector.setProperty("SlicerParameterName", "mask")
+    node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    with pytest.raises(TypeError, match="abstract"):
+        wrapper(node).connectGui(types.SimpleNamespace(selector=selector))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_choices_of_another_version_fall_to_their_defaults(open_panel: Any, name: str) -> None:
+    panel = open_panel(name)
+    node = panel.parameters.parameterNode
+    panel.setParameterNode(None)
+    for parameter in ("device", "exportFormat", "comparisonOrientation"):
+        node.SetParameter(parameter, "gone")
+    panel.initializeParameterNode()
+    stored = [getattr(panel.parameters, parameter) for parameter in ("device", "exportFormat", "comparisonOrientation")]
+    assert stored == ["auto", "NIfTI", "Axial"]
+    panel.ui.samplesSpinBox.value = 4
+    assert panel.parameters.samples == 4
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -51,6 +101,24 @@ def test_every_control_says_what_it_does(open_panel: Any, name: str) -> None:
     for widget in named:
         assert widget.toolTip, widget.objectName
         assert widget.accessibleName, widget.objectName
+
+
+UI_FILES = sorted(
+    [*REPOSITORY.glob("*Synthesis/Resources/UI/*.ui"), *REPOSITORY.glob("Training/*/slicer/Resources/UI/*.ui")]
+)
+
+
+@pytest.mark.parametrize("path", UI_FILES, ids=lambda path: path.stem)
+def test_fields_have_their_labels_and_selectors_do_not_widen_the_panel(path: Path) -> None:
+    """A label's buddy gives keyboard and screen reader the way; a selector's width follows the longest node name."""
+    widgets = {widget.get("name"): widget for widget in ElementTree.parse(path).iter("widget")}
+    for name, widget in widgets.items():
+        if widget.get("class") == "QLabel" and name.removesuffix("Label") in widgets:
+            assert widget.findtext("property[@name='buddy']/cstring") in widgets, name
+        if widget.get("class") == "qMRMLNodeComboBox":
+            policy = widget.find("property[@name='sizePolicy']/sizepolicy")
+            assert policy is not None, name
+            assert policy.get("hsizetype") == "Ignored", name
 
 
 def test_sections_come_in_the_agreed_order(open_panel: Any) -> None:
@@ -100,7 +168,7 @@ def test_card_shows_data_license_use_and_badge(open_panel: Any, tmp_path: Path) 
 def test_without_a_model_the_panel_says_so(open_panel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from modality_synthesis.slicer import cards
 
-    monkeypatch.setattr(cards, "resources_folder", lambda: tmp_path)
+    monkeypatch.setattr(cards, "model_folders", lambda: [tmp_path])
     panel = open_panel()
     panel.parent.show()
     assert "No model for this route" in panel.ui.modelComboBox.currentText

@@ -16,7 +16,7 @@ from modality_synthesis.cli_session import need as _need
 from modality_synthesis.cli_session import one_result as _one_result
 from modality_synthesis.cli_session import result as _result
 from modality_synthesis.console import JsonReporter, finish, write_json_line
-from modality_synthesis.errors import UsageError
+from modality_synthesis.errors import ModalitySynthesisError, UsageError
 
 if TYPE_CHECKING:
     from modality_synthesis.evaluation.comparison import Comparison
@@ -29,11 +29,29 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 models_app = typer.Typer(help="Model packages: list, show, install, remove, verify, export, import.",
                          no_args_is_help=True, rich_markup_mode=None)  # fmt: skip
 app.add_typer(models_app, name="models")
 app.add_typer(figures_app, name="figures")
 
+PARTLY_DONE = 3
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="For generators that draw noise.")]
 SamplesOption = Annotated[
@@ -42,6 +60,10 @@ SamplesOption = Annotated[
 ManufacturerOption = Annotated[
     str | None,
     typer.Option("--manufacturer", help="Of the scanner whose image is wanted: Siemens, GE, Philips, ... or pooled."),
+]
+RowTimeoutOption = Annotated[
+    float | None,
+    typer.Option("--row-timeout", metavar="SECONDS", min=1, help="Give a row up that takes longer; default never."),
 ]
 JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes; default one per core.")]
 
@@ -104,6 +126,7 @@ def batch(
     seed: SeedOption = 0,
     samples: SamplesOption = 1,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
+    row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Synthesize every row of a table; exit code 3 when only some succeed."""
@@ -112,7 +135,7 @@ def batch(
 
         rows = synthesize_batch(
             cohort, output, to=to, model=model, manufacturer=manufacturer, resume=resume, device=device, seed=seed,
-            samples=samples, jobs=jobs, reporter=reporter,
+            samples=samples, jobs=jobs, limit_s=row_timeout, reporter=reporter,
         )  # fmt: skip
         states = {state: sum(row.state == state for row in rows) for state in ("done", "skipped", "failed")}
         finish(reporter)
@@ -257,17 +280,17 @@ def cohort(
     ] = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Write the cohort table of a BIDS dataset: volumes of each visit, and what participants.tsv says."""
+    """Write the cohort table of a BIDS dataset: the best volumes of each visit, and what its tables say of people."""
     with _command(progress) as reporter:
         from modality_synthesis.datasets.bids import write_bids_cohort
 
         with _one_result():
-            found, left = write_bids_cohort(folder, output, require=require or ())
-        for line in found.skipped:
-            reporter.warning(f"Not used: {line}")
-        if left:
-            reporter.warning(f"{len(left)} visit(s) lack a required modality: {', '.join(left[:5])} ...")
-        _result(reporter, {"cohort": output}, visits=len(found.rows) - len(left), left_out=len(left))
+            written = write_bids_cohort(folder, output, require=require or (), reporter=reporter)
+        files = {"cohort": output} | ({"not used": written.unused_list} if written.unused_list else {})
+        _result(
+            reporter, files, people=written.people, visits=written.visits, pairs=written.pairs,
+            left_out=len(written.left_out), not_used=len(written.found.unused),
+        )  # fmt: skip
 
 
 @app.command(epilog="Example: modality-synthesis align cohort.csv --fixed CT --moving T1w --moving T2w -o aligned")
@@ -278,15 +301,20 @@ def align(
     moving: Annotated[list[str], typer.Option("--moving", help="Modality brought onto it; repeatable.")],
     affine: Annotated[bool, typer.Option("--affine", help="Also scale and shear: for distorted scans only.")] = False,
     jobs: JobsOption = None,
+    row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Align each person's volumes with each other before training; what does not fit is rejected and shown."""
+    """Align each person's volumes before training; what does not fit is rejected and shown, with exit code 3."""
     with _command(progress) as reporter:
         from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
 
-        rows = align_cohort(cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, reporter=reporter)
+        rows = align_cohort(
+            cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, limit_s=row_timeout, reporter=reporter
+        )
         states = {state: sum(row.state == state for row in rows) for state in ("aligned", "rejected", "failed")}
         _result(reporter, {"cohort": output / COHORT, "table": output / TABLE}, **states)
+        if states["aligned"] < len(rows):
+            raise typer.Exit(3)
 
 
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")
@@ -296,6 +324,7 @@ def simulate(
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same cohort.")] = 0,
     modalities: Annotated[str, typer.Option("--modalities", help="Comma-separated.")] = "T1w,T2w,CT,FDG-PET,TAU-PET",
     jobs: JobsOption = None,
+    row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Make a simulated paired cohort from the shipped head label maps."""
@@ -303,8 +332,19 @@ def simulate(
         from modality_synthesis.simulation import simulate_cohort
 
         names = [name.strip() for name in modalities.split(",") if name.strip()]
-        table = simulate_cohort(count, output, seed=seed, modalities=names, jobs=jobs, reporter=reporter)
-        _result(reporter, {"cohort": table})
+        left_out: list[str] = []
+
+        def leave_out(subject: str, error: ModalitySynthesisError) -> None:
+            left_out.append(subject)
+            reporter.warning(f"{subject} is left out: {error}")
+
+        table = simulate_cohort(
+            count, output, seed=seed, modalities=names, jobs=jobs, limit_s=row_timeout, on_failure=leave_out,
+            reporter=reporter,
+        )  # fmt: skip
+        _result(reporter, {"cohort": table}, left_out=len(left_out))
+        if left_out:
+            raise typer.Exit(PARTLY_DONE)
 
 
 @app.command(
@@ -327,6 +367,7 @@ def train(
         str, typer.Option("--strategy", metavar="auto|ddp", help="With several devices: ddp.")
     ] = "auto",
     jobs: JobsOption = None,
+    row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Train a generator from a recipe and write its model package."""
@@ -343,6 +384,7 @@ def train(
             "devices": devices,
             "num_nodes": num_nodes,
             "strategy": strategy,
+            "limit_s": row_timeout,
         }
         if folds is not None:
             if fold is not None:
@@ -409,6 +451,7 @@ def evaluate(
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html and report.pdf.")] = True,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
+    row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Judge models on a cohort beside the baselines they must beat; started again, it goes on where it stopped."""
@@ -422,14 +465,17 @@ def evaluate(
             cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
             folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
             classes=None if classes is None else Classes.parse(classes), downstream=downstream, device=device,
-            jobs=jobs, reporter=reporter,
+            jobs=jobs, limit_s=row_timeout, reporter=reporter,
         )  # fmt: skip
         finish(reporter)
         summary = result.summary()
         if not isinstance(reporter, JsonReporter):
             _print_table(summary, len(result.subjects), result.data_range)
         files = {"metrics": output / "metrics.json", "subjects": output / "metrics.csv"}
-        _result(reporter, files | ({"report": output / "report.html"} if report else {}), summary=summary)
+        files |= {"report": output / "report.html"} if report else {}
+        _result(reporter, files, summary=summary, left_out=dict(result.left_out))
+        if result.left_out:
+            raise typer.Exit(PARTLY_DONE)
 
 
 @app.command(epilog="Example: modality-synthesis doctor --json")
@@ -552,11 +598,6 @@ def models_import(
         _result(reporter, {"package": package.folder}, model=package.card.id)
 
 
-def main() -> None:
-    """Entry point of the console script."""
-    app()
-
-
 def _print_comparison(result: Comparison) -> None:
     print(f"Inside the mask ({result.mask_source}), data range {result.data_range:g}:")
     for name, value in result.metrics.items():
@@ -577,6 +618,13 @@ def _print_table(summary: dict[str, dict[str, dict[str, float]]], subjects: int,
     for predictor, figures in summary.items():
         cells = (f"{v['mean']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for v in (figures[name] for name in metrics))
         print(f"{predictor:<26}" + "".join(f"{cell:>24}" for cell in cells))
+
+
+def main() -> None:
+    """Entry point, also of `python -m modality_synthesis.cli` and of the panels' worker."""
+    from modality_synthesis.program import run
+
+    run(lambda: app)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
 from modality_synthesis.preprocessing.registration import mask_dice
 from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
 from modality_synthesis.progress import Reporter
+from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
     atomic_files,
     atomic_output,
@@ -88,6 +89,7 @@ def align_cohort(
     moving: Sequence[str],
     affine: bool = False,
     jobs: int | None = None,
+    limit_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> list[Aligned]:
     """Register volumes of each visit to another of its volumes.
@@ -103,20 +105,30 @@ def align_cohort(
         affine: also scale and shear; the moved volumes are then resampled (cubic B-spline). Only for distorted scans:
             a person's head does not change its size.
         jobs: worker processes.
+        limit_s: seconds that one visit may take.
         reporter: receives progress.
 
     Raises:
         BadInputError: the table lacks a modality, or no pair could be aligned.
     """
     reporter = reporter or Reporter()
-    table, folder = read_cohort(cohort), Path(output)
+    table, folder = read_cohort(cohort, reporter, skip_unsafe=True), Path(output)
+    if table.refused and not table.visits:
+        raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
     table.require(fixed, *moving)
     files = [folder / name for visit in table for kind in moving for name in _files(visit, kind)]
     check_outputs([folder / TABLE, folder / COHORT, *files], inputs=table.files())
     check_writable(folder / TABLE, endings=[".csv"])
     work = partial(_align_visit, folder=folder, fixed=fixed, moving=tuple(moving), affine=affine)
-    results = parallel_map(work, table.visits, jobs=jobs, reporter=reporter, stage="Aligning")
+
+    def failed(index: int, error: ModalitySynthesisError) -> list[Aligned]:
+        return [Aligned(table.visits[index].name, name, "failed", reason=str(error)) for name in moving]
+
+    results = parallel_map(
+        work, table.visits, jobs=jobs, reporter=reporter, stage="Aligning", on_failure=failed, limit_s=limit_s
+    )
     rows = [row for found in results for row in found]
+    rows += [Aligned(row.visit.name, name, "failed", reason=row.text) for row in table.refused for name in moving]
     write_rows(folder / TABLE, rows, digits=4, nan="nan")
     kept = [all(row.state == "aligned" for row in found) for found in results]
     for row in rows:
@@ -171,7 +183,7 @@ def _align_volume(visit: Visit, name: str, still: _Head, folder: Path, affine: b
 
 def _files(visit: Visit, name: str) -> tuple[str, str]:
     """The moved volume and its picture, relative to the output folder."""
-    stem = f"{visit.name}/{visit.name}_{name}"
+    stem = f"{safe_place(Path(), visit.name)}/{visit.name}_{name}"
     return f"{stem}.nii.gz", f"{stem}_check.png"
 
 

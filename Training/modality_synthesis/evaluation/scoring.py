@@ -32,6 +32,7 @@ from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
 from modality_synthesis.preprocessing.atlas import labels_on, regions
+from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
     atomic_files,
     atomic_output,
@@ -387,7 +388,7 @@ def _question_facts(questions: VisitQuestions | None) -> Any:
 
 def record_path(folder: Path, visit: str) -> Path:
     """Where a visit's record is kept; its planes lie beside it as .safetensors."""
-    return folder / "subjects" / f"{visit}.json"
+    return safe_place(folder / "subjects", visit).with_name(f"{visit}.json")
 
 
 def _read(task: Task, settings: Settings, key: str) -> Record | None:

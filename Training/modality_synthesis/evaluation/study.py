@@ -89,6 +89,7 @@ class Evaluation:
         facts: provenance for the report: cards, cohort, settings.
         effects: contender -> what its clinical variables do, where the evaluation was told who is healthy.
         downstream: the downstream evaluation, where it was asked for.
+        left_out: visits that failed, and why.
     """
 
     contenders: tuple[str, ...]
@@ -107,6 +108,7 @@ class Evaluation:
     effects: Mapping[str, Sequence[Effect]] = field(default_factory=dict)
     downstream: Downstream | None = None
     data_range_source: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, Metric]:

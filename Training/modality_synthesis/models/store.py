@@ -17,7 +17,7 @@ from modality_synthesis.models.card import WEIGHTS_FILE, Target
 from modality_synthesis.models.contents import CARD_FILE
 from modality_synthesis.models.package import ModelPackage, open_package, verify_package
 from modality_synthesis.progress import Reporter
-from modality_synthesis.resources import resources_folder, user_models_folder
+from modality_synthesis.resources import model_folders, resources_folder, user_models_folder
 
 STAGING_PREFIX = ".install-"
 _STAGING_AGE_S = 24 * 3600
@@ -31,7 +31,7 @@ def list_models(
 
     A broken package is reported as a warning (to the log, when there is no reporter) and left out.
     """
-    packages, broken = _scan(_roots())
+    packages, broken = _scan(model_folders())
     for error in broken.values():
         if reporter is None:
             _log.warning("%s", error)
@@ -48,7 +48,7 @@ def find_model(model: str | Path) -> ModelPackage:
         BadInputError: the package is broken, or the folder holds none.
     """
     text = str(model)
-    packages, broken = _scan(_roots())
+    packages, broken = _scan(model_folders())
     for package in packages:
         if package.card.id == text:
             return package
@@ -72,7 +72,7 @@ def choose_model(target: str, source: str | None = None) -> ModelPackage:
     Raises:
         ModelMissingError: none; the message lists the routes there are and what to do.
     """
-    packages, _ = _scan(_roots())
+    packages, _ = _scan(model_folders())
     matches = [package for package in packages if package.card.route_matches(source, target)]
     if matches:
         return max(matches, key=_preference)
@@ -134,10 +134,6 @@ def version_key(version: str) -> tuple[object, ...]:
     numbers = tuple(int(part) for part in release.split("."))
     parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in prerelease.split("."))
     return (*numbers, not prerelease, parts)
-
-
-def _roots() -> list[Path]:
-    return [user_models_folder(), resources_folder() / "Models"]
 
 
 def _scan(roots: Iterable[Path]) -> tuple[list[ModelPackage], dict[Path, BadInputError]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from modality_synthesis._version import __version__
-from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
 from modality_synthesis.simulation.clinical import draw_person
@@ -36,6 +36,8 @@ def simulate_cohort(
     seed: int = 0,
     modalities: Sequence[str] = MODALITIES,
     jobs: int | None = None,
+    limit_s: float | None = None,
+    on_failure: Callable[[str, ModalitySynthesisError], None] | None = None,
     reporter: Reporter | None = None,
 ) -> Path:
     """Simulate paired subjects from the shipped head label maps.
@@ -49,6 +51,8 @@ def simulate_cohort(
         seed: cohort seed.
         modalities: which of T1w, T2w, CT, FDG-PET, TAU-PET to write.
         jobs: worker processes; default one per core.
+        limit_s: seconds that one subject may take.
+        on_failure: told of each subject that failed and is left out; without it the first one ends the work.
         reporter: receives progress.
 
     Returns:
@@ -65,15 +69,26 @@ def simulate_cohort(
         raise BadInputError("A cohort needs at least 3 subjects, one for each of train, validation and test.")
     folder = Path(folder)
     plans = plan_cohort(count, seed, tuple(modalities))
+
     _refuse_other_data(plans, folder)
-    files = parallel_map(
+
+    def leave_out(index: int, error: ModalitySynthesisError) -> None:
+        if on_failure is None:
+            raise error
+        on_failure(plans[index].subject, error)
+
+    files: list[dict[str, str] | None] = parallel_map(
         partial(simulate_subject, folder=folder),
         plans,
         jobs=jobs,
         reporter=reporter,
         stage="Simulating subjects",
+        on_failure=leave_out,
+        limit_s=limit_s,
     )
-    rows = [_row(plan, written) for plan, written in zip(plans, files, strict=True)]
+    rows = [_row(plan, written) for plan, written in zip(plans, files, strict=True) if written is not None]
+    if not rows:
+        raise BadInputError("No subject could be simulated.")
     table = folder / "cohort.tsv"
     description = {
         "Name": "Simulated cohort",

@@ -8,13 +8,22 @@ from functools import partial
 from pathlib import Path
 
 from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
+from modality_synthesis.datasets.places import why_absent
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesize
-from modality_synthesis.volumes import check_outputs, check_writable, file_sha256, read_sidecar, write_rows
+from modality_synthesis.tables import safe_place
+from modality_synthesis.volumes import (
+    check_outputs,
+    check_writable,
+    clean_stale,
+    file_sha256,
+    read_sidecar,
+    write_rows,
+)
 
 TABLE = "batch.csv"
 
@@ -42,6 +51,7 @@ def synthesize_batch(
     seed: int = 0,
     samples: int = 1,
     jobs: int = 1,
+    limit_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> list[Row]:
     """Synthesize all visits of a cohort.
@@ -62,16 +72,21 @@ def synthesize_batch(
         seed: for generators that draw noise.
         samples: per visit; with several, the volume is their mean and `<visit>_<target>_sd.nii.gz` their standard
             deviation.
-        jobs: worker processes; each needs the memory of one synthesis.
+        jobs: worker processes; each needs the memory of one synthesis. With several rows there is always one, so that
+            a row that takes its process down does not take the others with it.
+        limit_s: seconds that one row may take.
         reporter: receives progress and the state of each row.
 
     Raises:
-        BadInputError: the table cannot be read, or no row has a source volume.
+        BadInputError: the table cannot be read, or no row has a source volume. A row whose subject or session cannot
+            name a file fails alone.
         UsageError: a result would replace a volume of the table, or something that this program did not write.
     """
     reporter = reporter or Reporter()
     package = choose_package(to, model)
-    table = read_cohort(cohort)
+    table = read_cohort(cohort, reporter, skip_unsafe=True)
+    if table.refused and not table.visits:
+        raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
     if not any(package.card.route.source in visit.volumes for visit in table):
         raise BadInputError(f"{table.path.name}: no row has a {package.card.route.source} volume.")
     check_samples(package.card, samples)
@@ -87,26 +102,35 @@ def synthesize_batch(
         samples=samples,
         manufacturer=manufacturer,
     )
-    rows: dict[int, Row] = {}
-
-    def book(index: int, row: Row) -> None:
-        rows[index] = row
+    rows = {row.index: Row(row.visit.subject, row.visit.session, "failed", "", row.text) for row in table.refused}
+    for index, row in rows.items():
         reporter.row(index, row.state, row.message)
+    places = [index for index in range(len(table) + len(rows)) if index not in rows]
+
+    def book(number: int, row: Row) -> None:
+        rows[places[number]] = row
+        reporter.row(places[number], row.state, row.message)
         write_rows(folder / TABLE, [rows[key] for key in sorted(rows)])
 
-    def run_here(visit: Visit) -> Row:
-        reporter.row(table.visits.index(visit), "running")
-        return work(visit)
+    def failed(index: int, error: ModalitySynthesisError) -> Row:
+        visit = table.visits[index]
+        target, _ = _files(visit, folder, package, samples)
+        clean_stale(target.parent)
+        return Row(visit.subject, visit.session, "failed", str(target.relative_to(folder)), str(error))
 
     parallel_map(
-        run_here if jobs == 1 else work,
+        work,
         table.visits,
         jobs=jobs,
         reporter=reporter,
         stage="Synthesizing",
+        on_start=lambda number: reporter.row(places[number], "running"),
         on_result=book,
+        on_failure=failed,
+        limit_s=limit_s,
+        isolate=len(table) > 1,
     )
-    return [rows[index] for index in range(len(table))]
+    return [rows[index] for index in sorted(rows)]
 
 
 def exit_code(rows: Sequence[Row]) -> int:
@@ -131,6 +155,8 @@ def _run_row(
         source = visit.volumes.get(package.card.route.source)
         if source is None:
             raise BadInputError(f"no {package.card.route.source} volume in the table")
+        if reason := why_absent(source):
+            raise BadInputError(f"{source}: {reason}")
         if manufacturer is None and manufacturers(package.card):
             manufacturer = visit.manufacturer(package.card.route.target)
         if resume and _is_made(target, source, package, samples, manufacturer):
@@ -151,7 +177,7 @@ def _run_row(
 
 def _files(visit: Visit, folder: Path, package: ModelPackage, samples: int) -> tuple[Path, Path | None]:
     """A row's volume, and that of the samples' standard deviation."""
-    target = folder / visit.name / f"{visit.name}_{package.card.route.target}.nii.gz"
+    target = safe_place(folder, visit.name) / f"{visit.name}_{package.card.route.target}.nii.gz"
     return target, target.with_name(target.name.replace(".nii.gz", "_sd.nii.gz")) if samples > 1 else None
 
 

@@ -12,8 +12,8 @@ import SimpleITK as sitk
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.models import ModelPackage, choose_model, find_model
 from modality_synthesis.preprocessing import Prepared, prepare, restore_target, target_region
+from modality_synthesis.preprocessing.source_checks import check_before, check_prepared
 from modality_synthesis.progress import Reporter, parts
-from modality_synthesis.synthesis.checks import check_before, check_contrast
 from modality_synthesis.synthesis.clinical import clinical_values
 from modality_synthesis.synthesis.cost import Meter, describe_cost
 from modality_synthesis.synthesis.devices import check_device_name, choose_device
@@ -125,7 +125,7 @@ def synthesize(
     image = read_image(source, reporter=reporter)
     check_before(image, card.route.source, source.name, reporter)
     prepared = prepare(image, card.preprocessing, name=source.name, reporter=reporter.part(0.03, 0.65))
-    check_contrast(prepared, card.route.source, reporter)
+    check_prepared(prepared, card.route.source, reporter)
 
     reporter.progress(0.65, "Loading the model")
     seeds = range(seed, seed + samples)

@@ -12,8 +12,10 @@ import lightning
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.models.card import Output
 from modality_synthesis.progress import Reporter
+from modality_synthesis.tables import read_table
 from modality_synthesis.training.panels import draw_example, pixels
 from modality_synthesis.volumes import atomic_files, atomic_output
 
@@ -91,9 +93,16 @@ def write_rows(rows: list[dict[str, float]], path: Path) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """What `write_rows` wrote."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(stream)]
+    """What `write_rows` wrote.
+
+    Raises:
+        BadInputError: it was changed or damaged.
+    """
+    try:
+        records = read_table(path, "training log").records
+        return [{name: float(text) for name, text in row.items() if text} for row in records]
+    except ValueError as error:
+        raise BadInputError(f"{path} is no training log: {error}") from None
 
 
 class ReportProgress(Callback):

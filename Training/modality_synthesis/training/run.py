@@ -72,6 +72,7 @@ def train(
     strategy: str = "auto",
     part: tuple[int, int] | None = None,
     evaluate_test: bool = True,
+    limit_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> TrainingResult:
     """Train a generator and write its model package.
@@ -97,6 +98,7 @@ def train(
         num_nodes: machines; default what torchrun or SLURM started, else 1.
         strategy: auto or ddp.
         part: (i, k), fold i of a k-fold cross-validation over patients; the table's column `split` is not used then.
+        limit_s: seconds that the preprocessing of one visit may take.
         evaluate_test: score the finished model and the baselines on the test subjects, for the card.
         reporter: receives progress.
 
@@ -107,7 +109,7 @@ def train(
     """
     settings = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
     placement = place(accelerator, devices, num_nodes, strategy)
-    table = read_cohort(cohort or settings.cohort)
+    table = read_cohort(cohort or settings.cohort, reporter)
     table.require(settings.route.source, settings.route.target)
     split = _split(table, settings, part)
     folder = RunFolder(Path(output))
@@ -145,6 +147,7 @@ def train(
         Path(cache) if cache else table.path.parent / ".cache",
         jobs=jobs,
         wait=not leads,
+        limit_s=limit_s,
         reporter=preparing if leads else None,
     )
     training = [pair for pair in pairs if pair.visit.subject in split.train]

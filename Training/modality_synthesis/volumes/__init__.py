@@ -43,7 +43,7 @@ from modality_synthesis.volumes.marks import (
 from modality_synthesis.volumes.paths import READABLE, WRITABLE, sidecar_path, split_ending
 from modality_synthesis.volumes.reading import read_image
 from modality_synthesis.volumes.recovery import clean_stale
-from modality_synthesis.volumes.scanner import scanner_manufacturer
+from modality_synthesis.volumes.scanner import scanner_manufacturer, stated_units
 from modality_synthesis.volumes.sidecars import check_sidecar, read_sidecar, write_sidecar
 from modality_synthesis.volumes.sniffing import VolumeInfo, sniff
 from modality_synthesis.volumes.writing import write_image
@@ -90,6 +90,7 @@ __all__ = [
     "sidecar_path",
     "sniff",
     "split_ending",
+    "stated_units",
     "transform_matrix",
     "write_image",
     "write_json",
