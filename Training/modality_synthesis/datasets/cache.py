@@ -16,12 +16,18 @@ from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import ModalitySynthesisError, WorkerLostError
 from modality_synthesis.parallel import parallel_map
-from modality_synthesis.preprocessing import ChainParameters, prepare, prepare_target, target_region
+from modality_synthesis.preprocessing import (
+    ChainParameters,
+    check_target_coverage,
+    measured_region,
+    prepare,
+    prepare_target,
+)
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import affine, atomic_output, read_image, transform_matrix
 
 # Of the files: another number makes old ones be computed anew.
-_FORMAT = "3"
+_FORMAT = "4"
 
 Window = tuple[slice, slice, slice]
 _LARGEST_FLOAT16 = 65504.0
@@ -32,8 +38,9 @@ class Pair:
     """One preprocessed pair on disk.
 
     The file holds `source` and `target` (float16; float32 where float16 has no room), `brain` and `region` (uint8: the
-    brain, and where the target is defined), each (depth, height, width); and where they are, as (4, 4) matrices: `grid`
-    from voxel index (x, y, z) to the grid's world, `to_native` from there to the native world, mm. The target is mapped
+    brain, and where the target is defined and was measured), each (depth, height, width); and where they are, as (4, 4)
+    matrices: `grid` from voxel index (x, y, z) to the grid's world, `to_native` from there to the native world, mm. The
+    target is mapped
     by the chain's fixed scale and offset; what is fitted to the training patients (standardization) comes later, so
     that every fold of a cross-validation shares the files.
     """
@@ -158,12 +165,15 @@ def _preprocess(pair: Pair, source: str, target: str, chain: ChainParameters) ->
     torch.set_num_threads(1)
     volumes = pair.visit.volumes
     prepared = prepare(read_image(volumes[source]), chain, name=volumes[source].name)
-    reference = prepare_target(read_image(volumes[target]), prepared, chain.target)
+    wanted = read_image(volumes[target], unmeasured=True)
+    reference = prepare_target(wanted, prepared, chain.target)
+    region = measured_region(wanted, prepared, chain.target)
+    check_target_coverage(region, prepared, volumes[target].name, Reporter())
     arrays = {
         "source": _compact(sitk.GetArrayFromImage(prepared.image)),
         "target": _compact(sitk.GetArrayFromImage(reference)),
         "brain": sitk.GetArrayFromImage(prepared.require_mask()).astype(np.uint8),
-        "region": sitk.GetArrayFromImage(target_region(prepared, chain.target)).astype(np.uint8),
+        "region": sitk.GetArrayFromImage(region).astype(np.uint8),
         "grid": affine(prepared.image),
         "to_native": transform_matrix(prepared.to_native),
     }

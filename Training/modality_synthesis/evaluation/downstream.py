@@ -33,15 +33,11 @@ from modality_synthesis.evaluation.surface import (
 from modality_synthesis.models.card import Card, ClinicalVariable
 from modality_synthesis.models.clinical import encode_variables
 from modality_synthesis.preprocessing.atlas import Region, find_regions, regions
+from modality_synthesis.preprocessing.meta_regions import PRIMARY
 from modality_synthesis.volumes import write_json, write_rows
+from modality_synthesis.volumes.coverage import LOOK_BELOW
 
 MOST_FOLDS = 5
-# Where a disease shows, by target: the region whose change is reported when a model does not name its own.
-PRIMARY: Mapping[str, str] = {
-    "FDG-PET": "fdg_ad_signature",
-    "TAU-PET": "tau_meta_temporal",
-    "AMYLOID-PET": "amyloid_global",
-}
 
 
 # Before scoring
@@ -80,7 +76,7 @@ def visit_questions(
 
 def focus_regions(card: Card) -> tuple[Region, ...]:
     """The MetaROIs that a model was trained with, or those in which its target shows disease."""
-    names = card.training.meta_roi or ((PRIMARY[card.route.target],) if card.route.target in PRIMARY else ())
+    names = card.training.meta_roi or (PRIMARY[card.route.target][:1] if card.route.target in PRIMARY else ())
     return find_regions(names) if names else tuple(one for one in regions() if one.kind == "region")
 
 
@@ -106,8 +102,15 @@ def _profile(card: Card, classes: Classes, training: Sequence[Visit]) -> Profile
     return Profile(tuple(one.name for one in declared), means[0], means[1], focus_regions(card))
 
 
+def _was_measured(pair: Pair) -> bool:
+    """Whether a normal control's brain lies in the target's field of view, to `LOOK_BELOW` percent at least."""
+    arrays = pair.load()
+    brain = arrays["brain"] > 0
+    return 100 * float((arrays["region"][brain] > 0).mean()) >= LOOK_BELOW
+
+
 def _normals(classes: Classes, training: Sequence[Pair], settings: Settings, folder: Path) -> Path | None:
-    healthy = [pair for pair in training if classes.label(pair.visit) == 0]
+    healthy = [pair for pair in training if classes.label(pair.visit) == 0 and _was_measured(pair)]
     if len({pair.visit.subject for pair in healthy}) < FEWEST_NORMALS:
         return None
     mapping = settings.chain.target
@@ -322,10 +325,17 @@ def _surfaces(
         return {}, agreement
     shown = {MEASURED: f"measured {target}", **{name: name for name in contenders}}
     maps = {
-        label: {key: np.mean([view(one, name, key) for one in ill], axis=0) for key in VIEWS}
-        for name, label in shown.items()
+        label: {key: _mean_map([view(one, name, key) for one in ill]) for key in VIEWS} for name, label in shown.items()
     }
     return maps, agreement
+
+
+def _mean_map(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean over those in whom a point was measured; NaN where nobody was."""
+    stacked = np.stack(maps)
+    known = np.isfinite(stacked)
+    sums = np.where(known, stacked, 0.0).sum(axis=0)
+    return np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
 def _fairness(

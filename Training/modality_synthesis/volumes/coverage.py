@@ -7,6 +7,7 @@ array on the volume's grid, which travels with the values wherever they are samp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +35,24 @@ def find_coverage(image: sitk.Image, *, zones: bool = True) -> np.ndarray:
     """
     values = sitk.GetArrayViewFromImage(image)
     covered = np.isfinite(values)
-    known = values if covered.all() else np.where(covered, values, np.nan)
     if not covered.any():
         return covered
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        flat = ~(np.fmax.reduce(known, axis=others) > np.fmin.reduce(known, axis=others))
-        covered[(slice(None),) * axis + (flat,)] = False
+    known = values if covered.all() else np.where(covered, values, np.nan)
+    covered &= ~_flat_planes(known)
     spacing = image.GetSpacing()[::-1]
     for blank in {0.0, float(np.fmin.reduce(known, axis=None))} if zones else ():
         covered &= ~_blank_zone(known == blank, spacing)
     return covered
+
+
+def _flat_planes(known: np.ndarray) -> np.ndarray:
+    """The planes along each axis in which everything known has one value."""
+    found = np.zeros(known.shape, dtype=bool)
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        flat = ~(np.fmax.reduce(known, axis=others) > np.fmin.reduce(known, axis=others))
+        found[(slice(None),) * axis + (flat,)] = True
+    return found
 
 
 def _blank_zone(zone: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
@@ -58,6 +66,22 @@ def _blank_zone(zone: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
     faces = [parts.take(end, axis) for axis in range(3) for end in (0, -1)]
     reached = np.unique(np.concatenate([face.ravel() for face in faces]))
     return np.isin(parts, reached[reached > 0]) if count else np.zeros_like(zone)
+
+
+def cuts(blank: np.ndarray, brain: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """The parts of what holds nothing that cut into a brain, with what of it lies within `BLANK_MM` of there.
+
+    A volume without its skull is blank all around the brain, and touches a slightly larger brain mask here and there;
+    that is no cut.
+
+    Args:
+        blank: bool (z, y, x), not `find_coverage`.
+        brain: same shape.
+        spacing: (z, y, x), mm.
+    """
+    reach = [max(round(BLANK_MM / 2 / step), 1) for step in spacing]
+    deep = _spread(~_spread(~(blank & brain), reach), reach) & blank & brain
+    return _spread(deep, [2 * most for most in reach]) & blank
 
 
 def _spread(zone: np.ndarray, reach: list[int]) -> np.ndarray:
