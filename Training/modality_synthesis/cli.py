@@ -599,7 +599,8 @@ def models_import(
 
 
 def _print_comparison(result: Comparison) -> None:
-    print(f"Inside the mask ({result.mask_source}), data range {result.data_range:g}:")
+    print(result.statement)
+    print(f"Inside the mask ({result.mask_source}); data range {result.data_range:g}, {result.data_range_source}:")
     for name, value in result.metrics.items():
         print(f"  {name:<20} {value:>10.4f}   whole volume {result.whole_volume[name]:>10.4f}")
     if result.signal_factor is not None:
@@ -616,8 +617,13 @@ def _print_table(summary: dict[str, dict[str, dict[str, float]]], subjects: int,
     print(f"{subjects} subjects, in the brain; PSNR and SSIM with data range {data_range:g}; mean [95 % interval]")
     print(f"{'':<26}" + "".join(f"{name:>24}" for name in metrics))
     for predictor, figures in summary.items():
-        cells = (f"{v['mean']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for v in (figures[name] for name in metrics))
+        cells = (_figure(**figures[name]) for name in metrics)
         print(f"{predictor:<26}" + "".join(f"{cell:>24}" for cell in cells))
+
+
+def _figure(mean: float, low: float, high: float, **_: float) -> str:
+    """A mean with its interval; without one where there are too few people for it."""
+    return f"{mean:.3f}" if low != low else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def main() -> None:

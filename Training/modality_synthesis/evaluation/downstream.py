@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -38,6 +39,8 @@ from modality_synthesis.volumes import write_json, write_rows
 from modality_synthesis.volumes.coverage import LOOK_BELOW
 
 MOST_FOLDS = 5
+# Tests that a diagnosis of Alzheimer's disease is made with (McKhann 2011; ADNI's criteria): beginnings of their names.
+DIAGNOSTIC = ("mmse", "adas", "cdr", "moca", "ravlt", "faq", "logicalmemory", "lmdel", "diagnosis", "dx", "npi")
 
 
 # Before scoring
@@ -235,7 +238,7 @@ def downstream(
     kept = [arrays(visit) for visit in visits]
     classification = _classification(
         visits, labels, records, contenders, kept, {"source": f"measured {source}", MEASURED: f"measured {target}"},
-        clinical, seed, notes,
+        clinical, classes, seed, notes,
     )  # fmt: skip
     maps, agreement = _surfaces(labels, patients, contenders, kept, target, notes)
     return Downstream(
@@ -250,10 +253,21 @@ def downstream(
     )
 
 
+def defines_groups(variable: str, column: str) -> bool:
+    """Whether a variable is among those that a diagnosis is made from, or is the very column of the groups."""
+    plain = re.sub(r"[^a-z0-9]", "", variable.lower())
+    return variable.lower() == column.lower() or plain.startswith(DIAGNOSTIC)
+
+
+def clinical_label(circular: Sequence[str]) -> str:
+    """What the classification calls the clinical variables; it says when they define the groups."""
+    return f"clinical variables (define the groups: {', '.join(circular)})" if circular else "clinical variables"
+
+
 def _classification(
     visits: Sequence[Visit], labels: Sequence[int | None], records: Sequence[Record], contenders: Sequence[str],
     arrays: Sequence[Mapping[str, np.ndarray]], measured: Mapping[str, str], clinical: Sequence[ClinicalVariable],
-    seed: int, notes: list[str],
+    classes: Classes, seed: int, notes: list[str],
 ) -> dict[str, dict[str, Classification]]:  # fmt: skip
     chosen = [index for index, label in enumerate(labels) if label is not None]
     people = [len({visits[i].subject for i in chosen if labels[i] == value}) for value in (0, 1)]
@@ -278,7 +292,18 @@ def _classification(
             inputs[shown] = np.array(rows, dtype=float)[:, single]
     if clinical:
         known = [{one.name: visits[i].variable(one.name) for one in clinical} for i in chosen]
-        inputs["clinical variables"] = np.array([encode_variables(clinical, one, "The classifier") for one in known])
+        encoded = np.array([encode_variables(clinical, one, "The classifier") for one in known])
+        names_of = [one.name for one in clinical]
+        circular = [name for name in names_of if defines_groups(name, classes.column)]
+        inputs[clinical_label(circular)] = encoded
+        others = [index for index, name in enumerate(names_of) if name not in circular]
+        if circular:
+            notes.append(
+                f"The groups are defined by {', '.join(circular)} (among others): an AUC that uses them is circular, no "
+                "benchmark for an image."
+            )
+            if others:
+                inputs["other clinical variables"] = encoded[:, others]
     if inputs:
         found["regional means"] = classify(inputs, truth, owner, folds=folds, seed=seed)
 

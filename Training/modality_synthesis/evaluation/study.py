@@ -36,7 +36,10 @@ TABLES = (
     FACTS, "metrics.csv", "summary.csv", "tests.csv", "agreement.csv", "subgroups.csv", "clinical_effects.csv",
     "measured_regions.csv", "regions.csv", "downstream.json", "classification.csv", "fairness.csv", "surface.png",
 )  # fmt: skip
-INTERVAL = "95 % percentile bootstrap over patients (2000 draws, fixed seed); visits of a patient are averaged first"
+INTERVAL = (
+    "95 % percentile bootstrap over patients (2000 draws, fixed seed); visits of a patient are averaged first; none "
+    "under five patients"
+)
 TESTS_NOTE = (
     "paired over patients, two-sided; Holm's correction over all tests of this table. independent: the independent "
     "t-test, as published; ignores the pairing, not corrected"

@@ -84,7 +84,7 @@ def check_on_mri(pet: sitk.Image, mri: sitk.Image, name: str, reporter: Reporter
 def _shows_brain_only(uptake: sitk.Image, head: sitk.Image) -> bool:
     """Whether a PET's foreground is much smaller than the MRI's head within the PET's field of view."""
     inside = array(resample_like(head, uptake, interpolator="nearest")) > 0
-    return np.count_nonzero(array(uptake)) < _WHOLE_HEAD * np.count_nonzero(inside)
+    return bool(np.count_nonzero(array(uptake)) < _WHOLE_HEAD * np.count_nonzero(inside))
 
 
 def check_template_space(pet: sitk.Image, covered: np.ndarray, name: str, reporter: Reporter) -> None:

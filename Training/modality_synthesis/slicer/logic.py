@@ -177,7 +177,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
     ) -> list:
         folder = self._makeFolder()
         source = os.path.join(folder, exchange.fileName(inputVolume.GetName()) + ".nrrd")
-        exchange.writeVolume(inputVolume, source)
+        results.handOver(inputVolume, source)
         output = os.path.join(folder, "out", "synthetic.nrrd")
         arguments = ["synthesize", source, "--model", card.id, "-o", output, "--device", device, "--seed", str(seed)]
         if clinical:
@@ -284,7 +284,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
             name = exchange.fileName(node.GetName())
             taken = [row[0] for row in rows]
             name = next(f"{name}{suffix}" for suffix in ("", *range(2, 10000)) if f"{name}{suffix}" not in taken)
-            exchange.writeVolume(node, os.path.join(inputs, name + ".nrrd"))
+            results.handOver(node, os.path.join(inputs, name + ".nrrd"))
             rows.append([name, f"inputs/{name}.nrrd"])
         path = os.path.join(folder, "cohort.csv")
         with open(path, "w", newline="", encoding="utf-8") as file:
@@ -336,8 +336,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
             return False
         temporary = self._makeFolder()
         path = os.path.join(temporary, exchange.fileName(volumeNode.GetName()) + ".nrrd")
-        exchange.writeVolume(volumeNode, path)
-        results.writeSidecar(volumeNode, path[: -len(".nrrd")] + ".json")
+        results.handOver(volumeNode, path)
         form = DICOM_FORMATS[fileFormat]
         output = exchange.newPath(os.path.join(folder, f"{exchange.fileName(volumeNode.GetName())}_{form}"))
         arguments = ["export", path, "-o", output, "--format", form]
