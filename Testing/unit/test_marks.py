@@ -166,6 +166,7 @@ def test_volumes_that_agree_poorly_are_not_called_one_person_s(tmp_path):
 
 def test_a_pet_that_is_not_in_template_space_is_refused():
     moved = sitk.Image(brain_pet())
-    moved.SetOrigin((np.array(moved.GetOrigin()) + [0, 0, 30]).tolist())
+    x, y, z = moved.GetOrigin()
+    moved.SetOrigin((x, y, z + 30))
     with pytest.raises(BadInputError, match="does not lie in template space"):
         suvr(moved, template_space=True)

@@ -299,7 +299,7 @@ def _classification(
         others = [index for index, name in enumerate(names_of) if name not in circular]
         if circular:
             notes.append(
-                f"The groups are defined by {', '.join(circular)} (among others): an AUC that uses them is circular, no "
+                f"The groups are defined by {', '.join(circular)} (among others): an AUC with them is circular, no "
                 "benchmark for an image."
             )
             if others:

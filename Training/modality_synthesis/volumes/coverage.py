@@ -69,10 +69,10 @@ def _blank_zone(zone: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
 
 
 def cuts(blank: np.ndarray, brain: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """The parts of what holds nothing that cut into a brain, with what of it lies within `BLANK_MM` of there.
+    """What holds nothing, where it cuts into a brain; nowhere, where it only lies around it.
 
     A volume without its skull is blank all around the brain, and touches a slightly larger brain mask here and there;
-    that is no cut.
+    that is no cut. A cut holds a box of `BLANK_MM` in the brain.
 
     Args:
         blank: bool (z, y, x), not `find_coverage`.
@@ -80,8 +80,8 @@ def cuts(blank: np.ndarray, brain: np.ndarray, spacing: Sequence[float]) -> np.n
         spacing: (z, y, x), mm.
     """
     reach = [max(round(BLANK_MM / 2 / step), 1) for step in spacing]
-    deep = _spread(~_spread(~(blank & brain), reach), reach) & blank & brain
-    return _spread(deep, [2 * most for most in reach]) & blank
+    deep = ~_spread(~(blank & brain), reach)
+    return blank if deep.any() else np.zeros_like(blank)
 
 
 def _spread(zone: np.ndarray, reach: list[int]) -> np.ndarray:
