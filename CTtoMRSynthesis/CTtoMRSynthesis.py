@@ -28,10 +28,9 @@ class CTtoMRSynthesis(ScriptedLoadableModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Image Synthesis")]
         self.parent.dependencies = []
         self.parent.contributors = ["ModalitySynthesis contributors"]
-        self.parent.helpText = (
-            _("""Makes a synthetic T1w or T2w MRI from a head CT, on this computer, and measures how far it can be trusted
-against a measured MRI. <b>Research use only, not for diagnosis.</b>""")
-            + self.getDefaultModuleDocumentationLink(HELP_PAGE)
+        self.parent.helpText = _("""Makes a synthetic T1w or T2w MRI from a head CT, on this computer, and measures how far it can be trusted
+against a measured MRI. <b>Research use only, not for diagnosis.</b>""") + self.getDefaultModuleDocumentationLink(
+            HELP_PAGE
         )
         self.parent.acknowledgementText = _("""The generators follow three lines of published work: PASTA, pathology-aware MRI to PET
 translation with diffusion models (MICCAI 2024, doi 10.1007/978-3-031-72104-5_51); the cyclic 2.5D perceptual loss for T1w MRI

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
-from modality_synthesis.volumes import file_sha256, write_json
+from modality_synthesis.volumes import data_path, file_sha256, write_json
 
 INDEX = "contents.json"
 
@@ -26,12 +26,14 @@ def content_hashes(paths: Iterable[Path], folder: Path, *, jobs: int | None = No
         folder: of the index, the cohort's cache.
         jobs: worker processes, for many files.
     """
-    index, found, unread = _read(folder / INDEX), {}, []
+    index = _read(folder / INDEX)
+    found: dict[Path, str] = {}
+    unread: list[tuple[Path, list[list[object]]]] = []
     for path in dict.fromkeys(paths):
         state = _state(path)
         kept = index.get(str(path.resolve()))
         if state is not None and kept is not None and kept["state"] == state:
-            found[path] = kept["sha256"]
+            found[path] = str(kept["sha256"])
         elif state is not None:
             unread.append((path, state))
     if not unread:
@@ -56,6 +58,7 @@ def _hash(path: Path) -> str | None:
 
 def _state(path: Path) -> list[list[object]] | None:
     """Of the file and what belongs to it; None when it is not there."""
+    path = data_path(path)
     try:
         files = sorted(path.rglob("*")) if path.is_dir() else [path, *_detached(path)]
         return [_stat(file) for file in files]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -32,6 +32,11 @@ class Split:
                 other, place = owners[person_key(subject)]
                 if place != number:
                     raise BadInputError(_two_spellings(*sorted((subject, other))))
+
+    def only(self, subjects: Iterable[str]) -> Split:
+        """Without the subjects that are not among these; nobody changes sides."""
+        kept = set(subjects)
+        return Split(**{name: tuple(one for one in part if one in kept) for name, part in asdict(self).items()})
 
     def as_dict(self) -> dict[str, list[str]]:
         """For writing to disk."""
@@ -95,6 +100,25 @@ def fold(subjects: Sequence[str], number: int, folds: int, *, seed: int = 0, val
         validation=tuple(sorted(others[:count])),
         test=tuple(sorted(groups[number - 1])),
     )
+
+
+def folds_in_column(cohort: Cohort, column: str) -> dict[str, str | None]:
+    """Each subject's fold, as a column of the table has it; None for people in no fold.
+
+    Raises:
+        BadInputError: a person is in two folds, under one name or two that are alike.
+    """
+    found: dict[str, str | None] = {}
+    seen: dict[str, tuple[str | None, str]] = {}
+    for visit in cohort:
+        found[visit.subject] = own = visit.variable(column)
+        other, first = seen.setdefault(person_key(visit.subject), (own, visit.name))
+        if other != own:
+            raise BadInputError(
+                f"{cohort.path.name}: {visit.name} has {column}={own} and {first} has {other}; a patient may be "
+                "in one fold only."
+            )
+    return found
 
 
 def check_spellings(subjects: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from modality_synthesis.preprocessing.pair_registration import (
     working_levels,
 )
 from modality_synthesis.preprocessing.resampling import resample_isotropic
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import array, image_like, resample_covered
 
 _RADIUS_MM = 80.0
@@ -81,7 +81,7 @@ def align(
     Raises:
         BadInputError: the volumes could not be brought to agree.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     named = "The synthetic volume"
     foreground = head_foreground(synthetic, named)
     try:

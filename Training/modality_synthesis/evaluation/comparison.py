@@ -20,6 +20,7 @@ from modality_synthesis.evaluation.common_grid import CommonGrid, on_common_grid
 from modality_synthesis.evaluation.comparison_checks import check_person, check_roles, check_units, statement
 from modality_synthesis.evaluation.data_range import known_range, measured_range
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_arrays
+from modality_synthesis.evaluation.reference_checks import doubt_reference
 from modality_synthesis.evaluation.region_comparison import RegionComparison, compare_regions
 from modality_synthesis.evaluation.region_table import AtlasGrid
 from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, sidecar_record, with_signal
@@ -27,7 +28,7 @@ from modality_synthesis.evaluation.signal import match_signal as match
 from modality_synthesis.evaluation.similarity import scale_count
 from modality_synthesis.evaluation.suvr_checks import check_on_mri, check_template_space, pet_modality
 from modality_synthesis.findings import Finding
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import (
     Mark,
     array,
@@ -210,7 +211,7 @@ def compare(
         BadInputError: unreadable volumes, no overlap, no agreement, another unit, swapped arguments, less than half of
             the synthetic volume measured in the reference, or an empty mask.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     if mri is not None and template_space:
         raise UsageError("Say how the atlas reaches the volumes: the T1w MRI (--mri) or --template-space, not both.")
     if report and output is None:
@@ -221,11 +222,13 @@ def compare(
     marks = _mark(synthetic), _mark(reference)
     check_roles(*marks, (_name(synthetic, "The first volume"), _name(reference, "The second volume")), reporter)
     volumes = [read_volume(volume, reporter) for volume in (synthetic, reference)]
+    if not isinstance(reference, sitk.Image) and not isinstance(synthetic, sitk.Image):
+        doubt_reference(filled(volumes[1]), Path(reference), Path(synthetic), reporter)
     spread = None if uncertainty is None else filled(read_volume(uncertainty, reporter))
     of_model = is_of_a_model(synthetic)
     common = on_common_grid(*volumes, register=register, brain_only=of_model, reporter=reporter.part(0.02, 0.3))
     made, wanted = common.synthetic, common.reference
-    inside, mask_source = _mask(mask, wanted, common.measured)
+    inside, mask_source = _mask(mask, wanted, common.measured, reporter)
     factor, unmatched, shown = None, None, None
     signal = is_signal(synthetic) if match_signal is None else match_signal
     if signal or (mask is None and of_model):
@@ -327,12 +330,14 @@ def _name(volume: Volume, otherwise: str) -> str:
     return otherwise if isinstance(volume, sitk.Image) else Path(volume).name
 
 
-def _mask(mask: Volume | None, reference: sitk.Image, measured: np.ndarray) -> tuple[np.ndarray, str]:
+def _mask(
+    mask: Volume | None, reference: sitk.Image, measured: np.ndarray, reporter: Reporter
+) -> tuple[np.ndarray, str]:
     if mask is None:
         inside, threshold = with_signal(array(reference))
         inside, source = inside & measured, f"reference above {threshold:.4g} (5 % of its 99.9th percentile)"
     else:
-        image = sitk.Cast(mask, sitk.sitkFloat32) if isinstance(mask, sitk.Image) else read_image(mask)
+        image = read_volume(mask, reporter)
         if not same_geometry(image, reference):
             image = resample_like(image, reference, interpolator="nearest")
         inside, source = array(image) > 0.5, "given"

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import SimpleITK as sitk
 
-from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.datasets.samples import SampleSpec
@@ -29,21 +28,25 @@ from modality_synthesis.evaluation.downstream_visit import (
 )
 from modality_synthesis.evaluation.metrics import METRICS, compare_arrays
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
+from modality_synthesis.fingerprint import program
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
 from modality_synthesis.preprocessing.atlas import labels_on, regions
 from modality_synthesis.preprocessing.target import grown_mask
+from modality_synthesis.progress import current
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
     atomic_files,
     atomic_output,
     bounding_box,
+    data_path,
     file_sha256,
     filled,
     matrix_transform,
     read_image,
     resample_covered,
     write_json,
+    written,
 )
 from modality_synthesis.volumes.coverage import REFUSE_BELOW
 
@@ -128,6 +131,7 @@ class Record:
 
     Attributes:
         key: hash of everything the figures depend on.
+        arrays: SHA-256 of the file of planes beside the record; empty where none is kept.
         scores: predictor -> metric -> figure.
         regions: predictor (or `MEASURED`) -> mean per region, in the order of `atlas.regions()`.
         calibration: predictor -> `Calibration.as_dict()`.
@@ -138,6 +142,7 @@ class Record:
     """
 
     key: str
+    arrays: str = ""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     regions: dict[str, list[float]] = field(default_factory=dict)
     covered: list[float] = field(default_factory=list)
@@ -375,13 +380,13 @@ def existing_file(pair: Pair, column: str) -> Path:
     if named is None:
         raise BadInputError(f"{pair.visit.name} has no volume in the column {column!r}.")
     path = Path(named)
-    if not path.exists():
+    if not data_path(path).exists():
         raise BadInputError(f"The volume of {pair.visit.name} in the column {column!r} is missing: {path}")
     return path
 
 
 def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> np.ndarray:
-    image = read_image(existing_file(pair, column), unmeasured=True)
+    image = read_image(existing_file(pair, column), unmeasured=True, reporter=current())
     known = np.isfinite(sitk.GetArrayViewFromImage(image))
     moved, _ = resample_covered(filled(image), known, grid, transform=matrix_transform(pair.placement()[1]))
     return np.where(sample["region"] > 0, sitk.GetArrayFromImage(moved), 0.0).astype(np.float32)
@@ -392,13 +397,12 @@ def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> n
 
 def _key(task: Task, settings: Settings) -> str:
     files = [
-        (name, path.stat().st_size, path.stat().st_mtime_ns)
+        (name, file_sha256(existing_file(task.pair, name)))
         for existing in settings.existing
         for name in filter(None, (existing.column, existing.uncertainty))
-        for path in [existing_file(task.pair, name)]
     ]
     facts = [
-        _FORMAT, __version__, task.pair.path.name, sorted(pair.path.name for pair in task.own.values()),
+        _FORMAT, program(), task.pair.path.name, sorted(pair.path.name for pair in task.own.values()),
         [(one.name, one.package.card.model_dump(mode="json", include=_DECISIVE)) for one in settings.contenders],
         files, None if settings.baselines is None else file_sha256(settings.baselines), settings.tissue,
         settings.data_range, settings.seed, settings.samples, list(settings.metrics), settings.low,
@@ -426,8 +430,10 @@ def _read(task: Task, settings: Settings, key: str) -> Record | None:
         kept = json.loads(record_path(settings.folder, task.pair.visit.name).read_text(encoding="utf-8"))
         if kept.get("key") != key:
             return None
-        return Record(**_with_nan(kept))
-    except (OSError, ValueError, TypeError):
+        record = Record(**_with_nan(kept))
+        arrays = record_path(settings.folder, task.pair.visit.name).with_suffix(".safetensors")
+        return record if record.arrays == file_sha256(arrays) else None
+    except (OSError, ValueError, TypeError, AttributeError, BadInputError):
         return None
 
 
@@ -456,8 +462,10 @@ def _write(task: Task, settings: Settings, record: Record, arrays: Mapping[str, 
 
     path = record_path(settings.folder, task.pair.visit.name)
     with atomic_files():
-        with atomic_output(path.with_suffix(".safetensors")) as temporary:
+        beside = path.with_suffix(".safetensors")
+        with atomic_output(beside) as temporary:
             temporary.write_bytes(save(dict(arrays)))
+        record.arrays = file_sha256(written(beside))
         write_json(record, path)
 
 

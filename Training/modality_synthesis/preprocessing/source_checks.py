@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.findings import Finding
+from modality_synthesis.preprocessing.anatomy_checks import check_background, check_doubts
 from modality_synthesis.preprocessing.contents import brain_look, check_coarse_contrast, check_extents, check_structure
 from modality_synthesis.preprocessing.hounsfield import check_hounsfield
 from modality_synthesis.preprocessing.registration import mni152
@@ -43,6 +44,8 @@ def check_before(image: sitk.Image, source: str, name: str, reporter: Reporter) 
     if source == "CT":
         check_hounsfield(image, name, reporter)
     check_structure(image, name, reporter)
+    if source in ("T1w", "T2w", "FLAIR"):
+        check_background(image, name, reporter)
     thickest = max(image.GetSpacing())
     if thickest > THICKEST_MM:
         reporter.finding(
@@ -68,6 +71,7 @@ def check_prepared(prepared: Prepared, source: str, reporter: Reporter) -> None:
             if source != "CT" and not (source == "T1w" and "registration_dice" in prepared.quality):
                 check_coarse_contrast(look, source, prepared.name, reporter)
     check_contrast(prepared, source, reporter)
+    check_doubts(prepared.name, reporter)
 
 
 def template_correlation(volume: sitk.Image, mask: sitk.Image) -> float:

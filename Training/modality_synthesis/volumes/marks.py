@@ -14,7 +14,7 @@ from typing import Any
 
 from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.volumes import metaimage, nifti, nrrd
-from modality_synthesis.volumes.dicom_index import dicom_files, is_dicom_file
+from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file
 from modality_synthesis.volumes.files import file_sha256
 from modality_synthesis.volumes.paths import volume_ending
 from modality_synthesis.volumes.sidecars import read_sidecar
