@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cache_folder import cache_folder
 from modality_synthesis.datasets.cohort import MODALITIES, Cohort, Visit, read_cohort
 from modality_synthesis.datasets.cohort_check import decision_tables, screen
@@ -35,9 +36,13 @@ from modality_synthesis.volumes import (
     atomic_output,
     check_outputs,
     check_writable,
+    derived_record,
+    describe,
     read_image,
+    read_mark,
     write_image,
     write_rows,
+    write_sidecar,
 )
 
 # Overlap of the two brains; on registered pairs of real and simulated heads it was above 0.93.
@@ -201,7 +206,12 @@ def _align_volume(visit: Visit, name: str, still: _Head, folder: Path, affine: b
     with atomic_files():
         _save_check(still, head, found, check, f"{visit.name}: {name} on {still.modality}")
         if not reason:
-            write_image(moved, file)
+            mark = read_mark(visit.volumes[name])
+            write_image(moved, file, description=describe(f"{name} aligned with {still.modality}", mark))
+            if mark is not None:
+                program = [{"Name": "modality-synthesis", "Version": __version__}]
+                record = derived_record(mark, {"moving": visit.volumes[name], "fixed": visit.volumes[still.modality]})
+                write_sidecar(file, {**record, "GeneratedBy": program})
     if reason:
         return Aligned(visit.name, name, "rejected", reason=reason, **figures)
     doubt = f"mutual information of {found.mutual_information[1]:.2f} only: the same person's? Look at the picture"

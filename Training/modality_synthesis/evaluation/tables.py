@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import SimpleITK as sitk
@@ -43,7 +43,7 @@ from modality_synthesis.volumes import (
 from modality_synthesis.volumes.coverage import LOOK_BELOW
 
 CUSTOM = "custom mask"
-Volume = str | Path | sitk.Image
+Volume: TypeAlias = str | Path | sitk.Image
 
 
 @dataclass(frozen=True)

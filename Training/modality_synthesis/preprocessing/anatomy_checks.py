@@ -90,7 +90,7 @@ def check_brain_volume(volume_ml: float, name: str, reporter: Reporter) -> None:
         "Is the voxel size in its header right (1 mm where no header was written), and is the whole brain in the field "
         "of view?"
         if small
-        else "Are its axes named right (exchanged or mirrored ones hide the head), and its voxel size, and is it a head?"
+        else "Are its axes named right (exchanged or mirrored ones hide the head), its voxel size, and is it a head?"
     )
     reporter.finding(
         Finding(
