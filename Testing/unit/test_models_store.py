@@ -20,7 +20,7 @@ from modality_synthesis.models import (
     verify_model,
     write_package,
 )
-from modality_synthesis.models.store import version_key
+from modality_synthesis.models.versions import version_key
 
 
 @pytest.fixture(autouse=True)

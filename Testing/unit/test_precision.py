@@ -22,7 +22,7 @@ U_NET = {"name": "unet", "parameters": {"channels": [4, 8], "strides": [2], "dro
 GENERATORS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "residual-unet": ({"channels": [4, 8], "stem_stride": 1}, (12, 16, 16)),
     "unet": (U_NET["parameters"], (12, 16, 16)),
-    "unetr": ({"image_size": [16, 16, 16], "feature_size": 4, "hidden_size": 12, "mlp_size": 24, "heads": 2}, (16,) * 3),
+    "unetr": ({"image_size": [16] * 3, "feature_size": 4, "hidden_size": 12, "mlp_size": 24, "heads": 2}, (16,) * 3),
     "swin-unetr": ({"feature_size": 12, "depths": [1] * 4, "heads": [1] * 4, "window_size": 3}, (32, 32, 32)),
     "unet-2d": ({"features": [4, 4, 8, 8, 16], "source_range": [0, 1]}, (12, 32, 32)),
     "drunet-34": ({}, (11, 32, 32)),

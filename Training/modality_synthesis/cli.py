@@ -451,17 +451,26 @@ def models_list(
 ) -> None:
     """List the installed models."""
     with _command("none") as reporter:
-        from modality_synthesis.models import list_models
+        from modality_synthesis.models import hidden_by, list_models
 
         packages = list_models(source=source, target=target, reporter=reporter)
         if as_json:
-            cards = [{"folder": str(found.folder), **found.card.model_dump(mode="json")} for found in packages]
+            cards = [
+                {
+                    "folder": str(found.folder),
+                    "hides": [str(other.folder) for other in hidden_by(found)],
+                    **found.card.model_dump(mode="json"),
+                }
+                for found in packages
+            ]
             write_json_line({"models": cards})
             return
         for found in packages:
             card = found.card
             route = f"{card.route.source} -> {card.route.target}"
             print(f"{card.id:<24} {card.version:<8} {route:<18} {card.badge:<14} {card.name}")
+            for other in hidden_by(found):
+                print(f"{'':<24} hides {other.card.id} {other.card.version} in {other.folder}")
         if not packages:
             print("No models installed. Install one with: modality-synthesis models install FOLDER_OR_ZIP")
 

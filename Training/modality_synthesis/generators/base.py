@@ -66,7 +66,7 @@ class Generator(nn.Module):
     training_only: Sequence[str] = ()
     # Names of constructor arguments that only training needs (files to start from, ...); they stay out of it too.
     training_parameters: Sequence[str] = ()
-    # Names of constructor arguments of earlier versions without a meaning today: packages that state them stay readable.
+    # Names of constructor arguments of earlier versions, without a meaning today: packages may state them.
     retired_parameters: Sequence[str] = ()
     # Along depth: a slice of the output depends on so many slices of the source on either side.
     context: int = 0

@@ -69,8 +69,8 @@ def _parameters(loss: type[nn.Module]) -> list[str]:
 class WeightedLosses(nn.Module):
     """The recipe's losses; each term is its loss times its weight.
 
-    They compute in float32, outside autocast: no loss need care for mixed precision. A loss that changes during training
-    (a schedule) has a method `set_epoch(epoch)`, called before each epoch.
+    They compute in float32, outside autocast: no loss need care for mixed precision. A loss that changes during
+    training (a schedule) has a method `set_epoch(epoch)`, called before each epoch.
     """
 
     def __init__(self, terms: Sequence[tuple[str, float, dict[str, Any]]]) -> None:

@@ -16,6 +16,7 @@ from modality_synthesis.errors import BadInputError, ModelMissingError
 from modality_synthesis.models.card import WEIGHTS_FILE, Target
 from modality_synthesis.models.contents import CARD_FILE
 from modality_synthesis.models.package import ModelPackage, open_package, verify_package
+from modality_synthesis.models.versions import version_key
 from modality_synthesis.progress import Reporter
 from modality_synthesis.resources import resources_folder, user_models_folder
 
@@ -38,6 +39,17 @@ def list_models(
         else:
             reporter.warning(str(error))
     return [package for package in packages if package.card.route_matches(source, target)]
+
+
+def hidden_by(package: ModelPackage) -> tuple[ModelPackage, ...]:
+    """The installed packages of the same id that this one hides: the shipped one, usually."""
+    same = [found for folder, found in _valid(_roots()).items() if found.card.id == package.card.id]
+    return tuple(found for found in same if found.folder != package.folder) if package in same[:1] else ()
+
+
+def is_shipped(model: str) -> bool:
+    """Whether a model of this id came with the program."""
+    return any(found.card.id == model for found in _valid([resources_folder() / "Models"]).values())
 
 
 def find_model(model: str | Path) -> ModelPackage:
@@ -128,14 +140,6 @@ def clean_staging(store: Path) -> None:
                 shutil.rmtree(leftover)
 
 
-def version_key(version: str) -> tuple[object, ...]:
-    """Orders semantic versions: 1.9.0 < 1.10.0-rc.1 < 1.10.0; what follows a plus does not count."""
-    release, _, prerelease = version.partition("+")[0].partition("-")
-    numbers = tuple(int(part) for part in release.split("."))
-    parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in prerelease.split("."))
-    return (*numbers, not prerelease, parts)
-
-
 def _roots() -> list[Path]:
     return [user_models_folder(), resources_folder() / "Models"]
 
@@ -144,15 +148,21 @@ def _scan(roots: Iterable[Path]) -> tuple[list[ModelPackage], dict[Path, BadInpu
     """The valid packages, by id, and what is wrong with the others."""
     found: dict[str, ModelPackage] = {}
     broken: dict[Path, BadInputError] = {}
+    for package in _valid(roots, broken).values():
+        found.setdefault(package.card.id, package)
+    return sorted(found.values(), key=lambda package: package.card.id), broken
+
+
+def _valid(roots: Iterable[Path], broken: dict[Path, BadInputError] | None = None) -> dict[Path, ModelPackage]:
+    """The valid packages by folder, those that count first; what is wrong with the others goes into `broken`."""
+    found, broken = {}, {} if broken is None else broken
     for root in roots:
         for folder in _package_folders(root, broken):
             try:
-                package = open_package(folder)
+                found[folder] = open_package(folder)
             except BadInputError as error:
                 broken[folder] = error
-                continue
-            found.setdefault(package.card.id, package)
-    return sorted(found.values(), key=lambda package: package.card.id), broken
+    return found
 
 
 def _package_folders(root: Path, broken: dict[Path, BadInputError]) -> list[Path]:

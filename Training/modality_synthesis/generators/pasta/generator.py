@@ -22,8 +22,9 @@ class Pasta(Generator):
 
     The defaults are the published numbers. Where the published code departs from its own intention, this one does not,
     unless asked to by `literal`: it then trains a hundred noise levels only, maps the images that condition the second
-    half of a cycle to -1..1 a second time, computes SSIM with half the data range, and weights the MetaROIs by a fixed
-    number. Its recipe forgets no clinical variable. (The published sampler's step numbers are `sampling.raw_timesteps`.)
+    half of a cycle to -1..1 a second time, computes SSIM with half the data range, and weights the MetaROIs by a
+    fixed number; its recipe forgets no clinical variable. (The published sampler's step numbers are
+    `sampling.raw_timesteps`.)
 
     Args:
         slices: consecutive axial slices per slab, odd.
