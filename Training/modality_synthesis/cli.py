@@ -13,9 +13,10 @@ from modality_synthesis.cli_figures import figures_app
 from modality_synthesis.cli_session import ProgressOption
 from modality_synthesis.cli_session import command as _command
 from modality_synthesis.cli_session import need as _need
+from modality_synthesis.cli_session import one_result as _one_result
 from modality_synthesis.cli_session import result as _result
 from modality_synthesis.console import JsonReporter, finish, write_json_line
-from modality_synthesis.errors import UsageError
+from modality_synthesis.errors import ModalitySynthesisError, UsageError
 
 if TYPE_CHECKING:
     from modality_synthesis.evaluation.comparison import Comparison
@@ -28,11 +29,32 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 models_app = typer.Typer(help="Model packages: list, show, install, remove, verify, export, import.",
                          no_args_is_help=True, rich_markup_mode=None)  # fmt: skip
 app.add_typer(models_app, name="models")
 app.add_typer(figures_app, name="figures")
 
+PARTLY_DONE = 3
+FromOption = Annotated[
+    str | None, typer.Option("--from", help="What the input is (T1w, CT, ...), where it does not say so itself.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="For generators that draw noise.")]
 SamplesOption = Annotated[
@@ -41,6 +63,10 @@ SamplesOption = Annotated[
 ManufacturerOption = Annotated[
     str | None,
     typer.Option("--manufacturer", help="Of the scanner whose image is wanted: Siemens, GE, Philips, ... or pooled."),
+]
+RowTimeoutOption = Annotated[
+    float | None,
+    typer.Option("--row-timeout", metavar="SECONDS", min=1, help="Give a row up that takes longer; default never."),
 ]
 JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes; default one per core.")]
 
@@ -51,6 +77,7 @@ def synthesize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Volume to write; its .json sidecar goes beside it.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    origin: FromOption = None,
     clinical: Annotated[
         str, typer.Option("--clinical", help="Clinical variables: age=71,sex=F (others unknown).")
     ] = "",
@@ -69,21 +96,25 @@ def synthesize(
     with _command(progress) as reporter:
         from modality_synthesis.synthesis import synthesize as run
         from modality_synthesis.synthesis.clinical import parse_clinical
-        from modality_synthesis.volumes import check_writable, sidecar_path
+        from modality_synthesis.volumes import check_outputs, check_writable, sidecar_path
 
+        check_outputs([preview], described=[output, uncertainty], inputs=[source])
         if preview is not None:
             check_writable(preview, endings=[".png"])
-        result = run(
-            source, output, to=to, model=model, clinical=parse_clinical(clinical), manufacturer=manufacturer,
-            device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
-        )  # fmt: skip
+        with _one_result():
+            result = run(
+                source, output, to=to, model=model, origin=origin,
+                clinical=parse_clinical(clinical), manufacturer=manufacturer,
+                device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
+            )  # fmt: skip
+            if preview is not None:
+                from modality_synthesis.evaluation import save_preview
+
+                save_preview(result, preview)
         files = {"volume": output, "sidecar": sidecar_path(output)}
         if uncertainty is not None:
             files |= {"uncertainty": uncertainty, "uncertainty_sidecar": sidecar_path(uncertainty)}
         if preview is not None:
-            from modality_synthesis.evaluation import save_preview
-
-            save_preview(result, preview)
             files["preview"] = preview
         _result(reporter, files, model=result.package.card.id, quality=result.prepared.quality)
 
@@ -94,12 +125,14 @@ def batch(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    origin: FromOption = None,
     manufacturer: ManufacturerOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what is done already.")] = False,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     samples: SamplesOption = 1,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
+    row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Synthesize every row of a table; exit code 3 when only some succeed."""
@@ -107,8 +140,9 @@ def batch(
         from modality_synthesis.synthesis.batch import TABLE, exit_code, synthesize_batch
 
         rows = synthesize_batch(
-            cohort, output, to=to, model=model, manufacturer=manufacturer, resume=resume, device=device, seed=seed,
-            samples=samples, jobs=jobs, reporter=reporter,
+            cohort, output, to=to, model=model, origin=origin,
+            manufacturer=manufacturer, resume=resume, device=device, seed=seed,
+            samples=samples, jobs=jobs, limit_s=row_timeout, reporter=reporter,
         )  # fmt: skip
         states = {state: sum(row.state == state for row in rows) for state in ("done", "skipped", "failed")}
         finish(reporter)
@@ -147,11 +181,12 @@ def compare(
     with _command(progress) as reporter:
         from modality_synthesis.evaluation import compare as run
 
-        result = run(
-            synthetic, reference, output, mask=mask, difference=difference, data_range=data_range, register=register,
-            match_signal=match_signal,
-            mri=mri, template_space=template_space, uncertainty=uncertainty, report=report, reporter=reporter,
-        )  # fmt: skip
+        with _one_result():
+            result = run(
+                synthetic, reference, output, mask=mask, difference=difference, data_range=data_range,
+                register=register, match_signal=match_signal, mri=mri, template_space=template_space,
+                uncertainty=uncertainty, report=report, reporter=reporter,
+            )  # fmt: skip
         finish(reporter)
         if not isinstance(reporter, JsonReporter):
             _print_comparison(result)
@@ -194,15 +229,16 @@ def suvr(
     with _command(progress) as reporter:
         from modality_synthesis.evaluation import suvr as run
 
-        result = run(
-            pet, output, mri=mri, template_space=template_space, reference_region=reference_region,
-            custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
-            image=image, z_map=z_map, reporter=reporter,
-        )  # fmt: skip
+        with _one_result():
+            result = run(
+                pet, output, mri=mri, template_space=template_space, reference_region=reference_region,
+                custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
+                image=image, z_map=z_map, reporter=reporter,
+            )  # fmt: skip
         written = {"table": output, "image": image, "z_map": z_map}
         files = {role: path for role, path in written.items() if path is not None}
         meta = {
-            row.region: round(row.mean, 4)
+            row.region: round(row.suvr, 4)
             for row in result.rows
             if (row.kind, row.hemisphere) == ("meta-region", "both")
         }
@@ -231,10 +267,11 @@ def export(
     with _command(progress) as reporter:
         from modality_synthesis.synthesis import export_dicom
 
-        result = export_dicom(
-            volume, output, file_format=file_format, source_dicom=source_dicom, patient_id=patient_id,
-            patient_name=patient_name, reporter=reporter,
-        )  # fmt: skip
+        with _one_result():
+            result = export_dicom(
+                volume, output, file_format=file_format, source_dicom=source_dicom, patient_id=patient_id,
+                patient_name=patient_name, reporter=reporter,
+            )  # fmt: skip
         finish(reporter)
         if result.largest_error and not isinstance(reporter, JsonReporter):
             print(f"Stored in steps of {result.step:g}; largest rounding error {result.largest_error:g}")
@@ -250,16 +287,17 @@ def cohort(
     ] = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Write the cohort table of a BIDS dataset: volumes of each visit, and what participants.tsv says."""
+    """Write the cohort table of a BIDS dataset: the best volumes of each visit, and what its tables say of people."""
     with _command(progress) as reporter:
         from modality_synthesis.datasets.bids import write_bids_cohort
 
-        found, left = write_bids_cohort(folder, output, require=require or ())
-        for line in found.skipped:
-            reporter.warning(f"Not used: {line}")
-        if left:
-            reporter.warning(f"{len(left)} visit(s) lack a required modality: {', '.join(left[:5])} ...")
-        _result(reporter, {"cohort": output}, visits=len(found.rows) - len(left), left_out=len(left))
+        with _one_result():
+            written = write_bids_cohort(folder, output, require=require or (), reporter=reporter)
+        files = {"cohort": output} | ({"not used": written.unused_list} if written.unused_list else {})
+        _result(
+            reporter, files, people=written.people, visits=written.visits, pairs=written.pairs,
+            left_out=len(written.left_out), not_used=len(written.found.unused),
+        )  # fmt: skip
 
 
 @app.command(epilog="Example: modality-synthesis align cohort.csv --fixed CT --moving T1w --moving T2w -o aligned")
@@ -270,15 +308,20 @@ def align(
     moving: Annotated[list[str], typer.Option("--moving", help="Modality brought onto it; repeatable.")],
     affine: Annotated[bool, typer.Option("--affine", help="Also scale and shear: for distorted scans only.")] = False,
     jobs: JobsOption = None,
+    row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Align each person's volumes with each other before training; what does not fit is rejected and shown."""
+    """Align each person's volumes before training; what does not fit is rejected and shown, with exit code 3."""
     with _command(progress) as reporter:
         from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
 
-        rows = align_cohort(cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, reporter=reporter)
+        rows = align_cohort(
+            cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, limit_s=row_timeout, reporter=reporter
+        )
         states = {state: sum(row.state == state for row in rows) for state in ("aligned", "rejected", "failed")}
         _result(reporter, {"cohort": output / COHORT, "table": output / TABLE}, **states)
+        if states["aligned"] < len(rows):
+            raise typer.Exit(3)
 
 
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")
@@ -288,6 +331,7 @@ def simulate(
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same cohort.")] = 0,
     modalities: Annotated[str, typer.Option("--modalities", help="Comma-separated.")] = "T1w,T2w,CT,FDG-PET,TAU-PET",
     jobs: JobsOption = None,
+    row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Make a simulated paired cohort from the shipped head label maps."""
@@ -295,8 +339,19 @@ def simulate(
         from modality_synthesis.simulation import simulate_cohort
 
         names = [name.strip() for name in modalities.split(",") if name.strip()]
-        table = simulate_cohort(count, output, seed=seed, modalities=names, jobs=jobs, reporter=reporter)
-        _result(reporter, {"cohort": table})
+        left_out: list[str] = []
+
+        def leave_out(subject: str, error: ModalitySynthesisError) -> None:
+            left_out.append(subject)
+            reporter.warning(f"{subject} is left out: {error}")
+
+        table = simulate_cohort(
+            count, output, seed=seed, modalities=names, jobs=jobs, limit_s=row_timeout, on_failure=leave_out,
+            reporter=reporter,
+        )  # fmt: skip
+        _result(reporter, {"cohort": table}, left_out=len(left_out))
+        if left_out:
+            raise typer.Exit(PARTLY_DONE)
 
 
 @app.command(
@@ -319,6 +374,7 @@ def train(
         str, typer.Option("--strategy", metavar="auto|ddp", help="With several devices: ddp.")
     ] = "auto",
     jobs: JobsOption = None,
+    row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Train a generator from a recipe and write its model package."""
@@ -335,6 +391,7 @@ def train(
             "devices": devices,
             "num_nodes": num_nodes,
             "strategy": strategy,
+            "limit_s": row_timeout,
         }
         if folds is not None:
             if fold is not None:
@@ -401,6 +458,7 @@ def evaluate(
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html and report.pdf.")] = True,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
+    row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Judge models on a cohort beside the baselines they must beat; started again, it goes on where it stopped."""
@@ -414,14 +472,17 @@ def evaluate(
             cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
             folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
             classes=None if classes is None else Classes.parse(classes), downstream=downstream, device=device,
-            jobs=jobs, reporter=reporter,
+            jobs=jobs, limit_s=row_timeout, reporter=reporter,
         )  # fmt: skip
         finish(reporter)
         summary = result.summary()
         if not isinstance(reporter, JsonReporter):
             _print_table(summary, len(result.subjects), result.data_range)
         files = {"metrics": output / "metrics.json", "subjects": output / "metrics.csv"}
-        _result(reporter, files | ({"report": output / "report.html"} if report else {}), summary=summary)
+        files |= {"report": output / "report.html"} if report else {}
+        _result(reporter, files, summary=summary, left_out=dict(result.left_out))
+        if result.left_out:
+            raise typer.Exit(PARTLY_DONE)
 
 
 @app.command(epilog="Example: modality-synthesis doctor --json")
@@ -527,7 +588,8 @@ def models_export(
     with _command("none") as reporter:
         from modality_synthesis.models import export_model
 
-        export_model(model, output)
+        with _one_result():
+            export_model(model, output)
         _result(reporter, {"zip": output})
 
 
@@ -547,13 +609,9 @@ def models_import(
         _need("yaml", extra="train")
         from modality_synthesis.training import import_checkpoint
 
-        package = import_checkpoint(checkpoint, config, output, format=format, reporter=reporter)
+        with _one_result():
+            package = import_checkpoint(checkpoint, config, output, format=format, reporter=reporter)
         _result(reporter, {"package": package.folder}, model=package.card.id)
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    app()
 
 
 def _print_comparison(result: Comparison) -> None:
@@ -576,6 +634,13 @@ def _print_table(summary: dict[str, dict[str, dict[str, float]]], subjects: int,
     for predictor, figures in summary.items():
         cells = (f"{v['mean']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for v in (figures[name] for name in metrics))
         print(f"{predictor:<26}" + "".join(f"{cell:>24}" for cell in cells))
+
+
+def main() -> None:
+    """Entry point, also of `python -m modality_synthesis.cli` and of the panels' worker."""
+    from modality_synthesis.program import run
+
+    run(lambda: app)
 
 
 if __name__ == "__main__":

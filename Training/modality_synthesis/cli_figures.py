@@ -126,10 +126,8 @@ def slices(
     """PSNR, SSIM and Tenengrad per slice, as the literature reports them and as they should be read."""
     with command("none") as reporter:
         from modality_synthesis.evaluation.slicewise import write_slice_scores
-        from modality_synthesis.volumes import check_writable
 
         limits = _range(value_range)
-        check_writable(output, endings=[".json"])
         scores = write_slice_scores(synthetic, reference, mask, limits, output, threshold=threshold, reporter=reporter)
         result(reporter, {"scores": output}, **scores)
 
@@ -145,8 +143,9 @@ def folds(
     """k-fold cross-validation in one table: each fold, and mean and deviation over patients."""
     with command("none") as reporter:
         from modality_synthesis.evaluation.folds import read_fold_table, write_fold_table
-        from modality_synthesis.volumes import check_writable
+        from modality_synthesis.volumes import check_outputs, check_writable
 
+        check_outputs([output], inputs=[file for run in runs for file in run.glob("*")])
         check_writable(output, endings=[".csv", ".md"])
         table = read_fold_table(runs, predictor=predictor)
         write_fold_table(table, output)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn, cast, get_args
 
 import typer
 
 from modality_synthesis.console import JsonReporter, ProgressKind, finish, make_reporter, write_json_line
-from modality_synthesis.errors import CancelledError, ModalitySynthesisError
+from modality_synthesis.errors import CancelledError, ModalitySynthesisError, UsageError, reported
 from modality_synthesis.progress import Reporter
+from modality_synthesis.stopping import stoppable
 
 ProgressOption = Annotated[
     str,
@@ -25,52 +23,50 @@ ProgressOption = Annotated[
 
 @contextmanager
 def command(progress: str) -> Iterator[Reporter]:
-    """Give a command its reporter; turn errors and signals into messages and exit codes."""
-    kind: ProgressKind = progress if progress in ("auto", "bar", "json", "none") else "auto"  # type: ignore[assignment]
-    reporter = make_reporter(kind)
-    before = _on_signals(_cancel)
+    """Give a command its reporter; turn errors and signals into messages and exit codes.
+
+    Raises:
+        UsageError: no such kind of progress.
+    """
+    if progress not in get_args(ProgressKind):
+        _fail(make_reporter("none"), UsageError.code, _unknown_progress(progress), UsageError.exit_code)
+    reporter = make_reporter(cast(ProgressKind, progress))
     try:
-        yield reporter
-    except ModalitySynthesisError as error:
-        _fail(reporter, error.code, str(error), error.exit_code)
+        with stoppable(lambda: _say_error(reporter, CancelledError.code, "Cancelled.")):
+            yield reporter
     except typer.Exit:
         raise
-    except KeyboardInterrupt:
-        _fail(
-            reporter,
-            CancelledError.code,
-            "Cancelled. Nothing was left half-written.",
-            CancelledError.exit_code,
-        )
-    except MemoryError:
-        _fail(reporter, "OUT_OF_MEMORY", "Not enough memory. Close other programs and try again.", 1)
-    except Exception as error:
-        traceback.print_exc()
-        _fail(reporter, "INTERNAL", f"Unexpected error ({type(error).__name__}): {error}", 1)
+    except (Exception, KeyboardInterrupt) as error:
+        told = reported(error)
+        _fail(reporter, told.code, str(told), told.exit_code)
     finally:
         finish(reporter)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
-def _on_signals(handler: Callable[[int, Any], None]) -> dict[signal.Signals, Any]:
-    """Set the handler for Ctrl-C and termination; returns the ones that were set."""
-    return {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+def _unknown_progress(progress: str) -> str:
+    return f"Unknown --progress {progress!r}. Use {', '.join(get_args(ProgressKind))}."
 
 
-def _cancel(number: int, frame: Any) -> None:
-    # A second signal must not interrupt the cleaning up that the first one started.
-    _on_signals(lambda *_: None)
-    raise CancelledError("Cancelled. Nothing was left half-written.")
+@contextmanager
+def one_result() -> Iterator[None]:
+    """For commands that end with one result: all its files appear together, and nothing cancels them afterwards."""
+    from modality_synthesis.volumes.atomic import atomic_files
+
+    with atomic_files(final=True):
+        yield
 
 
-def _fail(reporter: Reporter, code: str, message: str, exit_code: int) -> None:
+def _fail(reporter: Reporter, code: str, message: str, exit_code: int) -> NoReturn:
+    _say_error(reporter, code, message)
+    raise typer.Exit(exit_code)
+
+
+def _say_error(reporter: Reporter, code: str, message: str) -> None:
     finish(reporter)
     if isinstance(reporter, JsonReporter):
         write_json_line({"type": "error", "code": code, "message": message})
     else:
         print(f"Error: {message}", file=sys.stderr)
-    raise typer.Exit(exit_code)
 
 
 def result(reporter: Reporter, files: dict[str, Path], **facts: Any) -> None:
@@ -80,7 +76,7 @@ def result(reporter: Reporter, files: dict[str, Path], **facts: Any) -> None:
         write_json_line({"type": "result", "files": {name: str(path) for name, path in files.items()}, **facts})
         return
     for name, path in files.items():
-        print(f"{name + ':':<10} {os.fspath(path)}")
+        print(f"{name + ':':<10} {path}")
 
 
 def need(*modules: str, extra: str) -> None:

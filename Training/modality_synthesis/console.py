@@ -64,11 +64,8 @@ class JsonReporter(Reporter):
 
 
 def write_json_line(record: dict[str, Any]) -> None:
-    """One protocol message. A reader that went away is no reason to fail."""
-    try:
-        print(json.dumps(record, ensure_ascii=False), flush=True)
-    except BrokenPipeError:
-        sys.stdout = open("/dev/null", "w")  # noqa: SIM115 - stays open until the process ends
+    """One protocol message, in ASCII: it passes any code page, and a file name of any bytes comes out as it went in."""
+    print(json.dumps(record, ensure_ascii=True), flush=True)
 
 
 @dataclass

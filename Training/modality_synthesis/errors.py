@@ -6,7 +6,12 @@ to users as they are, so they hold no patient data beyond the path the user gave
 
 from __future__ import annotations
 
+import os
+import traceback
+
 from modality_synthesis.findings import Finding
+
+TRACEBACK_VARIABLE = "MODALITY_SYNTHESIS_TRACEBACK"
 
 
 class ModalitySynthesisError(Exception):
@@ -56,3 +61,41 @@ class CancelledError(ModalitySynthesisError):
 
     code = "CANCELLED"
     exit_code = 130
+
+
+class WorkerLostError(ModalitySynthesisError):
+    """A worker process was ended from outside, or took longer than allowed."""
+
+    code = "WORKER_LOST"
+
+
+def reported(error: BaseException) -> ModalitySynthesisError:
+    """Any exception as one that people can be shown in one line; those meant for them come back as they are.
+
+    With `MODALITY_SYNTHESIS_TRACEBACK` set, where an unforeseen one came from is printed.
+    """
+    if isinstance(error, ModalitySynthesisError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return CancelledError("Cancelled.")
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exception(type(error), error, error.__traceback__)
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError("Not enough memory. Close other programs and try again.")
+    if isinstance(error, OSError):
+        return BadInputError(_refused_by_system(error))
+    return ModalitySynthesisError(
+        f"Unexpected error ({type(error).__name__}): {_first_line(error)} This is a fault of the program; please "
+        f"report it with what {TRACEBACK_VARIABLE}=1 makes the same command print."
+    )
+
+
+def _refused_by_system(error: OSError) -> str:
+    reason = (error.strerror or _first_line(error) or type(error).__name__).rstrip(".")
+    named = error.filename if isinstance(error.filename, (str, bytes, os.PathLike)) else None
+    return f"{reason}." if named is None else f"{os.fsdecode(named)}: {reason[:1].lower()}{reason[1:]}."
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{lines[0].rstrip('.')}." if lines else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from modality_synthesis.environment import user_folder
 from modality_synthesis.errors import ModalitySynthesisError
 
 RESOURCES_VARIABLE = "MODALITY_SYNTHESIS_RESOURCES"
@@ -46,10 +47,24 @@ def resource(*parts: str) -> Path:
 
 
 def user_models_folder() -> Path:
-    """Where installed model packages live: outside the program, so that updates keep them. May not exist yet."""
+    """Where installed model packages live: outside the program, so that updates keep them. May not exist yet.
+
+    Raises:
+        ModalitySynthesisError: no variable names it, and the user has no home.
+    """
     named = os.environ.get(MODELS_VARIABLE)
     if named:
         return Path(named)
-    import platformdirs
+    try:
+        return user_folder("data") / "models"
+    except ModalitySynthesisError as error:
+        raise ModalitySynthesisError(f"{error} {MODELS_VARIABLE} names the folder of models.") from None
 
-    return Path(platformdirs.user_data_dir("modality-synthesis", appauthor=False)) / "models"
+
+def model_folders() -> list[Path]:
+    """Where packages are looked for: the user's folder, where the user has a home, then the shipped one."""
+    shipped = resources_folder() / "Models"
+    try:
+        return [user_models_folder(), shipped]
+    except ModalitySynthesisError:
+        return [shipped]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cohort import Visit
-from modality_synthesis.errors import ModalitySynthesisError
+from modality_synthesis.errors import ModalitySynthesisError, WorkerLostError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import ChainParameters, prepare, prepare_target, target_region
 from modality_synthesis.progress import Reporter
@@ -76,6 +76,8 @@ def preprocess_pairs(
     *,
     jobs: int | None = None,
     wait: bool = False,
+    limit_s: float | None = None,
+    on_failure: Callable[[Visit, ModalitySynthesisError], None] | None = None,
     reporter: Reporter | None = None,
 ) -> list[Pair]:
     """Preprocess every visit's source and target volumes, or find them in the cache.
@@ -88,9 +90,15 @@ def preprocess_pairs(
         folder: the cache.
         jobs: worker processes.
         wait: another process preprocesses the same visits; wait until all its files are there.
+        limit_s: seconds that one visit may take.
+        on_failure: told of each visit that failed and is left out; without it the first one ends the work.
         reporter: receives progress.
 
+    Returns:
+        The visits' pairs, in their order.
+
     Raises:
+        WorkerLostError: a worker was ended by the system, and there is no `on_failure`; names the visit.
         ModalitySynthesisError: `wait`, and nothing came for an hour.
     """
     chain = chain.fixed
@@ -100,9 +108,19 @@ def preprocess_pairs(
     if wait:
         _wait_for(missing)
         return pairs
+    failed: set[str] = set()
+
+    def book(index: int, error: ModalitySynthesisError) -> None:
+        visit = missing[index].visit
+        if on_failure is not None:
+            failed.add(visit.name)
+            on_failure(visit, error)
+            return
+        raise WorkerLostError(f"{visit.name}: {error}") if isinstance(error, WorkerLostError) else error
+
     work = partial(_preprocess, source=source, target=target, chain=chain)
-    parallel_map(work, missing, jobs=jobs, reporter=reporter, stage="Preprocessing")
-    return pairs
+    parallel_map(work, missing, jobs=jobs, reporter=reporter, stage="Preprocessing", on_failure=book, limit_s=limit_s)
+    return [pair for pair in pairs if pair.visit.name not in failed]
 
 
 def _wait_for(pairs: Sequence[Pair], *, patience: float = 3600.0, pause: float = 1.0) -> None:

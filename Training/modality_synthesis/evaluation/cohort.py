@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -12,8 +12,9 @@ from typing import Any
 
 from modality_synthesis.datasets.cache import Pair, preprocess_pairs
 from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
+from modality_synthesis.datasets.places import volume_place
 from modality_synthesis.datasets.splits import Split, split_cohort, subjects_of
-from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.evaluation.baselines import fit_baselines
 from modality_synthesis.evaluation.classes import Classes
 from modality_synthesis.evaluation.downstream import clinical_effects, visit_questions
@@ -31,7 +32,7 @@ from modality_synthesis.evaluation.scoring import (
     score,
 )
 from modality_synthesis.evaluation.statistics import grouping
-from modality_synthesis.evaluation.study import Evaluation, collect, write_evaluation
+from modality_synthesis.evaluation.study import FACTS, TABLES, Evaluation, collect, write_evaluation
 from modality_synthesis.models import ModelPackage, find_model
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import (
@@ -45,6 +46,7 @@ from modality_synthesis.preprocessing import (
     TargetMapping,
 )
 from modality_synthesis.progress import Reporter, parts
+from modality_synthesis.volumes import atomic_files, check_outputs, check_writable, is_own_json, refuse_foreign_json
 
 # The grid on which volumes made elsewhere are judged when no model brings its own: 2 mm, MNI152.
 DEFAULT_CHAIN = ChainParameters(
@@ -87,6 +89,7 @@ def evaluate(
     report: bool = False,
     classes: Classes | None = None,
     downstream: bool = False,
+    limit_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> Evaluation:
     """Judge models, or volumes made elsewhere, on a cohort that has both its source and its target volumes.
@@ -121,11 +124,15 @@ def evaluate(
             variables of either group.
         downstream: classify, vary each clinical variable, project onto the surface (`evaluation.downstream`); needs an
             output folder. The classes default to CN and AD in the column `diagnosis`.
+        limit_s: seconds that one visit's preprocessing, or its scoring, may take.
         reporter: receives progress.
+
+    Returns:
+        The figures; visits that failed are left out of them and named in `left_out`.
 
     Raises:
         UsageError: options that do not go together.
-        BadInputError: the cohort lacks volumes or subjects.
+        BadInputError: the cohort lacks volumes or subjects, or every visit failed.
     """
     reporter = reporter or Reporter()
     packages = _packages(model)
@@ -137,7 +144,7 @@ def evaluate(
         raise UsageError("Say what to evaluate: --model, or --synthetic with a column of the table.")
     if uncertainty is not None and not synthetic:
         raise UsageError("--uncertainty names the column that goes with --synthetic. With --model, use --samples.")
-    table = read_cohort(cohort)
+    table = read_cohort(cohort, reporter)
     source, target = _route(packages, table, to)
     table.require(source, target)
     divided = _parts(table, packages, division or split_cohort(table, seed=seed), split, folds)
@@ -164,22 +171,33 @@ def evaluate(
         low=packages[0].card.output.display_window[0] if packages else 0.0,
         metrics=(*METRICS, *(SLICE_METRICS if source == "CT" and not target.endswith("PET") else ())),
     )
+    if output is not None:
+        _check_outputs(Path(output), table.files(*synthetic, *([uncertainty] if uncertainty else ())), report)
     table = _with_absolute_paths(table, [name for name in (*synthetic, uncertainty) if name])
+    left_out: dict[str, str] = {}
+
+    def leave_out(visit: Visit, error: ModalitySynthesisError) -> None:
+        left_out[visit.name] = str(error)
+        reporter.warning(f"{visit.name} is left out: {error}")
+
+    with_paths = {visit.name: visit for visit in table}
     measure = partial(
         _measure, source=source, target=target, folder=folder, baselines=baselines, jobs=jobs, classes=classes,
-        thorough=downstream,
+        thorough=downstream, limit_s=limit_s, leave_out=leave_out,
     )  # fmt: skip
     records: list[Record] = []
     in_z_scores = True
     visits: list[Visit] = []
     names: list[str] = []
     for part, progress in zip(divided, parts(reporter, [len(part.tests) for part in divided]), strict=True):
-        part = replace(part, tests=[_same(table, visit) for visit in part.tests])
-        found, questions = measure(part, replace(settings, contenders=part.contenders), reporter=progress)
+        part = replace(part, tests=[with_paths[visit.name] for visit in part.tests])
+        tests, found, questions = measure(part, replace(settings, contenders=part.contenders), reporter=progress)
         records += found
         in_z_scores = in_z_scores and questions is not None and questions.normals is not None
-        visits += part.tests
-        names += [part.name] * len(part.tests)
+        visits += tests
+        names += [part.name] * len(tests)
+    if not records:
+        raise BadInputError(f"{table.path.name}: no visit could be evaluated. {next(iter(left_out.values()), '')}")
     grouped = _groups(visits, groups, {*synthetic, uncertainty, folds})
     contenders = (*(contender.name for contender in divided[0].contenders), *(one.name for one in existing))
     asked = None
@@ -203,15 +221,25 @@ def evaluate(
         facts=_facts(table, divided, packages, source, target, settings),
         effects=clinical_effects(records, [visit.subject for visit in visits]),
         downstream=asked,
+        left_out=left_out,
         **collect(records),
     )
-    if output is not None:
-        write_evaluation(result, Path(output))
-    if report and output is not None:
-        from modality_synthesis.evaluation.report import write_cohort_report
+    with atomic_files():
+        if output is not None:
+            write_evaluation(result, Path(output))
+        if report and output is not None:
+            from modality_synthesis.evaluation.report import write_cohort_report
 
-        write_cohort_report(result, Path(output), reporter)
+            write_cohort_report(result, Path(output), reporter)
     return result
+
+
+def _check_outputs(folder: Path, inputs: Sequence[Path], report: bool) -> None:
+    names = [*TABLES, *(["report.html", "report.pdf"] if report else [])]
+    check_outputs([folder / name for name in names], inputs=inputs)
+    if not is_own_json(folder / FACTS):
+        refuse_foreign_json([folder / FACTS, folder / "downstream.json"])
+    check_writable(folder / FACTS, endings=[".json"])
 
 
 def _packages(model: Model | Sequence[Model]) -> list[ModelPackage]:
@@ -245,7 +273,7 @@ def _parts(
         if not tests:
             raise BadInputError(f"{table.path.name}: no subject is in the split {split!r}.")
         return [_Part(split, tests, table.of_subjects(division.train), _contenders(packages))]
-    of_subject = {visit.subject: visit.variables.get(folds) for visit in table}
+    of_subject = {visit.subject: visit.variable(folds) for visit in table}
     names = sorted({fold for fold in of_subject.values() if fold is not None})
     if len(names) != len(packages):
         raise UsageError(
@@ -295,33 +323,45 @@ def _measure(
     jobs: int | None,
     classes: Classes | None,
     thorough: bool,
+    limit_s: float | None,
+    leave_out: Callable[[Visit, ModalitySynthesisError], None],
     reporter: Reporter,
-) -> tuple[list[Record], VisitQuestions | None]:
+) -> tuple[list[Visit], list[Record], VisitQuestions | None]:
     first, second, third = parts(reporter, (4, 1, 4))
 
     def preprocess(visits: list[Visit], chain: ChainParameters, progress: Reporter) -> list[Pair]:
-        return preprocess_pairs(visits, source, target, chain, folder, jobs=jobs, reporter=progress)
+        return preprocess_pairs(
+            visits, source, target, chain, folder, jobs=jobs, limit_s=limit_s, on_failure=leave_out, reporter=progress
+        )
 
     training = part.training if baselines or classes is not None else []
     if baselines and not training:
         reporter.warning("The cohort has no training subjects: the baselines are left out.")
     pairs = preprocess([*part.tests, *training], settings.chain, first)
-    tests, trains = pairs[: len(part.tests)], pairs[len(part.tests) :]
-    own: list[dict[str, Pair]] = [{} for _ in tests]
+    chosen = {visit.name for visit in part.tests}
+    tests = {pair.visit.name: pair for pair in pairs if pair.visit.name in chosen}
+    trains = [pair for pair in pairs if pair.visit.name not in chosen]
+    own: dict[str, dict[str, Pair]] = {name: {} for name in tests}
     for contender in part.contenders:
         chain = contender.package.card.preprocessing
         if chain.source != settings.chain.source:
-            for found, pair in zip(own, preprocess(part.tests, chain, first), strict=True):
-                found[contender.name] = pair
+            made = {pair.visit.name: pair for pair in preprocess([pair.visit for pair in tests.values()], chain, first)}
+            tests = {name: pair for name, pair in tests.items() if name in made}
+            for name in tests:
+                own[name][contender.name] = made[name]
     if trains and baselines:
         settings = replace(settings, baselines=_fitted(trains, settings, folder, second))
     if classes is not None:
         questions = visit_questions(classes, part.contenders, trains, settings, folder, thorough=thorough)
         settings = replace(settings, questions=questions)
     work = partial(score, settings=settings)
-    tasks = [Task(pair, others) for pair, others in zip(tests, own, strict=True)]
-    records = parallel_map(work, tasks, jobs=_scoring_jobs(settings, jobs), reporter=third, stage="Scoring")
-    return records, settings.questions
+    tasks = [Task(pair, own[name]) for name, pair in tests.items()]
+    records: list[Record | None] = parallel_map(
+        work, tasks, jobs=_scoring_jobs(settings, jobs), reporter=third, stage="Scoring", limit_s=limit_s,
+        on_failure=lambda index, error: leave_out(tasks[index].pair.visit, error),
+    )  # fmt: skip
+    done = [(task.pair.visit, record) for task, record in zip(tasks, records, strict=True) if record is not None]
+    return [visit for visit, _ in done], [record for _, record in done], settings.questions
 
 
 def _scoring_jobs(settings: Settings, jobs: int | None) -> int | None:
@@ -351,22 +391,20 @@ def _with_absolute_paths(table: Cohort, columns: Sequence[str]) -> Cohort:
     """
     for column in columns:
         if not any(column in visit.variables for visit in table):
-            raise BadInputError(f"{table.path.name} has no column {column!r}.")
+            known = ", ".join(table.visits[0].variables) or "none"
+            raise BadInputError(f"{table.path.name} has no column {column!r}. Its columns of this kind: {known}.")
+    folder = table.path.parent.resolve()
     visits = tuple(
         replace(
             visit,
             variables={
-                name: str(table.path.parent.resolve() / value) if name in columns and value is not None else value
+                name: str(volume_place(value, folder)) if name in columns and value is not None else value
                 for name, value in visit.variables.items()
             },
         )
         for visit in table
     )
     return replace(table, visits=visits)
-
-
-def _same(table: Cohort, visit: Visit) -> Visit:
-    return next(other for other in table if other.name == visit.name)
 
 
 def _groups(

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from modality_synthesis.preprocessing.parameters import ChainParameters
 
-Source = Literal["T1w", "T2w", "CT"]
+Source = Literal["T1w", "T2w", "FLAIR", "CT"]
 Plane = Literal["axial", "coronal", "sagittal"]
 Target = Literal["FDG-PET", "TAU-PET", "AMYLOID-PET", "T1w", "T2w", "CT"]
 WEIGHTS_FILE: Literal["weights.safetensors"] = "weights.safetensors"

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from modality_synthesis.errors import BadInputError, ModelMissingError
+from modality_synthesis.modalities import modality_of, nearest_modality
 from modality_synthesis.models.card import WEIGHTS_FILE, Target
 from modality_synthesis.models.contents import CARD_FILE
 from modality_synthesis.models.package import ModelPackage, open_package, verify_package
 from modality_synthesis.models.versions import version_key
 from modality_synthesis.progress import Reporter
-from modality_synthesis.resources import resources_folder, user_models_folder
+from modality_synthesis.resources import model_folders, resources_folder, user_models_folder
 
 STAGING_PREFIX = ".install-"
 _STAGING_AGE_S = 24 * 3600
@@ -30,20 +31,22 @@ def list_models(
 ) -> list[ModelPackage]:
     """The installed packages, by id; a user's package hides a shipped one of the same id.
 
+    Source and target may be spelled as people do (`fdg`, `t1`).
+
     A broken package is reported as a warning (to the log, when there is no reporter) and left out.
     """
-    packages, broken = _scan(_roots())
+    packages, broken = _scan(model_folders())
     for error in broken.values():
         if reporter is None:
             _log.warning("%s", error)
         else:
             reporter.warning(str(error))
-    return [package for package in packages if package.card.route_matches(source, target)]
+    return [package for package in packages if package.card.route_matches(_canonical(source), _canonical(target))]
 
 
 def hidden_by(package: ModelPackage) -> tuple[ModelPackage, ...]:
     """The installed packages of the same id that this one hides: the shipped one, usually."""
-    same = [found for folder, found in _valid(_roots()).items() if found.card.id == package.card.id]
+    same = [found for folder, found in _valid(model_folders()).items() if found.card.id == package.card.id]
     return tuple(found for found in same if found.folder != package.folder) if package in same[:1] else ()
 
 
@@ -60,7 +63,7 @@ def find_model(model: str | Path) -> ModelPackage:
         BadInputError: the package is broken, or the folder holds none.
     """
     text = str(model)
-    packages, broken = _scan(_roots())
+    packages, broken = _scan(model_folders())
     for package in packages:
         if package.card.id == text:
             return package
@@ -84,7 +87,8 @@ def choose_model(target: str, source: str | None = None) -> ModelPackage:
     Raises:
         ModelMissingError: none; the message lists the routes there are and what to do.
     """
-    packages, _ = _scan(_roots())
+    packages, _ = _scan(model_folders())
+    target, source = modality_of(target) or target, _canonical(source)
     matches = [package for package in packages if package.card.route_matches(source, target)]
     if matches:
         return max(matches, key=_preference)
@@ -94,6 +98,11 @@ def choose_model(target: str, source: str | None = None) -> ModelPackage:
         f"No installed model makes {wanted}.{_nearest_target(target)} Installed routes: {', '.join(routes) or 'none'}. "
         "Install a model with: modality-synthesis models install FOLDER_OR_ZIP"
     )
+
+
+def _canonical(modality: str | None) -> str | None:
+    """As the cards write it."""
+    return None if modality is None else modality_of(modality) or modality
 
 
 def _preference(package: ModelPackage) -> tuple[Any, ...]:
@@ -140,10 +149,6 @@ def clean_staging(store: Path) -> None:
                 shutil.rmtree(leftover)
 
 
-def _roots() -> list[Path]:
-    return [user_models_folder(), resources_folder() / "Models"]
-
-
 def _scan(roots: Iterable[Path]) -> tuple[list[ModelPackage], dict[Path, BadInputError]]:
     """The valid packages, by id, and what is wrong with the others."""
     found: dict[str, ModelPackage] = {}
@@ -179,11 +184,11 @@ def _package_folders(root: Path, broken: dict[Path, BadInputError]) -> list[Path
 
 
 def _nearest_target(target: str) -> str:
-    known = {name.lower(): name for name in get_args(Target)}
-    if target in known.values():
+    known = get_args(Target)
+    if target in known:
         return ""
-    nearest = difflib.get_close_matches(target.lower(), known, n=1)
-    return f" Did you mean {known[nearest[0]]!r}?" if nearest else f" Targets: {', '.join(known.values())}."
+    nearest = nearest_modality(target)
+    return f" Did you mean {nearest!r}?" if nearest in known else f" Targets: {', '.join(known)}."
 
 
 def _delete(folder: Path, store: Path) -> None:

@@ -68,9 +68,7 @@ def measure_contrast(prepared: Prepared) -> Contrast | None:
     if spread <= 0 or np.count_nonzero(both) < 2:
         return None
     gray, white = tissue_levels(image, mask)
-    labels = sitk.GetArrayFromImage(
-        sitk.Resample(label_image(), image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    )
+    labels = sitk.GetArrayFromImage(sitk.Resample(label_image(), image, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
     ventricles = values[inside & np.isin(labels, _LATERAL_VENTRICLES)]
     fluid = float(np.median(ventricles)) if ventricles.size >= _FEWEST_VOXELS else None
     return Contrast(

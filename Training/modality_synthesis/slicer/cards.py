@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from modality_synthesis.resources import resources_folder, user_models_folder
+from modality_synthesis.resources import model_folders
 
 DEMONSTRATION = "demonstration"
 
@@ -107,17 +107,6 @@ def installed_cards(sources: tuple[str, ...] = (), targets: tuple[str, ...] = ()
         c for c in found.values() if (not sources or c.source in sources) and (not targets or c.target in targets)
     ]
     return sorted(fitting, key=lambda card: (card.is_demonstration, card.target, card.is_stochastic, card.name))
-
-
-def model_folders() -> list[Path]:
-    """Where packages are looked for: the user's folder, then the shipped one."""
-    folders = []
-    try:
-        folders.append(user_models_folder())
-    except ImportError:  # platformdirs is not there yet, so the user cannot have installed a model either
-        pass
-    folders.append(resources_folder() / "Models")
-    return folders
 
 
 def card_html(card: Card) -> str:

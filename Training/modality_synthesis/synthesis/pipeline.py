@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError, UsageError
-from modality_synthesis.models import ModelPackage, choose_model, find_model
+from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import Prepared, prepare, restore_target, target_region
+from modality_synthesis.preprocessing.source_checks import check_before, check_prepared
 from modality_synthesis.progress import Reporter, parts
-from modality_synthesis.synthesis.checks import check_before, check_contrast
+from modality_synthesis.synthesis.choice import choose_for_volume
 from modality_synthesis.synthesis.clinical import clinical_values
 from modality_synthesis.synthesis.cost import Meter, describe_cost
 from modality_synthesis.synthesis.devices import check_device_name, choose_device
@@ -28,13 +29,14 @@ from modality_synthesis.synthesis.provenance import (
 )
 from modality_synthesis.volumes import (
     array,
+    atomic_files,
+    check_outputs,
     check_writable,
     file_sha256,
     image_like,
     read_image,
-    sidecar_path,
     write_image,
-    write_json,
+    write_sidecar,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ def synthesize(
     *,
     to: str | None = None,
     model: str | Path | ModelPackage | None = None,
+    origin: str | None = None,
     clinical: Mapping[str, object] | None = None,
     manufacturer: str | None = None,
     device: str = "auto",
@@ -87,8 +90,9 @@ def synthesize(
     Args:
         source: file or DICOM folder.
         output: where to write the volume (its JSON sidecar goes beside it); None writes nothing.
-        to: target modality; the best installed model for the route is taken.
+        to: target modality; the best installed model is taken that makes it from a volume like this one.
         model: a model's id, folder or opened package, instead of `to`.
+        origin: what the source is (`T1w`, `CT`, ...), where its header, name and contents do not tell.
         clinical: clinical variables by name; what is left out is unknown.
         manufacturer: for a model standardized by manufacturer: the one of the scanner whose image is wanted, as any
             file writes it; `pooled` for the mean over all; None is unknown, which warns and takes the pooled one.
@@ -108,12 +112,13 @@ def synthesize(
     if space not in SPACES:
         raise UsageError(f"Unknown space {space!r}. Use {' or '.join(SPACES)}.")
     check_device_name(device)
+    check_outputs([], described=[output, uncertainty], inputs=[source])
     for path in (output, uncertainty):
         if path is not None:
             check_writable(path)
-    package = choose_package(to, model)
+    package = choose_for_volume(source, to, model, origin, reporter)
     card = package.card
-    check_samples(card, samples, output, uncertainty)
+    check_samples(card, samples, uncertainty)
     values = clinical_values(card, clinical)
     scaling = choose_scaling(card, manufacturer, reporter)
 
@@ -123,7 +128,7 @@ def synthesize(
     image = read_image(source, reporter=reporter)
     check_before(image, card.route.source, source.name, reporter)
     prepared = prepare(image, card.preprocessing, name=source.name, reporter=reporter.part(0.03, 0.65))
-    check_contrast(prepared, card.route.source, reporter)
+    check_prepared(prepared, card.route.source, reporter)
 
     reporter.progress(0.65, "Loading the model")
     seeds = range(seed, seed + samples)
@@ -173,21 +178,14 @@ class _File:
 
 
 def _write(files: Sequence[_File], like: Path | None) -> None:
-    """Write volumes and sidecars; interrupted in between, none stays: no synthetic volume without its provenance."""
-    try:
+    """Write volumes and sidecars, all or none: no synthetic volume without its provenance."""
+    with atomic_files():
         for file in files:
             write_image(file.image, file.path, like=like, description=file.description)
-            write_json(dict(file.record), sidecar_path(file.path))
-    except BaseException:
-        for file in files:
-            file.path.unlink(missing_ok=True)
-            sidecar_path(file.path).unlink(missing_ok=True)
-        raise
+            write_sidecar(file.path, file.record)
 
 
-def check_samples(
-    card: Card, samples: int, output: str | Path | None = None, uncertainty: str | Path | None = None
-) -> None:
+def check_samples(card: Card, samples: int, uncertainty: str | Path | None = None) -> None:
     """Whether this model can draw so many samples.
 
     Raises:
@@ -200,12 +198,8 @@ def check_samples(
             f"The model {card.id} is deterministic: every sample would be the same, and its standard deviation says "
             "nothing. Leave out --samples and --uncertainty, or choose a diffusion model."
         )
-    if uncertainty is None:
-        return
-    if samples < 2:
+    if uncertainty is not None and samples < 2:
         raise UsageError("The uncertainty is the standard deviation of at least two samples: add --samples 8.")
-    if output is not None and Path(output).resolve() == Path(uncertainty).resolve():
-        raise UsageError("The volume and its uncertainty need files of their own.")
 
 
 def _mean_and_spread(drawn: Iterable[sitk.Image], samples: int) -> tuple[sitk.Image, sitk.Image | None]:
@@ -241,23 +235,6 @@ def load_generator(package: ModelPackage) -> Generator:
         raise BadInputError(f"{package.folder.name}: the weights do not fit the generator: {error}") from None
     generator.drop_training_parts()
     return generator.eval()
-
-
-def choose_package(to: str | None, model: str | Path | ModelPackage | None) -> ModelPackage:
-    """The model of a request: named, or the best one for the target.
-
-    Raises:
-        UsageError: neither is given, or they contradict each other.
-        ModelMissingError: not installed.
-    """
-    if model is None and to is None:
-        raise UsageError("Say what to make: a target modality (--to FDG-PET) or a model (--model demo-t1w-fdg).")
-    if isinstance(model, ModelPackage):
-        return model
-    package = choose_model(target=str(to)) if model is None else find_model(model)
-    if to is not None and package.card.route.target != to:
-        raise UsageError(f"The model {package.card.id} makes {package.card.route.target}, not {to}.")
-    return package
 
 
 def _draw(

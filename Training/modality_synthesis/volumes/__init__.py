@@ -4,7 +4,14 @@ Everything that reads or writes a volume goes through this room: it refuses what
 files, gaps, contradictory headers) and writes so that nothing is ever half there.
 """
 
-from modality_synthesis.volumes.atomic import atomic_folder, atomic_output, clean_stale
+from modality_synthesis.volumes.atomic import atomic_files, atomic_folder, atomic_output, written
+from modality_synthesis.volumes.coverage import (
+    coverage_finding,
+    filled,
+    find_coverage,
+    read_covered,
+    resample_covered,
+)
 from modality_synthesis.volumes.dicom_index import SeriesInfo, dicom_series
 from modality_synthesis.volumes.files import file_sha256, write_json, write_rows
 from modality_synthesis.volumes.geometry import (
@@ -18,38 +25,76 @@ from modality_synthesis.volumes.geometry import (
     same_geometry,
     transform_matrix,
 )
-from modality_synthesis.volumes.paths import READABLE, WRITABLE, check_writable, sidecar_path, split_ending
+from modality_synthesis.volumes.guard import (
+    check_folder_writable,
+    check_outputs,
+    check_writable,
+    is_own_json,
+    refuse_foreign_json,
+)
+from modality_synthesis.volumes.marks import (
+    Mark,
+    derived_record,
+    describe,
+    first_mark,
+    mark_columns,
+    read_mark,
+)
+from modality_synthesis.volumes.paths import READABLE, WRITABLE, sidecar_path, split_ending
 from modality_synthesis.volumes.reading import read_image
-from modality_synthesis.volumes.scanner import scanner_manufacturer
+from modality_synthesis.volumes.recovery import clean_stale
+from modality_synthesis.volumes.scanner import scanner_manufacturer, stated_units
+from modality_synthesis.volumes.sidecars import check_sidecar, read_sidecar, write_sidecar
 from modality_synthesis.volumes.sniffing import VolumeInfo, sniff
 from modality_synthesis.volumes.writing import write_image
 
 __all__ = [
     "READABLE",
     "WRITABLE",
+    "Mark",
     "SeriesInfo",
     "VolumeInfo",
     "affine",
     "array",
+    "atomic_files",
     "atomic_folder",
     "atomic_output",
     "bounding_box",
+    "check_folder_writable",
+    "check_outputs",
+    "check_sidecar",
     "check_writable",
     "clean_stale",
+    "coverage_finding",
+    "derived_record",
+    "describe",
     "describe_geometry",
     "dicom_series",
     "file_sha256",
+    "filled",
+    "find_coverage",
+    "first_mark",
     "image_like",
+    "is_own_json",
+    "mark_columns",
     "matrix_transform",
+    "read_covered",
     "read_image",
+    "read_mark",
+    "read_sidecar",
+    "refuse_foreign_json",
+    "resample_covered",
     "resample_like",
     "same_geometry",
     "scanner_manufacturer",
     "sidecar_path",
     "sniff",
     "split_ending",
+    "stated_units",
     "transform_matrix",
     "write_image",
     "write_json",
     "write_rows",
+    "write_sidecar",
+    "written",
 ]
