@@ -11,10 +11,13 @@ from typing import Any
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.modalities import modality_of
-from modality_synthesis.volumes.dicom_index import dicom_files, is_dicom_file, read_header
+from modality_synthesis.volumes.dicom_index import choose, dicom_files, dicom_series, is_dicom_file
 from modality_synthesis.volumes.paths import sidecar_path, split_ending
 
 _DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
+_TIMES = ("RepetitionTime", "EchoTime", "InversionTime")
+# Of an enhanced multi-frame file the times lie deeper; its description is at the top too.
+_TAGS = ("Modality", *(name for name in _DESCRIPTIONS if name != "PulseSequenceName"), *_TIMES)
 _WORD = {
     "FLAIR": re.compile(r"flair|tirm|dark.?fluid|space.?ir"),
     "T1w": re.compile(r"(?<![a-z0-9])t1(?![0-9])|mp.?rage|(?<![a-z])(f?spgr|bravo|ir.?fspgr|mp2rage)(?![a-z])"),
@@ -67,11 +70,23 @@ def contrast_of_times(repetition_ms: float, echo_ms: float, inversion_ms: float)
 
 
 def _header(path: Path) -> Any:
+    """The header of the series that would be read; without one, of the first DICOM file."""
+    import pydicom
+
     try:
-        files = dicom_files(path) if path.is_dir() else iter([path] if path.is_file() and is_dicom_file(path) else [])
-        return next(filter(None, map(read_header, files)), None)
-    except (BadInputError, OSError):
+        file = path if path.is_file() and is_dicom_file(path) else _volume_file(path) if path.is_dir() else None
+        if file is None:
+            return None
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+    except (BadInputError, OSError, ValueError, pydicom.errors.InvalidDicomError):
         return None
+
+
+def _volume_file(folder: Path) -> Path | None:
+    try:
+        return choose(dicom_series(folder), None, folder.name).planes[0].path
+    except BadInputError:
+        return next(dicom_files(folder), None)
 
 
 def _of_name(path: Path) -> Statement | None:
@@ -102,7 +117,7 @@ def _said(get: Callable[[str], Any], milliseconds: float, where: str) -> Stateme
     for key in _DESCRIPTIONS:
         if modality := contrast_of_words(str(get(key) or "")):
             return Statement(modality, f"{where} ({key} {str(get(key))!r})")
-    times = [_number(get(key)) * milliseconds for key in ("RepetitionTime", "EchoTime", "InversionTime")]
+    times = [_number(get(key)) * milliseconds for key in _TIMES]
     modality = contrast_of_times(*times) if machine in ("MR", "") else None
     return None if modality is None else Statement(modality, f"{where} (repetition, echo and inversion time)")
 
