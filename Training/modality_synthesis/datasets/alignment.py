@@ -16,6 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.datasets.cohort import MODALITIES, Cohort, Visit, read_cohort
+from modality_synthesis.datasets.simulated import MARK, is_simulated_file
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing.brain_mask import brain_mask
@@ -173,7 +174,8 @@ def _align_volume(visit: Visit, name: str, still: _Head, folder: Path, affine: b
     with atomic_files():
         _save_check(still, head, found, check, f"{visit.name}: {name} on {still.modality}")
         if not reason:
-            write_image(moved, file)
+            # The marks of simulated data stay: a model card says what its cohort was.
+            write_image(moved, file, description=MARK if is_simulated_file(visit.volumes[name]) else "")
     if reason:
         return Aligned(visit.name, name, "rejected", reason=reason, **figures)
     doubt = f"mutual information of {found.mutual_information[1]:.2f} only: the same person's? Look at the picture"

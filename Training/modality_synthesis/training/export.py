@@ -25,6 +25,7 @@ from modality_synthesis.models.card import Card
 from modality_synthesis.progress import Reporter
 from modality_synthesis.training.folder import RunFacts
 from modality_synthesis.training.recipe import Recipe
+from modality_synthesis.training.truth import cohort_facts
 
 
 def package_model(
@@ -47,6 +48,7 @@ def package_model(
         split,
         minutes,
         facts,
+        cohort=cohort,
         stochastic=generator.stochastic,
         training_parameters=generator.training_parameters,
     )
@@ -81,6 +83,7 @@ def card_facts(
     minutes: float,
     run: RunFacts | None = None,
     *,
+    cohort: Cohort | None = None,
     stochastic: bool,
     training_parameters: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -107,6 +110,7 @@ def card_facts(
             "data": facts.data,
             "simulated": facts.simulated,
             "subjects": {name: len(subjects) for name, subjects in split.as_dict().items()},
+            "cohort": None if cohort is None else cohort_facts(recipe, cohort, split).model_dump(mode="json"),
             "access": facts.access,
             "seed": recipe.training.seed,
             "meta_roi": list(recipe.samples.region_names()),

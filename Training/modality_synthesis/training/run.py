@@ -39,6 +39,7 @@ from modality_synthesis.training.processes import Placement, place
 from modality_synthesis.training.recipe import Recipe, read_recipe
 from modality_synthesis.training.report import write_report
 from modality_synthesis.training.start import find_start, load_start, started_from
+from modality_synthesis.training.truth import cohort_facts, truthful
 from modality_synthesis.volumes.interruptions import shielded
 
 EXAMPLES = 2
@@ -112,6 +113,7 @@ def train(
     table = read_cohort(cohort or settings.cohort, reporter)
     table.require(settings.route.source, settings.route.target)
     split = _split(table, settings, part)
+    settings = truthful(settings, cohort_facts(settings, table, split), reporter)
     folder = RunFolder(Path(output))
     start = find_start(settings)
     losses = WeightedLosses([(term.name, term.weight, term.parameters) for term in settings.losses])
