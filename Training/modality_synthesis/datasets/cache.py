@@ -41,6 +41,17 @@ class Pair:
     visit: Visit
     path: Path
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the file exists and is whole; a damaged one is made again."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                return set(file.keys()) >= {"source", "target", "brain", "region"}
+        except (OSError, SafetensorError):
+            return False
+
     def placement(self) -> tuple[np.ndarray, np.ndarray]:
         """The matrices `grid` and `to_native`."""
         from safetensors import safe_open
@@ -104,7 +115,7 @@ def preprocess_pairs(
     chain = chain.fixed
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [Pair(visit, folder / f"{_key(visit, source, target, chain)}.safetensors") for visit in visits]
-    missing = [pair for pair in pairs if not pair.path.exists()]
+    missing = [pair for pair in pairs if not pair.is_there]
     if wait:
         _wait_for(missing)
         return pairs

@@ -293,6 +293,11 @@ def _fit(trainer: lightning.Trainer, module: GeneratorModule, data: PairData, ch
                 "optimizer.accumulate to make up for it), training.precision=bf16-mixed, or a smaller network."
             ) from None
         except RuntimeError as error:
+            if checkpoint is not None and "loading state_dict" in str(error):
+                raise BadInputError(
+                    f"{checkpoint} is not of this recipe's generator, or of another version of it. Train again without "
+                    "--resume, in another folder."
+                ) from None
             if "deterministic" not in str(error):
                 raise
             raise BadInputError(
