@@ -13,7 +13,15 @@ from typer.testing import CliRunner
 from modality_synthesis import doctor
 from modality_synthesis.cli import app
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.models import hidden_by, install_model, list_models, load_weights, verify_model, write_package
+from modality_synthesis.models import (
+    hidden_by,
+    install_model,
+    list_models,
+    load_weights,
+    remove_model,
+    verify_model,
+    write_package,
+)
 from modality_synthesis.slicer import cards
 
 NAMES = {"model.json", "weights.safetensors", "MODEL_CARD.md"}
@@ -145,6 +153,10 @@ def test_a_shipped_id_is_refused_and_when_asked_for_shown_as_hiding_it(tmp_path,
     shipped = write_package(tmp_path / "resources" / "Models" / "tiny", facts(version="9.0.0"), WEIGHTS).folder
     path = zipped(tmp_path / "in.zip", files)
     assert_refused(path, store, "came with the program.*another id.*--replace")
+    write_package(shipped, facts(), WEIGHTS)
+    assert install_model(path).folder == store / "tiny"  # the very same model
+    remove_model("tiny")
+    write_package(shipped, facts(version="9.0.0"), WEIGHTS)
     package = install_model(path, replace=True)
     assert [found.folder for found in list_models()] == [store / "tiny"]
     assert [found.folder for found in hidden_by(package)] == [shipped]

@@ -50,9 +50,10 @@ def hidden_by(package: ModelPackage) -> tuple[ModelPackage, ...]:
     return tuple(found for found in same if found.folder != package.folder) if package in same[:1] else ()
 
 
-def is_shipped(model: str) -> bool:
-    """Whether a model of this id came with the program."""
-    return any(found.card.id == model for found in _valid([resources_folder() / "Models"]).values())
+def shipped_model(model: str) -> ModelPackage | None:
+    """The package of this id that came with the program."""
+    shipped = _valid([resources_folder() / "Models"]).values()
+    return next((found for found in shipped if found.card.id == model), None)
 
 
 def find_model(model: str | Path) -> ModelPackage:

@@ -12,7 +12,7 @@ from modality_synthesis.errors import BadInputError, HashMismatchError, UsageErr
 from modality_synthesis.models.archive import pack, unpack
 from modality_synthesis.models.contents import package_files
 from modality_synthesis.models.package import ModelPackage, open_package, verify_package
-from modality_synthesis.models.store import STAGING_PREFIX, clean_staging, find_model, is_shipped
+from modality_synthesis.models.store import STAGING_PREFIX, clean_staging, find_model, shipped_model
 from modality_synthesis.progress import Reporter
 from modality_synthesis.resources import user_models_folder
 
@@ -146,12 +146,15 @@ def _verify(staged: Path, shown: str) -> ModelPackage:
     except (BadInputError, HashMismatchError) as error:
         # The staging folder's path says nothing to the user, and it is gone by the time of reading.
         message = str(error).replace(f"{staged}{os.sep}", "").replace(str(staged), "it")
+        message = message.removeprefix(f"{staged.name}/")
         raise type(error)(f"{shown} is not installed: {message}") from None
 
 
 def _refuse_replacing(place: Path, package: ModelPackage) -> None:
     if not place.exists() and not place.is_symlink():
-        if is_shipped(package.card.id):
+        shipped = shipped_model(package.card.id)
+        # The very same model again hides nothing.
+        if shipped is not None and shipped.card != package.card:
             raise BadInputError(
                 f"A model {package.card.id} came with the program; this one would hide it. Give the package another "
                 "id (in its model.json), or use --replace to hide the shipped one."

@@ -12,7 +12,7 @@ from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.models.card import TrainingCohort
-from modality_synthesis.models.store import is_shipped
+from modality_synthesis.models.store import shipped_model
 from modality_synthesis.progress import Reporter
 from modality_synthesis.training.recipe import PackageFacts, Recipe
 
@@ -47,7 +47,7 @@ def truthful(recipe: Recipe, facts: TrainingCohort, reporter: Reporter | None = 
     if simulated == total:
         return recipe if package.simulated else _said_simulated(recipe, facts, reporter)
     claims = [key for key, text in _sentences(package) if _CLAIM.search(text)]
-    if package.simulated and is_shipped(package.id):
+    if package.simulated and shipped_model(package.id) is not None:
         claims.insert(0, "package.id")
     if claims:
         keys = [*claims, *(["package.data"] if _CLAIM.search(package.data) else []), "package.simulated"]
