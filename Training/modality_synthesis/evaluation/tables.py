@@ -21,7 +21,7 @@ from modality_synthesis.evaluation.z_map import paint_z
 from modality_synthesis.findings import Finding
 from modality_synthesis.preprocessing.atlas import REFERENCE_REGIONS, reference_mask, regions
 from modality_synthesis.preprocessing.meta_regions import CENTILOID
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import (
     Mark,
     array,
@@ -119,7 +119,7 @@ def suvr(
         BadInputError: unreadable volumes, failed registration, a PET that lies elsewhere, or less than half of the
             reference region measured.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     if (mri is None) != template_space:
         raise UsageError("Say how the atlas reaches the PET: give the T1w MRI (--mri) or --template-space, not both.")
     if reference_region not in REFERENCE_REGIONS:

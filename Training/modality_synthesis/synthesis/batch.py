@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
-from modality_synthesis.datasets.places import why_absent
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.synthesis.choice import choose_for_table
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import check_samples, synthesize
@@ -23,6 +22,7 @@ from modality_synthesis.volumes import (
     clean_stale,
     file_sha256,
     read_sidecar,
+    why_absent,
     write_rows,
 )
 
@@ -85,7 +85,7 @@ def synthesize_batch(
             name a file fails alone.
         UsageError: a result would replace a volume of the table, or something that this program did not write.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     table = read_cohort(cohort, reporter, skip_unsafe=True)
     package = choose_for_table(table, to, model, origin)
     if table.refused and not table.visits:

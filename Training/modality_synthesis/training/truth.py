@@ -13,7 +13,7 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.models.card import TrainingCohort
 from modality_synthesis.models.store import shipped_model
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.training.recipe import PackageFacts, Recipe
 
 _CLAIM = re.compile(r"\bsimulat", re.IGNORECASE)
@@ -42,7 +42,7 @@ def truthful(recipe: Recipe, facts: TrainingCohort, reporter: Reporter | None = 
     Raises:
         BadInputError: names the keys to change.
     """
-    package, reporter = recipe.package, reporter or Reporter()
+    package, reporter = recipe.package, reporter or current()
     total, simulated = facts.visits.total, facts.simulated_visits
     if simulated == total:
         return recipe if package.simulated else _said_simulated(recipe, facts, reporter)

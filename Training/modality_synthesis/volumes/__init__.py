@@ -40,7 +40,15 @@ from modality_synthesis.volumes.marks import (
     mark_columns,
     read_mark,
 )
-from modality_synthesis.volumes.paths import READABLE, WRITABLE, sidecar_path, split_ending
+from modality_synthesis.volumes.paths import (
+    READABLE,
+    WRITABLE,
+    data_path,
+    sidecar_path,
+    split_ending,
+    why_absent,
+    with_series,
+)
 from modality_synthesis.volumes.reading import read_image
 from modality_synthesis.volumes.recovery import clean_stale
 from modality_synthesis.volumes.scanner import scanner_manufacturer, stated_units
@@ -66,6 +74,7 @@ __all__ = [
     "check_writable",
     "clean_stale",
     "coverage_finding",
+    "data_path",
     "derived_record",
     "describe",
     "describe_geometry",
@@ -92,6 +101,8 @@ __all__ = [
     "split_ending",
     "stated_units",
     "transform_matrix",
+    "why_absent",
+    "with_series",
     "write_image",
     "write_json",
     "write_rows",

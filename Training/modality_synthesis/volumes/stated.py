@@ -11,8 +11,9 @@ from typing import Any
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.modalities import modality_of
-from modality_synthesis.volumes.dicom_index import choose, dicom_files, dicom_series, is_dicom_file
-from modality_synthesis.volumes.paths import sidecar_path, split_ending
+from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file
+from modality_synthesis.volumes.dicom_index import choose, dicom_series
+from modality_synthesis.volumes.paths import sidecar_path, split_ending, split_series
 
 _DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
 _TIMES = ("RepetitionTime", "EchoTime", "InversionTime")
@@ -38,10 +39,10 @@ def stated_modalities(path: str | Path) -> list[Statement]:
     """What DICOM header, file name and JSON sidecar say, in this order; what says nothing is left out.
 
     Args:
-        path: volume file or DICOM folder. What cannot be read says nothing.
+        path: volume file, DICOM folder, or one of its series (`FOLDER#2`). What cannot be read says nothing.
     """
-    path = Path(path)
-    header = _header(path)
+    path, series = split_series(path)
+    header = _header(path, series)
     said = [
         None if header is None else _said(lambda key: header.get(key), 1.0, "DICOM header"),
         _of_name(path),
@@ -69,12 +70,12 @@ def contrast_of_times(repetition_ms: float, echo_ms: float, inversion_ms: float)
     return "T1w" if echo_ms <= 20 and short else None
 
 
-def _header(path: Path) -> Any:
+def _header(path: Path, series: str | None) -> Any:
     """The header of the series that would be read; without one, of the first DICOM file."""
     import pydicom
 
     try:
-        file = path if path.is_file() and is_dicom_file(path) else _volume_file(path) if path.is_dir() else None
+        file = path if path.is_file() and is_dicom_file(path) else _volume_file(path, series) if path.is_dir() else None
         if file is None:
             return None
         return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
@@ -82,9 +83,9 @@ def _header(path: Path) -> Any:
         return None
 
 
-def _volume_file(folder: Path) -> Path | None:
+def _volume_file(folder: Path, series: str | None) -> Path | None:
     try:
-        return choose(dicom_series(folder), None, folder.name).planes[0].path
+        return choose(dicom_series(folder), series, folder.name).planes[0].path
     except BadInputError:
         return next(dicom_files(folder), None)
 
