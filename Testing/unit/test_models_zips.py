@@ -169,3 +169,34 @@ def test_a_shipped_id_is_refused_and_when_asked_for_shown_as_hiding_it(tmp_path,
     (card,) = cards.installed_cards()
     assert card.hides == ("9.0.0",)
     assert "Hides tiny 9.0.0" in cards.badge_text(card)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": ["a"]},
+        {"inference": [1]},
+        {"training": 3},
+        {"route": {"source": 1, "target": None}},
+        {"output": {"quantity": "SUVR", "units": "SUVR", "display_window": [0]}},
+        {"metrics": [{"value": 10**400}]},
+        {"clinical_variables": 7},
+        {"input_ranges": [1, 2, 3]},
+    ],
+)
+def test_a_damaged_card_does_not_stop_the_panel(tmp_path, store, files, change, caplog):
+    install_model(zipped(tmp_path / "in.zip", files))
+    (store / "odd").mkdir()
+    (store / "odd" / "model.json").write_text(json.dumps({**json.loads(files["model.json"]), "id": "odd", **change}))
+    (store / "deep").mkdir()
+    (store / "deep" / "model.json").write_text("[" * 100_000)
+    assert [card.id for card in cards.installed_cards()] == ["tiny"]
+    assert "its card cannot be read" in caplog.text
+
+
+def test_an_archive_with_a_nameless_entry_is_not_intact(tmp_path, store, files):
+    path = zipped(tmp_path / "in.zip", {**files, "x.json": b"{}"})
+    content = path.read_bytes()
+    place = content.rindex(b"PK\x01\x02")
+    path.write_bytes(content[: place + 28] + b"\0\0" + content[place + 30 :])
+    assert_refused(path, store, "not an intact zip|not belong")

@@ -20,7 +20,9 @@ _ENCRYPTED = 0x1
 # Weights hardly shrink. What shrinks this much and is this large was made to fill the disk.
 _LARGEST_RATIO = 200
 _RATIO_MATTERS_FROM = 64 * 2**20
-_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError, IndexError,
+)  # fmt: skip
 
 
 def unpack(archive: Path, target: Path, name: str, reporter: Reporter) -> None:

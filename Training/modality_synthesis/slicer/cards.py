@@ -172,10 +172,14 @@ def _read(path: Path) -> Card | None:
     try:
         facts = json.loads(path.read_bytes())  # whatever Unicode encoding an editor chose
         card = Card(path.parent, facts)
-        for name in ("id", "name", "source", "target", "quantity", "units", "display_window", "weights_sha256"):
+        for name in ("id", "name", "version", "source", "target", "quantity", "units", "reference_region", "colormap",
+                     "weights_sha256"):  # fmt: skip
+            if not isinstance(getattr(card, name), str):
+                raise TypeError(f"{name} is no text")
+        for name in ("is_demonstration", "is_stochastic", "display_window", "clinical_variables", "input_ranges"):
             getattr(card, name)
         card_html(card)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         logging.warning("Model package %s is left out: its card cannot be read (%r).", path.parent, error)
         return None
     return card
