@@ -65,8 +65,8 @@ def measure_contrast(prepared: Prepared) -> Contrast | None:
     values, inside = sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(mask) > 0
     both = inside & (template > 0)
     spread = float(values[inside].std()) if inside.any() else 0.0
-    if spread <= 0 or np.count_nonzero(both) < 2:
-        return None
+    if spread <= 0 or not np.ptp(values[both]):
+        return Contrast(0.0, 0.0, None)  # nothing to be seen, and so no MRI of any kind
     gray, white = tissue_levels(image, mask)
     labels = sitk.GetArrayFromImage(sitk.Resample(label_image(), image, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
     ventricles = values[inside & np.isin(labels, _LATERAL_VENTRICLES)]

@@ -92,9 +92,10 @@ def _volume_file(folder: Path, series: str | None) -> Path | None:
 
 def _of_name(path: Path) -> Statement | None:
     """BIDS puts the modality last: `sub-01_T1w.nii.gz`."""
-    if path.is_dir():
+    words = re.split(r"[_\s]", split_ending(path)[0])
+    if path.is_dir() or len(words) < 2:
         return None
-    suffix = re.split(r"[_\s]", split_ending(path)[0])[-1]
+    suffix = words[-1]
     modality = modality_of(suffix)
     if modality is None and suffix.lower() == "pet":
         modality = "PET"
