@@ -13,6 +13,8 @@ import SimpleITK as sitk
 from safetensors.numpy import save_file
 
 from modality_synthesis.datasets.cache import Pair
+from modality_synthesis.datasets.cohort_check import Screening
+from modality_synthesis.datasets.qc import Findings
 from modality_synthesis.evaluation import cohort as cohort_room
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.models import ModelPackage, write_package
@@ -71,6 +73,7 @@ def already_preprocessed(folder: Path) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cohort_room, "preprocess_pairs", pairs)
+        patch.setattr(cohort_room, "screen", lambda visits, *_, **__: Screening(Findings(), list(visits), None))
         yield
 
 

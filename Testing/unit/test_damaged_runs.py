@@ -1,4 +1,4 @@
-"""Damaged checkpoints, run folders, cached pairs and foreign checkpoints: one line with the way out."""
+"""Damaged checkpoints, run folders and foreign checkpoints: one line with the way out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from modality_synthesis.datasets.cache import Pair
-from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.training.folder import RunFolder
 from modality_synthesis.training.importing import _read
@@ -90,19 +88,6 @@ def test_a_damaged_foreign_checkpoint_is_refused(tmp_path, damage):
     with pytest.raises(BadInputError, match="read safely") as refusal:
         _read(path)
     assert_one_line(refusal, "model.pt")
-
-
-def test_a_damaged_cached_pair_is_made_again(tmp_path):
-    path = tmp_path / "pair.safetensors"
-    pair = Pair(Visit("a"), path)
-    assert not pair.is_there
-    arrays = {name: np.zeros((2, 2, 2), np.float32) for name in ("source", "target", "brain", "region")}
-    save_file(arrays, path)
-    assert pair.is_there
-    whole = path.read_bytes()
-    for damage in ("empty", "half", "text", "zeros"):
-        path.write_bytes(damages(whole)[damage])
-        assert not pair.is_there, damage
 
 
 def test_the_folder_of_no_run_says_so(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +22,7 @@ from modality_synthesis.errors import ModalitySynthesisError, UsageError
 
 if TYPE_CHECKING:
     from modality_synthesis.evaluation.comparison import Comparison
+    from modality_synthesis.progress import Reporter
 
 app = typer.Typer(
     help="Synthesize one brain modality from another and measure how far the result can be trusted. "
@@ -64,6 +67,14 @@ ManufacturerOption = Annotated[
     str | None,
     typer.Option("--manufacturer", help="Of the scanner whose image is wanted: Siemens, GE, Philips, ... or pooled."),
 ]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", metavar="FOLDER",
+        help="For preprocessed volumes and checks; default MODALITY_SYNTHESIS_CACHE, .cache beside the table, or where "
+        "that is read-only, your own cache folder.",
+    ),
+]  # fmt: skip
 SeriesOption = Annotated[
     str | None,
     typer.Option(
@@ -140,6 +151,7 @@ def batch(
     seed: SeedOption = 0,
     samples: SamplesOption = 1,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
@@ -148,9 +160,9 @@ def batch(
         from modality_synthesis.synthesis.batch import TABLE, exit_code, synthesize_batch
 
         rows = synthesize_batch(
-            cohort, output, to=to, model=model, origin=origin,
-            manufacturer=manufacturer, resume=resume, device=device, seed=seed,
-            samples=samples, jobs=jobs, limit_s=row_timeout, reporter=reporter,
+            cohort, output, to=to, model=model, origin=origin, manufacturer=manufacturer, resume=resume,
+            device=device, seed=seed,
+            samples=samples, jobs=jobs, cache=cache, limit_s=row_timeout, reporter=reporter,
         )  # fmt: skip
         states = {state: sum(row.state == state for row in rows) for state in ("done", "skipped", "failed")}
         finish(reporter)
@@ -297,17 +309,39 @@ def export(
         _result(reporter, {"folder": output}, step=result.step, largest_error=result.largest_error)
 
 
-@app.command(epilog="Example: modality-synthesis cohort my-bids-folder -o cohort.tsv --require T1w --require FDG-PET")
+@app.command(
+    epilog="Examples: modality-synthesis cohort my-bids-folder -o cohort.tsv --require T1w --require FDG-PET   |   "
+    "modality-synthesis cohort cohort.tsv --check"
+)
 def cohort(
-    folder: Annotated[Path, typer.Argument(help="BIDS dataset, or a folder laid out like one.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Cohort table to write (TSV or CSV).")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER|TABLE", help="BIDS dataset, or a folder laid out like one; for --check a table."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Cohort table to write (TSV or CSV); with --check, the findings (qc.tsv)."),
+    ] = None,
     require: Annotated[
         list[str] | None, typer.Option("--require", help="Leave visits without this modality out; repeatable.")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Look at every volume instead; exit code 0: all fine, 3: some bad, 1: none."),
+    ] = False,
+    jobs: JobsOption = None,
+    cache: CacheOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Write the cohort table of a BIDS dataset: the best volumes of each visit, and what its tables say of people."""
+    """Write a BIDS dataset's cohort table (the best volumes of each visit), or look at all volumes (--check)."""
     with _command(progress) as reporter:
+        if check:
+            _check_cohort(folder, output, require or (), jobs, cache, reporter)
+            return
+        if output is None:
+            raise UsageError("Say which table to write (-o cohort.tsv), or look at the volumes (--check).")
         from modality_synthesis.datasets.bids import write_bids_cohort
 
         with _one_result():
@@ -319,6 +353,28 @@ def cohort(
         )  # fmt: skip
 
 
+def _check_cohort(
+    place: Path, output: Path | None, require: Sequence[str], jobs: int | None, cache: Path | None, reporter: Reporter
+) -> None:
+    from modality_synthesis.datasets.cohort_check import check_cohort
+
+    screening = check_cohort(place, output, require=require, cache=cache, jobs=jobs, reporter=reporter)
+    finish(reporter)
+    usable, total = len(screening.usable()), len(screening.visits)
+    rows = screening.rows()
+    if not isinstance(reporter, JsonReporter):
+        for row in rows:
+            if row.level != "ok":
+                who = f"{row.subject} {row.session}".strip()
+                decided = f" ({row.decision}ed in qc.tsv)" if row.decision else ""
+                print(f"{row.level:<7} {who:<16} {row.modality:<12} {row.code:<18} {row.message}{decided}")
+        print(f"{usable} of {total} visits can be used.")
+    files = {} if output is None else {"findings": output}
+    _result(reporter, files, visits=total, left_out=total - usable, qc=[dataclasses.asdict(row) for row in rows])
+    if usable < total:
+        raise typer.Exit(PARTLY_DONE if usable else 1)
+
+
 @app.command(epilog="Example: modality-synthesis align cohort.csv --fixed CT --moving T1w --moving T2w -o aligned")
 def align(
     cohort: Annotated[Path, typer.Argument(help="Cohort table (CSV or TSV).")],
@@ -327,6 +383,7 @@ def align(
     moving: Annotated[list[str], typer.Option("--moving", help="Modality brought onto it; repeatable.")],
     affine: Annotated[bool, typer.Option("--affine", help="Also scale and shear: for distorted scans only.")] = False,
     jobs: JobsOption = None,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
@@ -335,8 +392,9 @@ def align(
         from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
 
         rows = align_cohort(
-            cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, limit_s=row_timeout, reporter=reporter
-        )
+            cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, cache=cache, limit_s=row_timeout,
+            reporter=reporter,
+        )  # fmt: skip
         states = {state: sum(row.state == state for row in rows) for state in ("aligned", "rejected", "failed")}
         _result(reporter, {"cohort": output / COHORT, "table": output / TABLE}, **states)
         if states["aligned"] < len(rows):
@@ -393,6 +451,7 @@ def train(
         str, typer.Option("--strategy", metavar="auto|ddp", help="With several devices: ddp.")
     ] = "auto",
     jobs: JobsOption = None,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
@@ -411,6 +470,7 @@ def train(
             "num_nodes": num_nodes,
             "strategy": strategy,
             "limit_s": row_timeout,
+            "cache": cache,
         }
         if folds is not None:
             if fold is not None:
@@ -423,7 +483,10 @@ def train(
             finish(reporter)
             if not isinstance(reporter, JsonReporter):
                 print(done.table.markdown(), end="")
-            _result(reporter, {"folds": folder, "table": folder / TABLE}, summary=done.table.summary())
+            _result(reporter, {"folds": folder, "table": folder / TABLE}, summary=done.table.summary(),
+                    left_out=done.left_out)  # fmt: skip
+            if done.left_out:
+                raise typer.Exit(PARTLY_DONE)
             return
         result = run(
             settings, folder, cohort=cohort, resume=resume, jobs=jobs, part=None if fold is None else parse_fold(fold),
@@ -432,7 +495,9 @@ def train(
         if result.package is None:  # a process that helped the one that reports
             return
         files = {"package": result.package.folder, "report": result.folder / "report.html", "run": result.folder}
-        _result(reporter, files, model=result.package.card.id)
+        _result(reporter, files, model=result.package.card.id, left_out=result.left_out)
+        if result.left_out:
+            raise typer.Exit(PARTLY_DONE)
 
 
 @app.command(epilog="Example: modality-synthesis report runs/demo")
@@ -477,6 +542,7 @@ def evaluate(
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html and report.pdf.")] = True,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
@@ -491,7 +557,7 @@ def evaluate(
             cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
             folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
             classes=None if classes is None else Classes.parse(classes), downstream=downstream, device=device,
-            jobs=jobs, limit_s=row_timeout, reporter=reporter,
+            jobs=jobs, cache=cache, limit_s=row_timeout, reporter=reporter,
         )  # fmt: skip
         finish(reporter)
         summary = result.summary()

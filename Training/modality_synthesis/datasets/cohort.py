@@ -123,6 +123,17 @@ class Cohort:
         wanted = set(subjects)
         return [visit for visit in self.visits if visit.subject in wanted]
 
+    def require_some(self, *modalities: str) -> None:
+        """Check that the table has these modalities at all: at least one visit with each.
+
+        Raises:
+            BadInputError: names the modality.
+        """
+        for modality in modalities:
+            if not any(modality in visit.volumes for visit in self.visits):
+                hints = [finding.text for finding in self.findings if modality in finding.text]
+                raise BadInputError(" ".join([f"{self.path.name}: no visit has a {modality} volume.", *hints[:1]]))
+
     def require(self, *modalities: str) -> None:
         """Check that every visit has these volumes and that the files exist.
 

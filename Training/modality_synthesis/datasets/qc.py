@@ -158,15 +158,22 @@ class Findings:
             kept[:] = [old for old in kept if old.place != row.place]
             kept += self.decisions.applied([row])
 
+    def of(self, visit: Visit) -> Sequence[QcRow]:
+        """What was found about a visit, `ok` included."""
+        return self.rows.get((visit.subject, visit.session), ())
+
+    def drop(self, code: str) -> None:
+        """Forget all findings of a code."""
+        for own in self.rows.values():
+            own[:] = [row for row in own if row.code != code]
+
     def is_usable(self, visit: Visit) -> bool:
         """Whether the visit may be used."""
-        own = self.rows.get((visit.subject, visit.session), ())
-        return not self.decisions.rejects(visit) and not any(row.leaves_out for row in own)
+        return not self.decisions.rejects(visit) and not any(row.leaves_out for row in self.of(visit))
 
     def reasons(self, visit: Visit) -> list[str]:
         """Why the visit is left out."""
-        own = self.rows.get((visit.subject, visit.session), ())
-        reasons = [row.message for row in own if row.leaves_out]
+        reasons = [row.message for row in self.of(visit) if row.leaves_out]
         return reasons or (["rejected in qc.tsv"] if self.decisions.rejects(visit) else [])
 
     def table(self) -> list[QcRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -32,6 +32,11 @@ class Split:
                 other, place = owners[person_key(subject)]
                 if place != number:
                     raise BadInputError(_two_spellings(*sorted((subject, other))))
+
+    def only(self, subjects: Iterable[str]) -> Split:
+        """Without the subjects that are not among these; nobody changes sides."""
+        kept = set(subjects)
+        return Split(**{name: tuple(one for one in part if one in kept) for name, part in asdict(self).items()})
 
     def as_dict(self) -> dict[str, list[str]]:
         """For writing to disk."""

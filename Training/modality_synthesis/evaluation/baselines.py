@@ -6,11 +6,12 @@ All live on the model's grid, in template space, and are fitted on the training 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from modality_synthesis.datasets.cache import arrays_in
 from modality_synthesis.volumes import atomic_output
 
 Sample = dict[str, np.ndarray]
@@ -66,6 +67,11 @@ class Baselines:
         arrays = {name: np.ascontiguousarray(value) for name, value in vars(self).items()}
         with atomic_output(path) as temporary:
             temporary.write_bytes(save(arrays))
+
+    @classmethod
+    def is_intact(cls, path: Path) -> bool:
+        """Whether a file of `save` is there and whole."""
+        return arrays_in(path) == {item.name for item in fields(cls)}
 
     @classmethod
     def load(cls, path: Path) -> Baselines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -11,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from modality_synthesis.datasets.cache import Pair, preprocess_pairs
+from modality_synthesis.datasets.cache_folder import cache_folder
 from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
+from modality_synthesis.datasets.cohort_check import Screening, decision_tables, screen
 from modality_synthesis.datasets.places import volume_place
 from modality_synthesis.datasets.splits import Split, folds_in_column, split_cohort, subjects_of
+from modality_synthesis.datasets.visit_check import Request
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
-from modality_synthesis.evaluation.baselines import fit_baselines
+from modality_synthesis.evaluation.baselines import Baselines, fit_baselines
 from modality_synthesis.evaluation.classes import Classes
 from modality_synthesis.evaluation.downstream import clinical_effects, visit_questions
 from modality_synthesis.evaluation.downstream import downstream as judge_downstream
@@ -33,6 +35,7 @@ from modality_synthesis.evaluation.scoring import (
 )
 from modality_synthesis.evaluation.statistics import grouping
 from modality_synthesis.evaluation.study import FACTS, TABLES, Evaluation, collect, write_evaluation
+from modality_synthesis.fingerprint import fingerprint
 from modality_synthesis.models import ModelPackage, find_model
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import (
@@ -83,6 +86,7 @@ def evaluate(
     baselines: bool = True,
     data_range: float | None = None,
     cache: str | Path | None = None,
+    qc: str | Path | None = None,
     device: str = "auto",
     jobs: int | None = None,
     seed: int = 0,
@@ -115,7 +119,8 @@ def evaluate(
         baselines: also score copy of the input, population mean, voxelwise regression and, for T1w, mean x tissue,
             fitted on the cohort's training subjects.
         data_range: for PSNR and SSIM; default the width of the first model's display window.
-        cache: folder for preprocessed volumes; default `.cache` beside the table.
+        cache: folder for preprocessed volumes; default as in `cache_folder`.
+        qc: table of findings and decisions (`qc.tsv`); default in the output folder.
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: worker processes; on a GPU they only preprocess.
         seed: of the random split, where the table has no `split` column, and of the generators' noise.
@@ -129,7 +134,8 @@ def evaluate(
         reporter: receives progress.
 
     Returns:
-        The figures; visits that failed are left out of them and named in `left_out`.
+        The figures; visits that cannot be used, are rejected in `qc.tsv`, or failed are left out of them and named in
+        `left_out`.
 
     Raises:
         UsageError: options that do not go together.
@@ -147,7 +153,7 @@ def evaluate(
         raise UsageError("--uncertainty names the column that goes with --synthetic. With --model, use --samples.")
     table = read_cohort(cohort, reporter)
     source, target = _route(packages, table, to)
-    table.require(source, target)
+    table.require_some(source, target)
     divided = _parts(table, packages, division or split_cohort(table, seed=seed), split, folds)
     if downstream:
         classes = classes or Classes()
@@ -157,7 +163,10 @@ def evaluate(
     existing = tuple(
         Existing(column, column, uncertainty if number == 0 else None) for number, column in enumerate(synthetic)
     )
-    folder = Path(cache) if cache else table.path.parent / ".cache"
+    folder = cache_folder(table.path, cache)
+    quantity = packages[0].card.output.quantity if packages else "SUVR" if target.endswith("PET") else None
+    screening = _screen(divided, table, Request((source, target), (source, target), quantity), folder, qc, output,
+                        training=baselines or classes is not None, jobs=jobs, reporter=reporter)  # fmt: skip
     settings = Settings(
         chain=chain,
         contenders=(),
@@ -184,21 +193,28 @@ def evaluate(
     with_paths = {visit.name: visit for visit in table}
     measure = partial(
         _measure, source=source, target=target, folder=folder, baselines=baselines, jobs=jobs, classes=classes,
-        thorough=downstream, limit_s=limit_s, leave_out=leave_out,
+        thorough=downstream, limit_s=limit_s, leave_out=leave_out, screening=screening, quantity=quantity,
     )  # fmt: skip
     records: list[Record] = []
     in_z_scores = True
     visits: list[Visit] = []
     names: list[str] = []
     for part, progress in zip(divided, parts(reporter, [len(part.tests) for part in divided]), strict=True):
-        part = replace(part, tests=[with_paths[visit.name] for visit in part.tests])
+        tests = [with_paths[visit.name] for visit in screening.usable(part.tests)]
+        part = replace(part, tests=tests, training=screening.usable(part.training))
         tests, found, questions = measure(part, replace(settings, contenders=part.contenders), reporter=progress)
         records += found
         in_z_scores = in_z_scores and questions is not None and questions.normals is not None
         visits += tests
         names += [part.name] * len(tests)
+    screening.write()
+    left_out |= {visit.name: " ".join(screening.findings.reasons(visit)) for visit in screening.left_out}
+    screening.say(reporter)
     if not records:
-        raise BadInputError(f"{table.path.name}: no visit could be evaluated. {next(iter(left_out.values()), '')}")
+        raise BadInputError(
+            f"{table.path.name}: no visit could be evaluated. {next(iter(left_out.values()), '')} "
+            f"{screening.summary()}".strip()
+        )
     grouped = _groups(visits, groups, {*synthetic, uncertainty, folds})
     contenders = (*(contender.name for contender in divided[0].contenders), *(one.name for one in existing))
     asked = None
@@ -241,6 +257,29 @@ def _check_outputs(folder: Path, inputs: Sequence[Path], report: bool) -> None:
     if not is_own_json(folder / FACTS):
         refuse_foreign_json([folder / FACTS, folder / "downstream.json"])
     check_writable(folder / FACTS, endings=[".json"])
+
+
+def _screen(
+    divided: Sequence[_Part], table: Cohort, request: Request, folder: Path, qc: str | Path | None,
+    output: str | Path | None, *, training: bool, jobs: int | None, reporter: Reporter,
+) -> Screening:  # fmt: skip
+    """Look at the visits that are going to be used.
+
+    Raises:
+        BadInputError: no visit to test can be used.
+    """
+    used = {visit.name: visit for part in divided for visit in (*part.tests, *(part.training if training else ()))}
+    visits = [visit for visit in table if visit.name in used]
+    tables = (*decision_tables(table.path, None if output is None else Path(output)), *([Path(qc)] if qc else []))
+    screening = screen(visits, request, folder, tables=tables, jobs=jobs, reporter=reporter)
+    if output is None and qc is None:
+        screening.table = None
+    tests = [visit for part in divided for visit in part.tests]
+    if not screening.usable(tests):
+        screening.write()
+        first = " ".join(screening.findings.reasons(tests[0]))
+        raise BadInputError(f"{table.path.name}: no visit can be evaluated. {first} {screening.summary()}".strip())
+    return screening
 
 
 def _packages(model: Model | Sequence[Model]) -> list[ModelPackage]:
@@ -329,30 +368,33 @@ def _measure(
     thorough: bool,
     limit_s: float | None,
     leave_out: Callable[[Visit, ModalitySynthesisError], None],
+    screening: Screening,
+    quantity: str | None,
     reporter: Reporter,
 ) -> tuple[list[Visit], list[Record], VisitQuestions | None]:
     first, second, third = parts(reporter, (4, 1, 4))
 
     def preprocess(visits: list[Visit], chain: ChainParameters, progress: Reporter) -> list[Pair]:
         return preprocess_pairs(
-            visits, source, target, chain, folder, jobs=jobs, limit_s=limit_s, on_failure=leave_out, reporter=progress
-        )
+            visits, source, target, chain, folder, quantity=quantity, screening=screening, jobs=jobs, limit_s=limit_s,
+            reporter=progress,
+        )  # fmt: skip
 
     training = part.training if baselines or classes is not None else []
     if baselines and not training:
         reporter.warning("The cohort has no training subjects: the baselines are left out.")
-    pairs = preprocess([*part.tests, *training], settings.chain, first)
-    chosen = {visit.name for visit in part.tests}
-    tests = {pair.visit.name: pair for pair in pairs if pair.visit.name in chosen}
-    trains = [pair for pair in pairs if pair.visit.name not in chosen]
+    together = {visit.name: visit for visit in [*training, *part.tests]}
+    made = {pair.visit.name: pair for pair in preprocess(list(together.values()), settings.chain, first)}
+    tests = {visit.name: made[visit.name] for visit in part.tests if visit.name in made}
+    trains = [made[visit.name] for visit in training if visit.name in made]
     own: dict[str, dict[str, Pair]] = {name: {} for name in tests}
     for contender in part.contenders:
         chain = contender.package.card.preprocessing
         if chain.source != settings.chain.source:
-            made = {pair.visit.name: pair for pair in preprocess([pair.visit for pair in tests.values()], chain, first)}
-            tests = {name: pair for name, pair in tests.items() if name in made}
+            there = {one.visit.name: one for one in preprocess([one.visit for one in tests.values()], chain, first)}
+            tests = {name: pair for name, pair in tests.items() if name in there}
             for name in tests:
-                own[name][contender.name] = made[name]
+                own[name][contender.name] = there[name]
     if trains and baselines:
         settings = replace(settings, baselines=_fitted(trains, settings, folder, second))
     if classes is not None:
@@ -380,9 +422,10 @@ def _scoring_jobs(settings: Settings, jobs: int | None) -> int | None:
 def _fitted(trains: Sequence[Pair], settings: Settings, folder: Path, reporter: Reporter) -> Path:
     """The file of the baselines of these training pairs."""
     mapping = settings.chain.target
-    facts = "\n".join([mapping.model_dump_json(), *sorted(pair.path.name for pair in trains)])
-    path = folder / f"baselines-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.safetensors"
-    if not path.exists():
+    # A pair's name holds the hashes of its volumes.
+    made_of = fingerprint(mapping=mapping.model_dump(mode="json"), pairs=sorted(pair.path.name for pair in trains))
+    path = folder / f"baselines-{made_of[:16]}.safetensors"
+    if not Baselines.is_intact(path):
         fit_baselines(load_sample(pair, mapping) for pair in reporter.track(trains, "Fitting the baselines")).save(path)
     return path
 

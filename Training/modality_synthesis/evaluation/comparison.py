@@ -17,6 +17,7 @@ from modality_synthesis.evaluation.alignment import Alignment, align
 from modality_synthesis.evaluation.atlas_space import to_template
 from modality_synthesis.evaluation.calibration import Calibration, calibrate
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_arrays
+from modality_synthesis.evaluation.reference_checks import doubt_reference
 from modality_synthesis.evaluation.regions import Parcels, RegionComparison, compare_regions
 from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, sidecar_record, with_signal
 from modality_synthesis.evaluation.signal import match_signal as match
@@ -188,6 +189,8 @@ def compare(
     _check_outputs(output, difference, register, report, (synthetic, reference, mask, mri, uncertainty))
     reporter.progress(0.0, "Reading")
     wanted, made = _image(reference, reporter), _image(synthetic, reporter)
+    if not isinstance(reference, sitk.Image) and not isinstance(synthetic, sitk.Image):
+        doubt_reference(wanted, Path(reference), Path(synthetic), reporter)
     spread = None if uncertainty is None else _image(uncertainty, reporter)
     alignment = align(wanted, made, reporter.part(0.02, 0.3)) if register else None
     if alignment is not None:

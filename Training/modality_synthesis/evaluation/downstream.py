@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -13,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis._version import __version__
-from modality_synthesis.datasets.cache import Pair
+from modality_synthesis.datasets.cache import Pair, arrays_in
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.evaluation.classes import Classes
 from modality_synthesis.evaluation.classification import Classification, Classifier, classify
@@ -30,6 +29,7 @@ from modality_synthesis.evaluation.surface import (
     surface_figure,
     template_surface,
 )
+from modality_synthesis.fingerprint import fingerprint
 from modality_synthesis.models.card import Card, ClinicalVariable
 from modality_synthesis.models.clinical import encode_variables
 from modality_synthesis.preprocessing.atlas import Region, find_regions, regions
@@ -112,9 +112,10 @@ def _normals(classes: Classes, training: Sequence[Pair], settings: Settings, fol
     if len({pair.visit.subject for pair in healthy}) < FEWEST_NORMALS:
         return None
     mapping = settings.chain.target
-    facts = "\n".join([mapping.model_dump_json(), *sorted(pair.path.name for pair in healthy)])
-    path = folder / f"normals-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.safetensors"
-    if not path.exists():
+    # A pair's name holds the hashes of its volumes.
+    made_of = fingerprint(mapping=mapping.model_dump(mode="json"), pairs=sorted(pair.path.name for pair in healthy))
+    path = folder / f"normals-{made_of[:16]}.safetensors"
+    if not arrays_in(path):
         projections = []
         for pair in healthy:
             target = load_sample(pair, mapping)["target"]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import SimpleITK as sitk
 
-from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.datasets.samples import SampleSpec
@@ -29,6 +28,7 @@ from modality_synthesis.evaluation.downstream_visit import (
 )
 from modality_synthesis.evaluation.metrics import METRICS, compare_arrays
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
+from modality_synthesis.fingerprint import program
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
 from modality_synthesis.preprocessing.atlas import labels_on, regions
@@ -43,6 +43,7 @@ from modality_synthesis.volumes import (
     matrix_transform,
     read_image,
     write_json,
+    written,
 )
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Record:
 
     Attributes:
         key: hash of everything the figures depend on.
+        arrays: SHA-256 of the file of planes beside the record; empty where none is kept.
         scores: predictor -> metric -> figure.
         regions: predictor (or `MEASURED`) -> mean per region, in the order of `atlas.regions()`.
         calibration: predictor -> `Calibration.as_dict()`.
@@ -135,6 +137,7 @@ class Record:
     """
 
     key: str
+    arrays: str = ""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     regions: dict[str, list[float]] = field(default_factory=dict)
     calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -366,13 +369,12 @@ def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> n
 
 def _key(task: Task, settings: Settings) -> str:
     files = [
-        (name, data_path(path).stat().st_size, data_path(path).stat().st_mtime_ns)
+        (name, file_sha256(existing_file(task.pair, name)))
         for existing in settings.existing
         for name in filter(None, (existing.column, existing.uncertainty))
-        for path in [existing_file(task.pair, name)]
     ]
     facts = [
-        _FORMAT, __version__, task.pair.path.name, sorted(pair.path.name for pair in task.own.values()),
+        _FORMAT, program(), task.pair.path.name, sorted(pair.path.name for pair in task.own.values()),
         [(one.name, one.package.card.model_dump(mode="json", include=_DECISIVE)) for one in settings.contenders],
         files, None if settings.baselines is None else file_sha256(settings.baselines), settings.tissue,
         settings.data_range, settings.seed, settings.samples, list(settings.metrics), settings.low,
@@ -400,8 +402,10 @@ def _read(task: Task, settings: Settings, key: str) -> Record | None:
         kept = json.loads(record_path(settings.folder, task.pair.visit.name).read_text(encoding="utf-8"))
         if kept.get("key") != key:
             return None
-        return Record(**_with_nan(kept))
-    except (OSError, ValueError, TypeError):
+        record = Record(**_with_nan(kept))
+        arrays = record_path(settings.folder, task.pair.visit.name).with_suffix(".safetensors")
+        return record if record.arrays == file_sha256(arrays) else None
+    except (OSError, ValueError, TypeError, AttributeError, BadInputError):
         return None
 
 
@@ -430,8 +434,10 @@ def _write(task: Task, settings: Settings, record: Record, arrays: Mapping[str, 
 
     path = record_path(settings.folder, task.pair.visit.name)
     with atomic_files():
-        with atomic_output(path.with_suffix(".safetensors")) as temporary:
+        beside = path.with_suffix(".safetensors")
+        with atomic_output(beside) as temporary:
             temporary.write_bytes(save(dict(arrays)))
+        record.arrays = file_sha256(written(beside))
         write_json(record, path)
 
 

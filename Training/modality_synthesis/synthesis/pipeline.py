@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.fingerprint import fingerprint
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import Prepared, prepare, restore_target, target_region
 from modality_synthesis.preprocessing.source_checks import check_before, check_prepared
@@ -122,6 +123,10 @@ def synthesize(
     values = clinical_values(card, clinical)
     scaling = choose_scaling(card, manufacturer, reporter)
 
+    source_sha256 = file_sha256(source)
+    made_of = synthesis_fingerprint(
+        source_sha256, package, clinical=clinical, manufacturer=manufacturer, seed=seed, samples=samples, space=space
+    )
     where = choose_device(device)
     meter = Meter(where)
     reporter.progress(0.0, "Reading")
@@ -140,7 +145,7 @@ def synthesize(
         card,
         Run(
             source_name=source.name,
-            source_sha256=file_sha256(source),
+            source_sha256=source_sha256,
             device=str(where),
             seed=seed,
             space=space,
@@ -152,6 +157,7 @@ def synthesize(
             manufacturer=manufacturer,
             scaling=scaling,
             cost=cost,
+            fingerprint=made_of,
         ),
     )
     reporter.progress(0.95, "Writing")
@@ -183,6 +189,31 @@ def _write(files: Sequence[_File], like: Path | None) -> None:
         for file in files:
             write_image(file.image, file.path, like=like, description=file.description)
             write_sidecar(file.path, file.record)
+
+
+def synthesis_fingerprint(
+    source_sha256: str,
+    package: ModelPackage,
+    *,
+    clinical: Mapping[str, object] | None = None,
+    manufacturer: str | None = None,
+    seed: int = 0,
+    samples: int = 1,
+    space: str = "native",
+) -> str:
+    """What a synthetic volume and its sidecar are made from, as one hash; the device does not count.
+
+    The card counts with all its words: the sidecar repeats its units, name and badge.
+    """
+    return fingerprint(
+        source=source_sha256,
+        card=package.card.model_dump(mode="json"),
+        clinical={name: str(value) for name, value in sorted((clinical or {}).items())},
+        manufacturer=manufacturer,
+        seed=seed,
+        samples=samples,
+        space=space,
+    )
 
 
 def check_samples(card: Card, samples: int, uncertainty: str | Path | None = None) -> None:

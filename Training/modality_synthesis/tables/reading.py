@@ -76,7 +76,8 @@ def read_table(path: str | Path, what: str, expected: Sequence[str] = ()) -> Tab
     separator, text, skipped = _hint(text)
     lines = _Lines(text, skipped)
     header_line, header = _header(lines, path, what)
-    separator = separator or _separator(header, {key(name) for name in expected})
+    ours = {key(name) for name in expected}
+    separator = separator or _separator(header, ours)
     try:
         columns = [tidy(name) for name in _cells(header, separator)]
     except csv.Error as error:
@@ -87,7 +88,7 @@ def read_table(path: str | Path, what: str, expected: Sequence[str] = ()) -> Tab
     again = next((line for line, cells in parsed if list(map(key, cells)) == list(map(key, columns))), None)
     if again is not None and len(columns) > 1:
         raise BadInputError(f"{path.name}, line {again}: the header once more. Give one table, with one header.")
-    _check_names([columns[index] for index in kept], path)
+    _check_names([columns[index] for index in kept], ours, path)
     rows = [TableRow(line, {columns[index]: cells[index] for index in kept}) for line, cells in parsed]
     _point_decimals([columns[index] for index in kept], rows, separator)
     return Table(path, tuple(columns[index] for index in kept), tuple(rows), separator, lines.findings(path))
@@ -235,10 +236,11 @@ def _check_widths(rows: list[tuple[int, list[str]]], width: int, path: Path, sep
     )
 
 
-def _check_names(columns: Sequence[str], path: Path) -> None:
+def _check_names(columns: Sequence[str], ours: set[str], path: Path) -> None:
+    """Names of ours differ in letters and digits, others ("train/l1", "amyloid+") in more than spaces and dashes."""
     seen: dict[str, str] = {}
     for column in columns:
-        meaning = key(column) or column
+        meaning = key(column) if key(column) in ours else re.sub(r"[\s_-]+", "", column.casefold())
         if meaning in seen:
             raise BadInputError(
                 f"{path.name}: the columns {seen[meaning]!r} and {column!r} mean the same. Keep one of them."

@@ -38,6 +38,7 @@ def package_model(
     minutes: float,
     facts: RunFacts,
     cache: str | Path | None,
+    qc: Path,
     jobs: int | None,
     evaluate_test: bool,
     reporter: Reporter,
@@ -58,7 +59,7 @@ def package_model(
     classes = _classes(recipe, cohort, reporter)
     result = evaluate(
         cohort.path, package, folder.parent.parent / "evaluation", division=split, cache=cache, jobs=jobs,
-        seed=recipe.training.seed, classes=classes, reporter=reporter,
+        seed=recipe.training.seed, classes=classes, qc=qc, reporter=reporter,
     )  # fmt: skip
     metrics = _metrics(result, recipe, package.card, classes)
     return write_package(folder, {**card, "metrics": metrics}, generator.package_state())

@@ -45,6 +45,8 @@ class RunFacts:
         device: what they computed on.
         precision: Lightning's name of it.
         losses: name, weight and parameters of each, with feature network and schedule.
+        program: version of this software that decides about results (`fingerprint.program`).
+        contents: visit -> hash of its preprocessed volumes and clinical values.
         started_from: the package whose weights training began with.
         package_version: of this software.
         epochs: that were trained; 0 until the run is finished.
@@ -61,6 +63,8 @@ class RunFacts:
     device: str
     precision: str
     losses: Sequence[Mapping[str, Any]]
+    program: str = ""
+    contents: Mapping[str, str] = field(default_factory=dict)
     started_from: Mapping[str, str] | None = None
     package_version: str = __version__
     epochs: int = 0
@@ -130,7 +134,7 @@ class RunFolder:
         """Of the last finished epoch."""
         return self.path / "checkpoints" / "last.ckpt"
 
-    def check(self, recipe: Recipe, split: Split, facts: RunFacts, inputs: Iterable[Path], *, resume: bool) -> None:
+    def check(self, recipe: Recipe, facts: RunFacts, inputs: Iterable[Path], *, resume: bool) -> None:
         """Whether a run can begin, or be continued, here. Writes nothing.
 
         Args:
@@ -140,10 +144,10 @@ class RunFolder:
             UsageError: the run would replace an input, or a JSON file of somebody else.
 
             BadInputError: a run is there but is not to be continued, none is there to be continued, or it was begun
-                with another recipe, other patients, another fold or another number of processes.
+                with another recipe, start, program or number of processes.
         """
         if resume:
-            self._check_same(recipe, split, facts)
+            self._check_same(recipe, facts)
         elif self.checkpoint.exists():
             raise BadInputError(
                 f"{self.path} holds a training run. Continue it with --resume, or choose another folder."
@@ -231,7 +235,7 @@ class RunFolder:
         """Whether the training is over and its report written."""
         return (self.path / "report.html").is_file()
 
-    def _check_same(self, recipe: Recipe, split: Split, facts: RunFacts) -> None:
+    def _check_same(self, recipe: Recipe, facts: RunFacts) -> None:
         if not self.checkpoint.exists():
             raise BadInputError(
                 f"Nothing to resume in {self.path}: {self.checkpoint.name} is missing. Start without --resume."
@@ -244,16 +248,45 @@ class RunFolder:
                     f"{self.path} was begun with {key} = {before.get(key)}, not {now.get(key)}. Resume with the same "
                     "recipe, or start a new run in another folder."
                 )
-        if self.split() != split:
-            raise BadInputError(
-                f"{self.path} was begun with other patients, or another split of them. Use the same cohort table (and "
-                "fold), or start a new run in another folder."
-            )
         old = self.facts()
         if old.processes != facts.processes:
             raise BadInputError(
                 f"{self.path} was begun with {old.processes} process(es), not {facts.processes}: batches and learning "
                 "rate would change. Resume with as many."
+            )
+        if old.program != facts.program:
+            raise BadInputError(
+                f"{self.path} was begun by version {old.program or old.package_version} of this program, this is "
+                f"{facts.program}: results would mix. Go on with that version, or start a new run in another folder."
+            )
+        if old.started_from != facts.started_from:
+            raise BadInputError(
+                f"{self.path} was begun from the weights of {_name(old.started_from)}, not of "
+                f"{_name(facts.started_from)}. Resume with the same start_from, or start a new run in another folder."
+            )
+
+    def check_same_data(self, split: Split, facts: RunFacts) -> None:
+        """Whether a run that is continued goes on with the patients and volumes that it was begun with.
+
+        Raises:
+            BadInputError: says what changed.
+        """
+        before = self.split()
+        for name, now in split.as_dict().items():
+            changed = sorted(set(now) ^ set(getattr(before, name)))
+            if changed and name != "test":
+                raise BadInputError(
+                    f"{self.path} was begun with other patients, or another split of them ({name}: {changed[0]} and "
+                    f"{len(changed) - 1} more). Use the same cohort table, qc.tsv and fold, or start a new run in "
+                    "another folder."
+                )
+        old = self.facts().contents
+        other = [name for name in dict.fromkeys([*old, *facts.contents]) if old.get(name) != facts.contents.get(name)]
+        if other:
+            raise BadInputError(
+                f"{self.path} was begun with other volumes or clinical values of {other[0]}"
+                + (f" and {len(other) - 1} more visits" if len(other) > 1 else "")
+                + ". Put them back, or start a new run in another folder."
             )
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -289,6 +322,12 @@ class RunFolder:
             f"{self.path / name} is damaged: {reason}. Put a copy of it there, or train again without --resume in "
             "another folder."
         )
+
+
+def _name(package: Mapping[str, str] | None) -> str:
+    return (
+        "no package" if package is None else f"{package['id']} {package['version']} ({package['weights_sha256'][:8]})"
+    )
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

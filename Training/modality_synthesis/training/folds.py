@@ -27,10 +27,12 @@ class FoldsResult:
     Attributes:
         folder: with `fold-1` to `fold-k`, `folds.csv` and `folds.md`.
         table: of the test scores; None in processes that only helped.
+        left_out: visits that could not be used.
     """
 
     folder: Path
     table: FoldTable | None
+    left_out: tuple[str, ...] = ()
 
 
 def parse_fold(text: str) -> tuple[int, int]:
@@ -79,27 +81,28 @@ def train_folds(
     tested = [fold(subjects, number, folds, seed=settings.training.seed).test for number in range(1, folds + 1)]
     _require_each_once(subjects, tested)
     helps = False
+    left_out: list[str] = []
     for number, progress in enumerate(parts(reporter, [1] * folds), start=1):
         run = RunFolder(folder / f"fold-{number}")
-        if resume and run.is_finished:
-            continue
         trained = train(
             settings,
             run.path,
             resume=resume and run.checkpoint.exists(),
             cohort=cohort,
             part=(number, folds),
+            keep_finished=True,
             reporter=progress,
             **options,
         )
         helps = trained.package is None
+        left_out += [name for name in trained.left_out if name not in left_out]
     if helps:  # the first process of a distributed training puts the scores together
-        return FoldsResult(folder, None)
+        return FoldsResult(folder, None, tuple(left_out))
     table = read_fold_table([folder / f"fold-{number}" for number in range(1, folds + 1)])
     with atomic_files():
         for name in (TABLE, "folds.md"):
             write_fold_table(table, folder / name)
-    return FoldsResult(folder, table)
+    return FoldsResult(folder, table, tuple(left_out))
 
 
 def _require_each_once(subjects: Sequence[str], tested: Sequence[Sequence[str]]) -> None:
