@@ -46,7 +46,8 @@ def build_generator(name: str, parameters: dict[str, Any] | None = None) -> Gene
     module, attribute = _GENERATORS[name]
     cls = getattr(importlib.import_module(f"modality_synthesis.generators.{module}"), attribute)
     known = inspect.signature(cls).parameters
-    parameters = {key: value for key, value in (parameters or {}).items() if key not in cls.retired_parameters}
+    retired = getattr(cls, "retired_parameters", ())
+    parameters = {key: value for key, value in (parameters or {}).items() if key not in retired}
     unknown = [key for key in parameters if key not in known]
     if unknown:
         raise BadInputError(f"Generator {name!r} has no parameter {unknown[0]!r}. Known: {', '.join(known)}.")
