@@ -54,6 +54,9 @@ app.add_typer(models_app, name="models")
 app.add_typer(figures_app, name="figures")
 
 PARTLY_DONE = 3
+FromOption = Annotated[
+    str | None, typer.Option("--from", help="What the input is (T1w, CT, ...), where it does not say so itself.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="For generators that draw noise.")]
 SamplesOption = Annotated[
@@ -90,6 +93,7 @@ def synthesize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Volume to write; its .json sidecar goes beside it.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    origin: FromOption = None,
     series: SeriesOption = None,
     clinical: Annotated[
         str, typer.Option("--clinical", help="Clinical variables: age=71,sex=F (others unknown).")
@@ -117,7 +121,8 @@ def synthesize(
             check_writable(preview, endings=[".png"])
         with _one_result():
             result = run(
-                source, output, to=to, model=model, clinical=parse_clinical(clinical), manufacturer=manufacturer,
+                source, output, to=to, model=model, origin=origin,
+                clinical=parse_clinical(clinical), manufacturer=manufacturer,
                 device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
             )  # fmt: skip
             if preview is not None:
@@ -138,6 +143,7 @@ def batch(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    origin: FromOption = None,
     manufacturer: ManufacturerOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what is done already.")] = False,
     device: DeviceOption = "auto",
@@ -157,8 +163,8 @@ def batch(
         from modality_synthesis.synthesis.batch import TABLE, synthesize_batch
 
         rows = synthesize_batch(
-            cohort, output, to=to, model=model, manufacturer=manufacturer, resume=resume, device=device, seed=seed,
-            samples=samples, jobs=jobs, cache=cache, limit_s=row_timeout,
+            cohort, output, to=to, model=model, origin=origin, manufacturer=manufacturer, resume=resume,
+            device=device, seed=seed, samples=samples, jobs=jobs, cache=cache, limit_s=row_timeout,
             preview=save_preview if preview else None, reporter=reporter,
         )  # fmt: skip
         files = {"table": output / TABLE}
@@ -608,17 +614,26 @@ def models_list(
 ) -> None:
     """List the installed models."""
     with _command("none") as reporter:
-        from modality_synthesis.models import list_models
+        from modality_synthesis.models import hidden_by, list_models
 
         packages = list_models(source=source, target=target, reporter=reporter)
         if as_json:
-            cards = [{"folder": str(found.folder), **found.card.model_dump(mode="json")} for found in packages]
+            cards = [
+                {
+                    "folder": str(found.folder),
+                    "hides": [str(other.folder) for other in hidden_by(found)],
+                    **found.card.model_dump(mode="json"),
+                }
+                for found in packages
+            ]
             write_json_line({"models": cards})
             return
         for found in packages:
             card = found.card
             route = f"{card.route.source} -> {card.route.target}"
             print(f"{card.id:<24} {card.version:<8} {route:<18} {card.badge:<14} {card.name}")
+            for other in hidden_by(found):
+                print(f"{'':<24} hides {other.card.id} {other.card.version} in {other.folder}")
         if not packages:
             print("No models installed. Install one with: modality-synthesis models install FOLDER_OR_ZIP")
 

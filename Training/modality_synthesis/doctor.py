@@ -64,7 +64,7 @@ def _devices() -> dict[str, str]:
 
 def _models() -> list[dict[str, str]]:
     from modality_synthesis.errors import ModalitySynthesisError
-    from modality_synthesis.models import list_models, verify_model
+    from modality_synthesis.models import hidden_by, list_models, verify_model
 
     found = []
     for package in list_models():
@@ -73,6 +73,8 @@ def _models() -> list[dict[str, str]]:
             state = "intact"
         except ModalitySynthesisError as error:
             state = str(error)
+        if hidden := hidden_by(package):
+            state += f"; hides {', '.join(f'{other.card.version} ({other.folder})' for other in hidden)}"
         found.append({"id": package.card.id, "version": package.card.version, "state": state})
     return found
 

@@ -46,10 +46,12 @@ def build_generator(name: str, parameters: dict[str, Any] | None = None) -> Gene
     module, attribute = _GENERATORS[name]
     cls = getattr(importlib.import_module(f"modality_synthesis.generators.{module}"), attribute)
     known = inspect.signature(cls).parameters
-    unknown = [key for key in parameters or {} if key not in known]
+    retired = getattr(cls, "retired_parameters", ())
+    parameters = {key: value for key, value in (parameters or {}).items() if key not in retired}
+    unknown = [key for key in parameters if key not in known]
     if unknown:
         raise BadInputError(f"Generator {name!r} has no parameter {unknown[0]!r}. Known: {', '.join(known)}.")
     try:
-        return cls(**(parameters or {}))
+        return cls(**parameters)
     except (TypeError, ValueError) as error:
         raise BadInputError(f"Generator {name!r} cannot be built: {error}") from error

@@ -16,6 +16,7 @@ from modality_synthesis.losses.perceptual import Perceptual2DLoss, Perceptual25D
 from modality_synthesis.losses.perceptual_3d import Perceptual3DLoss
 from modality_synthesis.losses.pixelwise import L1Loss, MSELoss
 from modality_synthesis.losses.ssim import SSIMLoss
+from modality_synthesis.precision import full_precision
 
 _LOSSES: dict[str, type[nn.Module]] = {
     "bce": BCELoss,
@@ -68,7 +69,8 @@ def _parameters(loss: type[nn.Module]) -> list[str]:
 class WeightedLosses(nn.Module):
     """The recipe's losses; each term is its loss times its weight.
 
-    A loss that changes during training (a schedule) has a method `set_epoch(epoch)`, called before each epoch.
+    They compute in float32, outside autocast: no loss need care for mixed precision. A loss that changes during
+    training (a schedule) has a method `set_epoch(epoch)`, called before each epoch.
     """
 
     def __init__(self, terms: Sequence[tuple[str, float, dict[str, Any]]]) -> None:
@@ -80,6 +82,7 @@ class WeightedLosses(nn.Module):
         self.weights = [weight for _, weight, _ in terms]
         self.losses = nn.ModuleList(build_loss(name, parameters) for name, _, parameters in terms)
 
+    @full_precision
     def forward(self, prediction: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Named, weighted terms; their sum is what is minimized."""
         terms = zip(self.names, self.weights, self.losses, strict=True)

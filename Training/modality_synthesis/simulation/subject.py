@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from modality_synthesis.datasets.simulated import MARK
 from modality_synthesis.simulation.anatomy import atrophy, random_shape
 from modality_synthesis.simulation.clinical import Person
 from modality_synthesis.simulation.ct import simulate_ct
@@ -97,7 +98,7 @@ def _simulate(modality: str, anatomy: sitk.Image, plan: Plan) -> sitk.Image:
 
 def _write(image: sitk.Image, template: str, subject: str, folder: Path) -> str:
     relative = f"{subject}/{template.format(subject=subject)}"
-    write_image(image, folder / relative, description="simulated")
+    write_image(image, folder / relative, description=MARK)
     return relative
 
 

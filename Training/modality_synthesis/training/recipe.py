@@ -72,7 +72,13 @@ class Schedule(_Part):
     image_every: int = Field(10, ge=0, description="Epochs between pictures in TensorBoard; 0 for none.")
     sampling: Sampling = Sampling()
     augment: bool | AugmentationPreset | Augmentation = Field(True, description="True is the preset 'default'.")
-    clinical_dropout: float = Field(0.1, ge=0, lt=1, description="Probability of forgetting clinical variables.")
+    clinical_dropout: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Of a training sample, with this probability all clinical variables are forgotten, else each with "
+        "it. 0 by default where PASTA is trained to the letter.",
+    )
     average_decay: float | None = Field(0.995, gt=0, lt=1, description="Exponential moving average of the weights.")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     monitor: MonitorName = "validation/MAE"
@@ -126,6 +132,28 @@ class Recipe(_Part):
     optimizer: Optimizer = Optimizer()
     training: Schedule
     package: PackageFacts
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_training_forgets_nothing(cls, data: Any) -> Any:
+        """PASTA to the letter knows every clinical variable of every sample; no recipe has to say so."""
+        if not _is_literal_pasta(data) or not isinstance(data.get("training"), Mapping):
+            return data
+        return {**data, "training": {"clinical_dropout": 0.0, **data["training"]}}
+
+    @model_validator(mode="after")
+    def _variables_are_forgotten_in_one_place(self) -> Recipe:
+        if "clinical_dropout" in self.generator.parameters:
+            raise ValueError(
+                "generator.parameters.clinical_dropout is no more: variables are forgotten once, by "
+                "training.clinical_dropout; move it there"
+            )
+        if self.training.clinical_dropout and _is_literal_pasta({"generator": self.generator.model_dump()}):
+            raise ValueError(
+                "literal: true reproduces a training that knows every clinical variable; leave "
+                "training.clinical_dropout out, or set it to 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _logits_go_with_bce(self) -> Recipe:
@@ -191,6 +219,12 @@ class Recipe(_Part):
         return self.model_copy(
             update={"preprocessing": samples.chain, "clinical_variables": list(samples.clinical_variables)}
         )
+
+
+def _is_literal_pasta(data: Any) -> bool:
+    choice = data.get("generator") if isinstance(data, Mapping) else None
+    parameters = choice.get("parameters") if isinstance(choice, Mapping) and choice.get("name") == "pasta" else None
+    return isinstance(parameters, Mapping) and bool(parameters.get("literal"))
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -43,6 +43,7 @@ from modality_synthesis.training.processes import Placement, place
 from modality_synthesis.training.recipe import Recipe, read_recipe
 from modality_synthesis.training.report import write_report
 from modality_synthesis.training.start import find_start, load_start, started_from
+from modality_synthesis.training.truth import cohort_facts, truthful
 from modality_synthesis.volumes.interruptions import shielded
 
 EXAMPLES = 2
@@ -127,6 +128,7 @@ def train(
     table.require_some(*names)
     kept_in = cache_folder(table.path, cache)
     split = _split(table, settings, part)
+    settings = truthful(settings, cohort_facts(settings, table, split), reporter)
     folder = RunFolder(Path(output))
     start = find_start(settings)
     losses = WeightedLosses([(term.name, term.weight, term.parameters) for term in settings.losses])
@@ -360,6 +362,11 @@ def _fit(trainer: lightning.Trainer, module: GeneratorModule, data: PairData, ch
                 "optimizer.accumulate to make up for it), training.precision=bf16-mixed, or a smaller network."
             ) from None
         except RuntimeError as error:
+            if checkpoint is not None and "loading state_dict" in str(error):
+                raise BadInputError(
+                    f"{checkpoint} is not of this recipe's generator, or of another version of it. Train again without "
+                    "--resume, in another folder."
+                ) from None
             if "deterministic" not in str(error):
                 raise
             raise BadInputError(
