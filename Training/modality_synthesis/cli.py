@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modality_synthesis import choices, cli_checks
 from modality_synthesis._version import __version__
 from modality_synthesis.cli_figures import figures_app
 from modality_synthesis.cli_session import ProgressOption
@@ -89,12 +90,16 @@ def synthesize(
 ) -> None:
     """Turn a volume into another modality, on the input's own grid."""
     with _command(progress) as reporter:
+        cli_checks.one_of("space", space, choices.SPACES)
+        cli_checks.device(device)
+        cli_checks.existing(source)
+        cli_checks.target(to, model)
+        cli_checks.outputs([output, uncertainty])
+        cli_checks.outputs([preview], [".png"])
         from modality_synthesis.synthesis import synthesize as run
         from modality_synthesis.synthesis.clinical import parse_clinical
-        from modality_synthesis.volumes import check_writable, sidecar_path
+        from modality_synthesis.volumes import sidecar_path
 
-        if preview is not None:
-            check_writable(preview, endings=[".png"])
         result = run(
             source, output, to=to, model=model, clinical=parse_clinical(clinical), manufacturer=manufacturer,
             device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
@@ -127,6 +132,9 @@ def batch(
 ) -> None:
     """Synthesize every row of a table; exit code 3 when only some succeed."""
     with _command(progress) as reporter:
+        cli_checks.device(device)
+        cli_checks.existing(cohort)
+        cli_checks.target(to, model)
         from modality_synthesis.synthesis.batch import TABLE, exit_code, synthesize_batch
 
         rows = synthesize_batch(
@@ -168,6 +176,8 @@ def compare(
 ) -> None:
     """Compare a synthetic volume with the real one: figures, difference maps, regions, report."""
     with _command(progress) as reporter:
+        cli_checks.existing(synthetic, reference, mask, mri, uncertainty)
+        cli_checks.outputs([difference])
         from modality_synthesis.evaluation import compare as run
 
         result = run(
@@ -215,6 +225,10 @@ def suvr(
 ) -> None:
     """SUVR and its table of regions and meta-regions."""
     with _command(progress) as reporter:
+        cli_checks.one_of("reference region", reference_region, choices.REFERENCE_REGIONS)
+        cli_checks.existing(pet, mri, reference_mask, normal_cohort)
+        cli_checks.outputs([output], [".csv"])
+        cli_checks.outputs([image, z_map])
         from modality_synthesis.evaluation import suvr as run
 
         result = run(
@@ -252,6 +266,8 @@ def export(
 ) -> None:
     """Write a synthetic volume as DICOM, marked as synthetic."""
     with _command(progress) as reporter:
+        cli_checks.one_of("format", file_format, choices.EXPORT_FORMATS)
+        cli_checks.existing(volume, source_dicom)
         from modality_synthesis.synthesis import export_dicom
 
         result = export_dicom(
@@ -275,6 +291,7 @@ def cohort(
 ) -> None:
     """Write the cohort table of a BIDS dataset: volumes of each visit, and what participants.tsv says."""
     with _command(progress) as reporter:
+        cli_checks.existing(folder)
         from modality_synthesis.datasets.bids import write_bids_cohort
 
         found, left = write_bids_cohort(folder, output, require=require or ())
@@ -298,6 +315,7 @@ def align(
 ) -> None:
     """Align each person's volumes with each other before training; what does not fit is rejected and shown."""
     with _command(progress) as reporter:
+        cli_checks.existing(cohort)
         from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
 
         rows = align_cohort(
@@ -319,9 +337,11 @@ def simulate(
 ) -> None:
     """Make a simulated paired cohort from the shipped head label maps."""
     with _command(progress) as reporter:
+        names = [name.strip() for name in modalities.split(",") if name.strip()]
+        for name in names:
+            cli_checks.one_of("modality", name, choices.SIMULATED_MODALITIES)
         from modality_synthesis.simulation import simulate_cohort
 
-        names = [name.strip() for name in modalities.split(",") if name.strip()]
         left_out: list[str] = []
 
         def leave_out(subject: str, error: ModalitySynthesisError) -> None:
@@ -363,11 +383,20 @@ def train(
     """Train a generator from a recipe and write its model package."""
     with _command(progress) as reporter:
         _need("lightning", "yaml", extra="train")
-        from modality_synthesis.training import read_recipe, train_folds
-        from modality_synthesis.training import train as run
-        from modality_synthesis.training.folds import TABLE, parse_fold
+        cli_checks.one_of("accelerator", accelerator, choices.ACCELERATORS)
+        cli_checks.one_of("strategy", strategy, choices.STRATEGIES)
+        if fold is not None and folds is not None:
+            raise UsageError("Give --fold or --folds, not both.")
+        cli_checks.existing(recipe, cohort)
+        from modality_synthesis.training import read_recipe
 
         settings = read_recipe(recipe, overrides or [])
+        cli_checks.existing(cohort or Path(settings.cohort))
+        cli_checks.models(settings.start_from)
+        from modality_synthesis.training import train as run
+        from modality_synthesis.training import train_folds
+        from modality_synthesis.training.folds import TABLE, parse_fold
+
         folder = output or Path("runs") / settings.name
         hardware: dict[str, Any] = {
             "accelerator": accelerator,
@@ -377,8 +406,6 @@ def train(
             "limit_s": row_timeout,
         }
         if folds is not None:
-            if fold is not None:
-                raise UsageError("Give --fold or --folds, not both.")
             done = train_folds(
                 settings, folder, folds, cohort=cohort, resume=resume, jobs=jobs, reporter=reporter, **hardware
             )
@@ -403,6 +430,7 @@ def train(
 def report(run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")]) -> None:
     """Write a training's report (report.html) again."""
     with _command("none") as reporter:
+        cli_checks.existing(run)
         from modality_synthesis.training import write_report
 
         _result(reporter, {"report": write_report(run)})
@@ -446,11 +474,15 @@ def evaluate(
 ) -> None:
     """Judge models on a cohort beside the baselines they must beat; started again, it goes on where it stopped."""
     with _command(progress) as reporter:
+        cli_checks.device(device)
+        cli_checks.one_of("split", split, choices.SPLITS)
+        cli_checks.existing(cohort)
+        cli_checks.models(*(model or ()))
+        if downstream:
+            _need("sklearn", extra="downstream")
         from modality_synthesis.evaluation import Classes
         from modality_synthesis.evaluation import evaluate as run
 
-        if downstream:
-            _need("sklearn", extra="downstream")
         result = run(
             cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
             folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
@@ -580,6 +612,8 @@ def models_import(
     """Make a model package from a checkpoint of another program; nothing in it is executed."""
     with _command(progress) as reporter:
         _need("yaml", extra="train")
+        cli_checks.one_of("format", format, choices.CHECKPOINT_FORMATS)
+        cli_checks.existing(checkpoint, config)
         from modality_synthesis.training import import_checkpoint
 
         package = import_checkpoint(checkpoint, config, output, format=format, reporter=reporter)

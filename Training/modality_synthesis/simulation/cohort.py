@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from modality_synthesis._version import __version__
+from modality_synthesis.choices import SIMULATED_MODALITIES as MODALITIES
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
 from modality_synthesis.simulation.clinical import draw_person
 from modality_synthesis.simulation.labels import HEADS_BY_SPLIT
 from modality_synthesis.simulation.pet import SCANNERS
-from modality_synthesis.simulation.subject import MODALITIES, Plan, simulate_subject
+from modality_synthesis.simulation.subject import Plan, simulate_subject
 from modality_synthesis.volumes import write_json, write_rows
 
 

@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+from modality_synthesis.choices import CHECKPOINT_FORMATS as FORMATS
 from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.generators import build_generator
@@ -13,8 +14,6 @@ from modality_synthesis.models import ModelPackage, write_package
 from modality_synthesis.progress import Reporter
 from modality_synthesis.training.export import card_facts
 from modality_synthesis.training.recipe import Recipe, read_recipe
-
-FORMATS = ("pasta",)
 
 
 def import_checkpoint(

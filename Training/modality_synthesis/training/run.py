@@ -20,7 +20,7 @@ from modality_synthesis.datasets.cache import preprocess_pairs
 from modality_synthesis.datasets.cohort import Cohort, read_cohort
 from modality_synthesis.datasets.pairs import require_disjoint
 from modality_synthesis.datasets.splits import Split, fold, split_cohort
-from modality_synthesis.errors import BadInputError, OutOfMemoryError, UsageError
+from modality_synthesis.errors import BadInputError, OutOfMemoryError, UsageError, WorkerLostError
 from modality_synthesis.generators import build_generator
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.losses import WeightedLosses
@@ -131,6 +131,10 @@ def train(
     if leads:
         folder.open(settings, split, facts, resume=resume)
         _say(settings, facts, split, part, reporter)
+        if placement.note:
+            reporter.warning(placement.note)
+        if placement.launcher != "self" and placement.processes > 1:
+            reporter.status(f"Waiting for the {placement.processes} processes that {placement.launcher} started")
 
     visits = [*table.of_subjects(split.train), *table.of_subjects(split.validation)]
     pairs = preprocess_pairs(
@@ -230,6 +234,7 @@ def _trainer(recipe: Recipe, placement: Placement, folder: RunFolder, callbacks:
                 devices=placement.devices,
                 num_nodes=placement.nodes,
                 strategy=placement.strategy(),
+                plugins=[placement.environment()],
                 precision=placement.precision(schedule.precision),
                 deterministic=schedule.deterministic,
                 benchmark=not schedule.deterministic,
@@ -245,8 +250,8 @@ def _trainer(recipe: Recipe, placement: Placement, folder: RunFolder, callbacks:
                 enable_model_summary=False,
                 use_distributed_sampler=False,
             )
-        except (MisconfigurationException, ValueError) as error:
-            raise UsageError(f"These devices cannot be used: {error}") from None
+        except (MisconfigurationException, ValueError, RuntimeError, KeyError) as error:
+            raise UsageError(f"These devices cannot be used: {str(error).strip().splitlines()[0]}") from None
 
 
 def _fit(trainer: lightning.Trainer, module: GeneratorModule, data: PairData, checkpoint: Path | None) -> None:
@@ -260,6 +265,11 @@ def _fit(trainer: lightning.Trainer, module: GeneratorModule, data: PairData, ch
                 "optimizer.accumulate to make up for it), training.precision=bf16-mixed, or a smaller network."
             ) from None
         except RuntimeError as error:
+            if "DataLoader worker" in str(error):
+                raise WorkerLostError(
+                    "A process that loads training samples was ended by the system: too little memory, or a small "
+                    "/dev/shm (Docker: --shm-size=2g). Use training.workers=0."
+                ) from None
             if "deterministic" not in str(error):
                 raise
             raise BadInputError(

@@ -1,0 +1,91 @@
+"""What a command refuses at once, before it loads anything heavy: paths that are not there, options that cannot be.
+
+The rooms check the same again, with everything else, whoever calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from modality_synthesis.errors import BadInputError, UsageError
+
+
+def existing(*paths: Path | None) -> None:
+    """Every input is there, and may be looked at; None was not given.
+
+    Raises:
+        BadInputError: names the first one that is not.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            path.stat()
+        except FileNotFoundError:
+            raise BadInputError(f"{path} does not exist. Check the path.") from None
+        except (OSError, ValueError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
+            raise BadInputError(f"{path} cannot be read: {reason}.") from None
+
+
+def one_of(option: str, value: str, choices: Sequence[str]) -> None:
+    """The option has one of its values.
+
+    Raises:
+        UsageError: names the option and its values.
+    """
+    if value not in choices:
+        raise UsageError(f"Unknown {option} {value!r}. Use {', '.join(choices[:-1])} or {choices[-1]}.")
+
+
+def device(name: str) -> None:
+    """The device's name is one.
+
+    Raises:
+        UsageError: it is not.
+    """
+    from modality_synthesis.synthesis.devices import check_device_name
+
+    check_device_name(name)
+
+
+def models(*wanted: str | None) -> None:
+    """Each named model is installed, or a folder with one.
+
+    Raises:
+        ModelMissingError, BadInputError: it is not; the message names the nearest.
+    """
+    from modality_synthesis.models import find_model
+
+    for name in filter(None, wanted):
+        find_model(name)
+
+
+def target(to: str | None, model: str | None) -> None:
+    """There is a model for the request.
+
+    Raises:
+        UsageError: neither target nor model is given.
+        ModelMissingError, BadInputError: no such model.
+    """
+    if model is None and to is None:
+        raise UsageError("Say what to make: a target modality (--to FDG-PET) or a model (--model demo-t1w-fdg).")
+    models(model)
+    if model is None and to is not None:
+        from modality_synthesis.models import choose_model
+
+        choose_model(to)
+
+
+def outputs(paths: Iterable[Path | None], endings: Sequence[str] | None = None) -> None:
+    """Each output can be written; None was not asked for.
+
+    Raises:
+        BadInputError: an ending that is not written, a folder in its place, or one that cannot be written to.
+    """
+    from modality_synthesis.volumes import WRITABLE, check_writable
+
+    for path in paths:
+        if path is not None:
+            check_writable(path, endings=WRITABLE if endings is None else endings)
