@@ -17,6 +17,7 @@ from modality_synthesis.cli_session import need as _need
 from modality_synthesis.cli_session import result as _result
 from modality_synthesis.console import JsonReporter, finish, write_json_line
 from modality_synthesis.errors import ModalitySynthesisError, UsageError
+from modality_synthesis.evaluation.requests import check_contenders, check_report, check_way_of_atlas
 
 if TYPE_CHECKING:
     from modality_synthesis.evaluation.comparison import Comparison
@@ -96,12 +97,14 @@ def synthesize(
         cli_checks.target(to, model)
         cli_checks.outputs([output, uncertainty])
         cli_checks.outputs([preview], [".png"])
-        from modality_synthesis.synthesis import synthesize as run
         from modality_synthesis.synthesis.clinical import parse_clinical
+
+        values = parse_clinical(clinical)
+        from modality_synthesis.synthesis import synthesize as run
         from modality_synthesis.volumes import sidecar_path
 
         result = run(
-            source, output, to=to, model=model, clinical=parse_clinical(clinical), manufacturer=manufacturer,
+            source, output, to=to, model=model, clinical=values, manufacturer=manufacturer,
             device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
         )  # fmt: skip
         files = {"volume": output, "sidecar": sidecar_path(output)}
@@ -176,6 +179,8 @@ def compare(
 ) -> None:
     """Compare a synthetic volume with the real one: figures, difference maps, regions, report."""
     with _command(progress) as reporter:
+        check_way_of_atlas("volumes", mri, template_space, required=False)
+        check_report(report, output)
         cli_checks.existing(synthetic, reference, mask, mri, uncertainty)
         cli_checks.outputs([difference])
         from modality_synthesis.evaluation import compare as run
@@ -225,7 +230,12 @@ def suvr(
 ) -> None:
     """SUVR and its table of regions and meta-regions."""
     with _command(progress) as reporter:
+        check_way_of_atlas("PET", mri, template_space, required=True)
         cli_checks.one_of("reference region", reference_region, choices.REFERENCE_REGIONS)
+        if tracer is not None:
+            from modality_synthesis.preprocessing.meta_regions import CENTILOID
+
+            cli_checks.one_of("tracer", tracer, tuple(CENTILOID))
         cli_checks.existing(pet, mri, reference_mask, normal_cohort)
         cli_checks.outputs([output], [".csv"])
         cli_checks.outputs([image, z_map])
@@ -388,14 +398,15 @@ def train(
         if fold is not None and folds is not None:
             raise UsageError("Give --fold or --folds, not both.")
         cli_checks.existing(recipe, cohort)
-        from modality_synthesis.training import read_recipe
+        from modality_synthesis.training import parse_fold, read_recipe
 
+        part = None if fold is None else parse_fold(fold)
         settings = read_recipe(recipe, overrides or [])
         cli_checks.existing(cohort or Path(settings.cohort))
         cli_checks.models(settings.start_from)
         from modality_synthesis.training import train as run
         from modality_synthesis.training import train_folds
-        from modality_synthesis.training.folds import TABLE, parse_fold
+        from modality_synthesis.training.folds import TABLE
 
         folder = output or Path("runs") / settings.name
         hardware: dict[str, Any] = {
@@ -417,7 +428,7 @@ def train(
             _result(reporter, {"folds": folder, "table": folder / TABLE}, summary=done.table.summary())
             return
         result = run(
-            settings, folder, cohort=cohort, resume=resume, jobs=jobs, part=None if fold is None else parse_fold(fold),
+            settings, folder, cohort=cohort, resume=resume, jobs=jobs, part=part,
             reporter=reporter, **hardware,
         )  # fmt: skip
         if result.package is None:  # a process that helped the one that reports
@@ -476,6 +487,8 @@ def evaluate(
     with _command(progress) as reporter:
         cli_checks.device(device)
         cli_checks.one_of("split", split, choices.SPLITS)
+        check_report(downstream, output, "The downstream evaluation")
+        check_contenders(model or (), synthetic or (), uncertainty)
         cli_checks.existing(cohort)
         cli_checks.models(*(model or ()))
         if downstream:

@@ -20,6 +20,7 @@ from modality_synthesis.evaluation.downstream import clinical_effects, visit_que
 from modality_synthesis.evaluation.downstream import downstream as judge_downstream
 from modality_synthesis.evaluation.downstream_visit import VisitQuestions
 from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
+from modality_synthesis.evaluation.requests import check_contenders, check_report
 from modality_synthesis.evaluation.scoring import (
     Contender,
     Existing,
@@ -134,14 +135,9 @@ def evaluate(
     """
     reporter = reporter or Reporter()
     packages = _packages(model)
-    if report and output is None:
-        raise UsageError("A report needs a folder to go to: add -o FOLDER.")
-    if downstream and output is None:
-        raise UsageError("The downstream evaluation needs a folder to go to: add -o FOLDER.")
-    if not packages and not synthetic:
-        raise UsageError("Say what to evaluate: --model, or --synthetic with a column of the table.")
-    if uncertainty is not None and not synthetic:
-        raise UsageError("--uncertainty names the column that goes with --synthetic. With --model, use --samples.")
+    check_report(report, output)
+    check_report(downstream, output, "The downstream evaluation")
+    check_contenders(packages, synthetic, uncertainty)
     table = read_cohort(cohort)
     source, target = _route(packages, table, to)
     table.require(source, target)

@@ -12,12 +12,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis._version import __version__
-from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.alignment import Alignment, align
 from modality_synthesis.evaluation.atlas_space import to_template
 from modality_synthesis.evaluation.calibration import Calibration, calibrate
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_arrays
 from modality_synthesis.evaluation.regions import Parcels, RegionComparison, compare_regions
+from modality_synthesis.evaluation.requests import check_report, check_way_of_atlas
 from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, sidecar_record, with_signal
 from modality_synthesis.evaluation.signal import match_signal as match
 from modality_synthesis.evaluation.similarity import scale_count
@@ -170,10 +171,8 @@ def compare(
         BadInputError: unreadable volumes, no overlap, no agreement after alignment, or an empty mask.
     """
     reporter = reporter or Reporter()
-    if mri is not None and template_space:
-        raise UsageError("Say how the atlas reaches the volumes: the T1w MRI (--mri) or --template-space, not both.")
-    if report and output is None:
-        raise UsageError("A report needs a folder to go to: add -o FOLDER.")
+    check_way_of_atlas("volumes", mri, template_space, required=False)
+    check_report(report, output)
     reporter.progress(0.0, "Reading")
     wanted, made = _image(reference), _image(synthetic)
     spread = None if uncertainty is None else _image(uncertainty)

@@ -11,7 +11,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modality_synthesis.datasets.parameters import Augmentation, AugmentationPreset, Sampling
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.generators import check_generator_name
+from modality_synthesis.losses import check_loss_name
 from modality_synthesis.models.card import ClinicalVariable, Inference, Licence, Line, Output, Route, Slug, Version
 from modality_synthesis.preprocessing import ChainParameters
 from modality_synthesis.training.rates import CosineRate, Rate
@@ -193,6 +195,18 @@ class Recipe(_Part):
         )
 
 
+def parse_fold(text: str) -> tuple[int, int]:
+    """`2/5` as (2, 5).
+
+    Raises:
+        UsageError: written otherwise.
+    """
+    number, sign, folds = text.partition("/")
+    if not sign or not number.strip().isdigit() or not folds.strip().isdigit():
+        raise UsageError(f"A fold is written NUMBER/FOLDS, 1/5 for example; {text!r} is not.")
+    return int(number), int(folds)
+
+
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and validate a recipe.
 
@@ -207,7 +221,11 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     data = _read(path, seen=())
     for override in overrides:
         _apply(data, override)
-    return validate(Recipe, data, path.name)
+    recipe = validate(Recipe, data, path.name)
+    check_generator_name(recipe.generator.name)
+    for term in recipe.losses:
+        check_loss_name(term.name)
+    return recipe
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
