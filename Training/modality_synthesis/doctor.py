@@ -78,7 +78,7 @@ def _models() -> list[dict[str, str]]:
 
 
 def _networks() -> dict[str, dict[str, str]]:
-    from modality_synthesis.losses.feature_networks import SHIPPED
+    from modality_synthesis.networks import SHIPPED
     from modality_synthesis.resources import resources_folder
     from modality_synthesis.volumes import file_sha256
 
