@@ -127,13 +127,17 @@ def test_the_report_is_one_page_that_needs_nothing_else(finished):
     assert "Research use only, not for diagnosis" in page
     images = re.findall(r"<img [^>]*>", page)
     # Losses, validation and learning rate for light and for dark pages, the only validation subject.
-    assert len(images) == 7
+    assert len(images) == 8
     for image in images:
-        assert re.search(r'src="data:image/(png|svg\+xml);base64,[A-Za-z0-9+/=]{1000,}"', image)
+        assert re.search(r'src="data:image/png;base64,[A-Za-z0-9+/=]{1000,}"', image)
         assert re.search(r'alt="[^"]{10,}"', image)
     outside = re.sub(r'src="data:[^"]*"', "", page)
     assert "<script" not in outside
-    assert not re.search(r"(href|src|url)\s*[=(]", outside)
+    assert not re.search(r"(src|url)\s*[=(]", outside)
+    # Links lead to a section, or to the figures' files beside the page.
+    links = re.findall(r'href="([^"]*)"', outside)
+    assert all(link.startswith("#") or (finished[0].folder / link).is_file() for link in links)
+    assert {Path(link).suffix for link in links if "figures/" in link} == {".pdf", ".svg", ".png"}
     for fact in ("4 train, 1 validation, 1 test", "mse x 1", "CPU, 32-true", "population mean", "sub-"):
         assert (fact in outside) == (fact != "sub-"), fact
 

@@ -122,7 +122,7 @@ def measured(patient: Patient) -> tuple[SUVR, SUVR]:
 
 
 def means(result: SUVR) -> dict[str, float]:
-    return {row.region: row.mean for row in result.rows if row.hemisphere == "both"}
+    return {row.region: row.suvr for row in result.rows if row.hemisphere == "both"}
 
 
 def deviations(result: SUVR, truth: dict[str, float], names: list[str]) -> np.ndarray:

@@ -45,7 +45,9 @@ def test_gui_code_keeps_to_what_slicer_offers(path: Path) -> None:
     for node in ast.walk(tree):
         assert not isinstance(node, ast.Match)
         if isinstance(node, ast.Attribute):
-            assert node.attr not in ("processEvents", "Signal", "Slot", "eventFilter", "setStyleSheet", "styleSheet")
+            # A test waits for what it started; a slot must not.
+            assert node.attr != "processEvents" or path.name == "self_test.py"
+            assert node.attr not in ("Signal", "Slot", "eventFilter", "setStyleSheet", "styleSheet")
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, "bare except"
 
@@ -336,6 +338,7 @@ def test_sample_data_is_registered_from_the_resources(app: Any, monkeypatch: pyt
     assert all(uri.startswith("file:///") for uri in sample["uris"])
     assert all(checksum.startswith("SHA256:") for checksum in sample["checksums"])
     assert dict(zip(sample["fileNames"], sample["nodeNames"], strict=True)) == pair
+    assert sample["loadFileTypes"] == ["VolumeFile", "VolumeFile"]  # else they may load as segmentations
     assert not sample_data.registerSampleData("None", {"no-such-file.nii.gz": "none"}, "/none.png")
 
 

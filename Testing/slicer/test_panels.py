@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,56 @@ def test_module_describes_itself(app: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_self_test_runs(scene: Any, name: str) -> None:
+def test_self_test_runs(scene: Any, open_panel: Any, name: str) -> None:
     import slicer
 
+    open_panel(name)  # closed after the test
     slicer.selfTests[name]()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_self_test_sees_what_slots_raise(open_panel: Any, app: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import qt
+    import slicer
+
+    def broken() -> None:
+        raise ValueError("in a slot")
+
+    module = sys.modules[name]
+    test = getattr(module, name + "Test")
+    open_panel(name)
+    monkeypatch.setattr(test, "test_bad_input", lambda self: qt.QTimer.singleShot(0, broken))
+    with pytest.raises(AssertionError, match="in a slot"):
+        slicer.selfTests[name]()
+    app.errors.clear()
+
+
+def test_node_parameters_name_concrete_classes(scene: Any) -> None:
+    """The application instantiates them, and cannot instantiate an abstract class: no widget is bound then."""
+    import slicer
+    from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+    annotations = {"mask": slicer.vtkMRMLDisplayableNode}
+    wrapper = parameterNodeWrapper(type("Abstract", (), {"__annotations__": annotations}))
+    selector = slicer.qMRMLNodeComboBox()
+    selector.setProperty("SlicerParameterName", "mask")
+    node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    with pytest.raises(TypeError, match="abstract"):
+        wrapper(node).connectGui(types.SimpleNamespace(selector=selector))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_choices_of_another_version_fall_to_their_defaults(open_panel: Any, name: str) -> None:
+    panel = open_panel(name)
+    node = panel.parameters.parameterNode
+    panel.setParameterNode(None)
+    for parameter in ("device", "exportFormat", "comparisonOrientation"):
+        node.SetParameter(parameter, "gone")
+    panel.initializeParameterNode()
+    stored = [getattr(panel.parameters, parameter) for parameter in ("device", "exportFormat", "comparisonOrientation")]
+    assert stored == ["auto", "NIfTI", "Axial"]
+    panel.ui.samplesSpinBox.value = 4
+    assert panel.parameters.samples == 4
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import add_head, head_matrix, install_card
+from scipy.ndimage import binary_erosion
 from test_flow import click_and_wait
 
 
@@ -56,9 +57,10 @@ def test_result_is_drawn_over_the_mri_with_legend(panel: Any, wait: Any, views: 
     assert edge_colors(views.sliceWidget("Red").picture()) < 5  # no PET in the view, no legend
 
 
-def edge_colors(picture: np.ndarray) -> int:
-    """The number of different colors at the right edge, where the head does not reach."""
-    edge = picture[:, int(picture.shape[1] * 0.93) :].reshape(-1, 3).astype(int)
+def edge_colors(picture: np.ndarray, left: bool = False) -> int:
+    """The number of different colors at the right (or left) edge, where the head does not reach."""
+    width = int(picture.shape[1] * 0.07)
+    edge = (picture[:, :width] if left else picture[:, -width:]).reshape(-1, 3).astype(int)
     return len(np.unique(edge[np.abs(edge[:, 0] - edge[:, 2]) > 20], axis=0))
 
 
@@ -80,10 +82,11 @@ def test_unloading_takes_the_marks_off(panel: Any, wait: Any, views: Any) -> Non
     assert renderer.GetViewProps().GetNumberOfItems() == with_mark - 1
 
 
-def test_comparison_shows_four_linked_views(panel: Any, wait: Any, views: Any) -> None:
+def test_comparison_shows_four_linked_views(panel: Any, wait: Any, views: Any, app: Any) -> None:
     click_and_wait(panel, wait)
     panel.parameters.referenceVolume = measure(panel, 0.7, 0.0)
     click_and_wait(panel, wait, "compare")
+    app.processEvents()  # the views have their sizes then
     assert views.sliceViewNames() == ("Source", "Synthetic", "Reference", "Difference")
     shown = {}
     for name in views.sliceViewNames():
@@ -103,11 +106,9 @@ def test_comparison_shows_four_linked_views(panel: Any, wait: Any, views: Any) -
     assert center[0] - center[2] > 60
     assert picture.shape == (320, 320, 3)
     assert abs(int(corner[0]) - int(corner[2])) < 10
-    assert {name for name in views.sliceViewNames() if edge_colors(views.sliceWidget(name).picture()) > 20} == {
-        "Synthetic",
-        "Reference",
-        "Difference",
-    }
+    pictures = {name: views.sliceWidget(name).picture() for name in views.sliceViewNames()}
+    assert {name for name, seen in pictures.items() if edge_colors(seen) > 20} == {"Synthetic", "Reference"}
+    assert {name for name, seen in pictures.items() if edge_colors(seen, left=True) > 20} == {"Difference"}
     assert "Difference" in panel.marks.shownIn()
     assert "Source" not in panel.marks.shownIn()
 
@@ -175,7 +176,94 @@ def test_z_map_over_the_mri(panel: Any, wait: Any, views: Any, tmp_path: Path) -
     picture = views.sliceWidget("Red").picture().astype(int)
     tints = {int(np.sign(side[2] - side[0]) * (abs(side[2] - side[0]) > 60)) for side in picture[160, [120, 200]]}
     assert tints == {0, 1}  # one side blue, the other gray
-    assert edge_colors(picture) > 20  # the legend
+    assert edge_colors(picture, left=True) > 20  # the legend
     assert "Red" in panel.marks.shownIn()
     panel.ui.zThresholdSlider.value = 4
     assert np.abs(np.diff(views.sliceWidget("Red").picture()[160, [120, 200]].astype(int), axis=-1)).max() < 10
+
+
+@pytest.mark.parametrize("orientation", ["Axial", "Coronal", "Sagittal", "All"])
+def test_comparison_fits_small_screens(panel: Any, wait: Any, views: Any, orientation: str) -> None:
+    """The bars above the views have minimum widths: four abreast would make the window wider than 1,280 pixels."""
+    click_and_wait(panel, wait)
+    panel.parameters.referenceVolume = measure(panel, 0.9, 0.0)
+    click_and_wait(panel, wait, "compare")
+    panel.ui.orientationComboBox.currentText = orientation
+    assert views.minimum_width() <= 1280
+
+
+def test_comparison_keeps_the_slice_and_links_only_its_own_views(panel: Any, wait: Any, views: Any, app: Any) -> None:
+    import slicer
+
+    click_and_wait(panel, wait)
+    views.sliceWidget("Red").mrmlSliceNode().SetSliceOffset(12.5)
+    panel.parameters.referenceVolume = measure(panel, 0.9, 0.0)
+    click_and_wait(panel, wait, "compare")
+    app.processEvents()
+    nodes = [views.sliceWidget(name).mrmlSliceNode() for name in views.sliceViewNames()]
+    assert {round(node.GetSliceOffset(), 3) for node in nodes} == {12.5}
+    standard = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed").GetViewGroup()
+    assert {node.GetViewGroup() for node in nodes} != {standard}
+
+
+def test_a_legend_covers_nothing_of_the_brain(panel: Any, wait: Any, views: Any, app: Any) -> None:
+    import slicer
+
+    click_and_wait(panel, wait)
+    app.processEvents()
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(panel.parameters.outputVolume)
+    for name in ("Red", "Green", "Yellow"):
+        view = views.sliceWidget(name)
+        legend.SetVisibility(True)
+        shown = view.picture().astype(int)
+        legend.SetVisibility(False)
+        bare = view.picture().astype(int)
+        drawn = np.abs(shown - bare).max(axis=-1) > 30
+        brain = binary_erosion(bare.max(axis=-1) > 40, iterations=12)  # the made-up head fills the view
+        assert drawn.sum() > 100
+        assert brain.sum() > 0.3 * brain.size
+        assert not (drawn & brain).any(), name
+
+
+def test_legend_does_not_stay_on_another_head(panel: Any, wait: Any, views: Any, app: Any) -> None:
+    """A volume that is loaded takes the place of the result; the result's legend goes with it."""
+    import slicer
+
+    click_and_wait(panel, wait)
+    other = add_head("Other head", matrix=head_matrix(angle=0))
+    slicer.util.setSliceViewerLayers(background=other, foreground=None)
+    app.processEvents()
+    assert edge_colors(views.sliceWidget("Red").picture()) < 5
+
+
+def test_nothing_is_rendered_while_the_scene_is_closed(panel: Any, wait: Any, views: Any, app: Any) -> None:
+    import slicer
+
+    click_and_wait(panel, wait)
+    panel.parameters.referenceVolume = measure(panel, 0.9, 0.0)
+    click_and_wait(panel, wait, "compare")
+    app.processEvents()
+    widgets = [views.sliceWidget(name) for name in views.sliceViewNames()]
+    slicer.mrmlScene.Clear(False)
+    assert [widget.renders_while_closing for widget in widgets] == [0] * 4
+    assert views.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView  # no empty comparison is left
+
+
+def test_plots_are_shown_with_names_under_the_bars(panel: Any, wait: Any, views: Any, app: Any) -> None:
+    import vtk
+
+    click_and_wait(panel, wait)
+    click_and_wait(panel, wait, "suvr")
+    panel.ui.showSuvrPlotButton.click()
+    app.processEvents()
+    assert views.plotViewCount == 1
+    axis = views.plotWidget(0).plotView().chart().GetAxis(vtk.vtkAxis.BOTTOM)
+    labels = axis.GetTickLabels()
+    names = [labels.GetValue(index) for index in range(labels.GetNumberOfValues())]
+    assert names
+    assert not any(name.isdigit() for name in names)
+    panel.parameters.referenceVolume = measure(panel, 0.9, 0.0)
+    click_and_wait(panel, wait, "compare")
+    app.processEvents()
+    labels = axis.GetTickLabels()
+    assert not {labels.GetValue(index) for index in range(labels.GetNumberOfValues())} & set(names)

@@ -30,6 +30,26 @@ class _ModuleManager(QtCore.QObject):
     startupCompleted = QtCore.Signal()
     cpp_signals = ("moduleAboutToBeUnloaded(QString)", "startupCompleted()")
 
+    def module(self, name: str) -> Any:
+        return slicer.app.loaded.get(name)
+
+
+class qSlicerScriptedLoadableModuleWidget:
+    """The C++ side of a module's panel: it gives out the Python side."""
+
+    def __init__(self, widget: Any) -> None:
+        self._widget = widget
+
+    def self(self) -> Any:
+        return self._widget
+
+
+class _ModuleSelector:
+    """What `slicer.util.selectModule` asks to show a module."""
+
+    def selectModule(self, name: str) -> None:
+        open_module(name)
+
 
 class _Module:
     """What a scripted module gets as `parent`."""
@@ -40,9 +60,9 @@ class _Module:
         self.categories, self.dependencies, self.contributors = [], [], []
         self.icon, self.hidden = None, False
 
-    def widgetRepresentation(self) -> Any:
-        widget = getattr(slicer.modules, self.name + "Widget")
-        return types.SimpleNamespace(self=lambda: widget)
+    def widgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:
+        """The panel, built when nobody asked for it before."""
+        return qSlicerScriptedLoadableModuleWidget(_panel(self.name))
 
 
 class Application(mrml.MRMLHost):
@@ -65,6 +85,10 @@ class Application(mrml.MRMLHost):
 
     def moduleManager(self) -> _ModuleManager:
         return self._manager
+
+    def mainWindow(self) -> Any:
+        """Something that is not None: panels open in it."""
+        return self._qt
 
     def layoutManager(self) -> Any:
         return self._layout
@@ -127,7 +151,11 @@ def start() -> Application:
         module = types.ModuleType("slicer." + name)
         setattr(slicer, name, module)
         sys.modules["slicer." + name] = module
+    slicer.qSlicerScriptedLoadableModuleWidget = qSlicerScriptedLoadableModuleWidget
+    slicer.util.mainWindow = app.mainWindow
+    slicer.util.moduleSelector = _ModuleSelector
     slicer.modules.colors = types.SimpleNamespace(logic=lambda: app.color_logic)
+    slicer.modules.plots = types.SimpleNamespace(logic=lambda: app.plots_logic)
     from slicer_host import parameter_node, scripted_module
 
     stand_ins = {
@@ -161,15 +189,32 @@ def load_module(path: str | Path) -> types.ModuleType:
 
 
 def open_module(name: str) -> Any:
-    """Build a loaded module's panel and enter it, as when a user picks the module."""
+    """Build a loaded module's panel, when it is not there yet, and enter it, as when a user picks the module."""
+    widget = _panel(name)
+    if not widget.parent.isEntered:
+        widget.parent.isEntered = True
+        widget.enter()
+    return widget
+
+
+def open_modules() -> list[Any]:
+    """The panels that were built and not closed."""
+    return [getattr(slicer.modules, name + "Widget") for name in slicer.app.loaded if _is_open(name)]
+
+
+def _is_open(name: str) -> bool:
+    return hasattr(slicer.modules, name + "Widget")
+
+
+def _panel(name: str) -> Any:
+    if _is_open(name):
+        return getattr(slicer.modules, name + "Widget")
     parent = slicer.qSlicerWidget()
     parent.setLayout(qt.QVBoxLayout())
     parent.setMRMLScene(slicer.mrmlScene)
     widget = getattr(sys.modules[name], name + "Widget")(parent)
     widget.setup()
-    parent.isEntered = True
     setattr(slicer.modules, name + "Widget", widget)
-    widget.enter()
     return widget
 
 
@@ -179,6 +224,7 @@ def close_module(widget: Any) -> None:
         widget.exit()
         widget.parent.isEntered = False
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(widget.moduleName)
+    delattr(slicer.modules, widget.moduleName + "Widget")
     slicer.app.processEvents()
     for child in pythonqt.all_children(widget.parent):
         if isinstance(child, widgets.qMRMLNodeComboBox):

@@ -118,9 +118,9 @@ class MRMLHost:
         for name, cls in (
             ("SubjectHierarchy", "vtkSlicerSubjectHierarchyModuleLogic"),
             ("Tables", "vtkSlicerTablesLogic"),
-            ("Plots", "vtkSlicerPlotsLogic"),
         ):
             self._add_logic(name, getattr(slicer, cls)())
+        self.plots_logic = self._add_logic("Plots", slicer.vtkSlicerPlotsLogic())
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
         self._connect_data_io()
         self._io = IOManager(self)

@@ -1,14 +1,15 @@
 """`slicer.parameterNodeWrapper`: typed access to a parameter node, and its binding to widgets.
 
-Supports what the panels use: str, int, float, bool, Path, Enum and MRML node (or None) parameters, with WithinRange and
-Choice. Values are stored as the same strings as Slicer stores. Where Slicer refuses a pairing of type and widget, this
-does too.
+Supports what the panels use: str, int, float, bool, Path, Enum and MRML node (or None, or several classes of nodes)
+parameters, with WithinRange and Choice. Values are stored as the same strings as Slicer stores. Where Slicer refuses a
+pairing of type and widget, this does too; like Slicer's, the connector of node selectors instantiates the node classes.
 """
 
 from __future__ import annotations
 
 import enum
 import pathlib
+import types
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -41,12 +42,14 @@ class _Parameter:
     """One parameter: reading it from and writing it to a vtkMRMLScriptedModuleNode."""
 
     def __init__(self, owner: type, name: str, hint: Any) -> None:
-        self.name = name
+        self.name, self.unalteredType = name, hint
         annotated = typing.get_origin(hint) is typing.Annotated
         kind, self.notes = (typing.get_args(hint)[0], typing.get_args(hint)[1:]) if annotated else (hint, ())
-        if not isinstance(kind, type):  # Optional[node]
-            kind = next(part for part in typing.get_args(kind) if part is not type(None))
-        self.kind, self.is_node = kind, issubclass(kind, slicer.vtkMRMLNode)
+        # Optional[node], or a union of node classes
+        kinds = (kind,) if isinstance(kind, type) else typing.get_args(kind)
+        self.kinds = tuple(part for part in kinds if part is not type(None))
+        self.kind = kind = self.kinds[0]
+        self.is_node = issubclass(kind, slicer.vtkMRMLNode)
         missing = object()
         default = getattr(owner, name, missing)
         if default is not missing:
@@ -61,14 +64,21 @@ class _Parameter:
     def note(self, cls: type) -> Any:
         return next((note for note in self.notes if isinstance(note, cls)), None)
 
+    def _roles(self) -> dict[str, type]:
+        """The reference role of each class of nodes; a union has one for each member."""
+        if len(self.kinds) == 1:
+            return {self.name: self.kind}
+        return {f"{self.name}.{index}": kind for index, kind in enumerate(self.kinds)}
+
     def is_in(self, node: Any) -> bool:
         return self.is_node or bool(node.HasParameter(self.name))
 
     def write(self, node: Any, value: Any) -> None:
         if self.is_node:
-            if value is not None and not isinstance(value, self.kind):
-                raise TypeError(f"{self.name}: {type(value).__name__} is no {self.kind.__name__}")
-            node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
+            if value is not None and not isinstance(value, self.kinds):
+                raise TypeError(f"{self.name}: {type(value).__name__} is none of {self.kinds}")
+            for role, kind in self._roles().items():
+                node.SetNodeReferenceID(role, value.GetID() if value is not None and isinstance(value, kind) else None)
             return
         if self.kind is float and isinstance(value, int):
             value = float(value)
@@ -80,7 +90,8 @@ class _Parameter:
 
     def read(self, node: Any) -> Any:
         if self.is_node:
-            return node.GetNodeReference(self.name)
+            found = (node.GetNodeReference(role) for role in self._roles())
+            return next((value for value in found if value is not None), None)
         if not node.HasParameter(self.name):
             self.write(node, self.default)
         text = node.GetParameter(self.name)
@@ -106,6 +117,8 @@ def _bind(parameter: _Parameter, widget: Any) -> _Binding:
         return _Binding(lambda: getattr(widget, name), lambda value: setattr(widget, name, value), signal)
 
     if parameter.is_node and cls is slicer.qMRMLNodeComboBox:
+        for node_class in parameter.kinds:
+            node_class()  # raises TypeError for an abstract class, as in the application
         return _Binding(widget.currentNode, widget.setCurrentNode, "currentNodeChanged(vtkMRMLNode*)")
     if kind is bool and cls is qt.QCheckBox:
         return attribute("checked", "stateChanged(int)")
@@ -206,6 +219,7 @@ def parameterNodeWrapper(cls: type) -> type:
     for method in ("StartModify", "EndModify", "AddObserver", "RemoveObserver", "Modified"):
         setattr(cls, method, lambda self, *a, method=method: getattr(self.parameterNode, method)(*a))
     cls.allParameters, cls._is_parameter_node_wrapper = parameters, True
+    cls.default = lambda self, name: types.SimpleNamespace(value=parameters[name].default)
     cls.getValue = lambda self, name: getattr(self, name)
     cls.setValue = lambda self, name, value: setattr(self, name, value)
     return cls

@@ -28,12 +28,52 @@ _CONVENTIONAL = """<layout type="horizontal" split="true">
 </layout>"""
 
 
+SLICE_VIEW_MINIMUM, SLICE_BAR_MINIMUM, SLICE_BAR_WITHOUT_SLIDER = 50, 318, 129
+PANEL_MINIMUM = 404
+_LAYOUTS = {
+    name: int(value)
+    for name, value in vars(slicer.vtkMRMLLayoutNode).items()
+    if name.startswith("SlicerLayout") and isinstance(value, int)
+}
+_STANDARD = {value for value in _LAYOUTS.values() if 0 < value < _LAYOUTS["SlicerLayoutCustomView"]}
+_WITH_PLOT = {value for name, value in _LAYOUTS.items() if "Plot" in name}
+
+
+class SliceController:
+    """The bar above a slice view: its minimum width is what makes main windows grow (measured in the application)."""
+
+    def __init__(self) -> None:
+        self.visible, self.showSliceOffsetSlider, self.spin_box = True, True, True
+
+    def sliceOffsetSlider(self) -> Any:
+        return types.SimpleNamespace(setSpinBoxVisible=lambda shown: setattr(self, "spin_box", shown))
+
+    def minimum_width(self) -> int:
+        if not self.visible:
+            return SLICE_VIEW_MINIMUM
+        if not self.showSliceOffsetSlider:
+            return SLICE_BAR_WITHOUT_SLIDER
+        return SLICE_BAR_MINIMUM if self.spin_box else 211
+
+
+class PlotWidget:
+    """A plot view: the VTK chart that a chart node's series are drawn into."""
+
+    def __init__(self) -> None:
+        self._chart = vtk.vtkChartXY()
+
+    def plotView(self) -> Any:
+        return types.SimpleNamespace(chart=lambda: self._chart)
+
+
 class SliceWidget:
     """One slice view: logic, node, renderer. Offers what modules use of `qMRMLSliceWidget`."""
 
     def __init__(self, name: str, orientation: str, size: tuple[int, int]) -> None:
         application_logic, scene = slicer.app.applicationLogic(), slicer.mrmlScene
         self.name, self.size = name, size
+        self.renders_while_closing, self.scheduled = 0, 0
+        self._controller = SliceController()
         self.renderer = vtk.vtkRenderer()
         self.renderer.GetActiveCamera().ParallelProjectionOn()
         self.window = vtk.vtkRenderWindow()
@@ -44,6 +84,7 @@ class SliceWidget:
         self.window.SetNumberOfLayers(2)
         self.window.SetAlphaBitPlanes(1)
         self.window.AddRenderer(self.renderer)
+        self.window.AddObserver(vtk.vtkCommand.StartEvent, self._on_render)
         self.overlay = vtk.vtkRenderer()  # legends and markups are drawn into the second layer
         self.overlay.SetLayer(1)
         self.overlay.GetActiveCamera().ParallelProjectionOn()
@@ -75,6 +116,16 @@ class SliceWidget:
         self.renderer.AddViewProp(self.actor)
         self.logic.ResizeSliceNode(*size)
 
+    def _on_render(self, caller: Any, event: str) -> None:
+        # In the application this prints dozens of errors out of VTK.
+        self.renders_while_closing += slicer.mrmlScene.IsClosing()
+
+    def _schedule(self) -> None:
+        self.scheduled += 1
+
+    def sliceController(self) -> SliceController:
+        return self._controller
+
     def sliceLogic(self) -> Any:
         return self.logic
 
@@ -84,7 +135,7 @@ class SliceWidget:
     def sliceView(self) -> Any:
         return types.SimpleNamespace(
             renderWindow=lambda: self.window,
-            scheduleRender=lambda: None,
+            scheduleRender=self._schedule,
             forceRender=lambda: self.window.Render(),
         )
 
@@ -123,8 +174,30 @@ class LayoutManager(QtCore.QObject):
         self.threeDViewCount = 0
         self._widgets: dict[str, SliceWidget] = {}
         self._node = slicer.vtkMRMLLayoutNode()
+        self._node.SetSingletonTag("vtkMRMLLayoutNode")  # it outlives the scene's contents
         slicer.mrmlScene.AddNode(self._node)
+        for identifier in _STANDARD:
+            self._node.AddLayoutDescription(identifier, _CONVENTIONAL)
         self._description = _CONVENTIONAL
+        self._plot = PlotWidget()
+
+    @property
+    def plotViewCount(self) -> int:
+        return int(self._node.GetViewArrangement() in _WITH_PLOT)
+
+    def plotWidget(self, index: int) -> PlotWidget:
+        return self._plot
+
+    def minimum_width(self) -> int:
+        """Of the main window, in pixels: the panel beside the widest row of views."""
+        return PANEL_MINIMUM + self._minimum_width(ElementTree.fromstring(self._description))
+
+    def _minimum_width(self, element: ElementTree.Element) -> int:
+        if element.tag == "view":
+            widget = self._widgets.get(element.get("singletontag", ""))
+            return widget.sliceController().minimum_width() if widget is not None else SLICE_VIEW_MINIMUM
+        parts = [self._minimum_width(child) for item in element.findall("item") for child in item]
+        return max(parts) if element.get("type") == "vertical" else sum(parts)
 
     @property
     def layout(self) -> int:
@@ -134,21 +207,26 @@ class LayoutManager(QtCore.QObject):
         return types.SimpleNamespace(GetLayoutNode=lambda: self._node)
 
     def setLayout(self, identifier: int) -> None:
-        description = self._node.GetLayoutDescription(identifier) if self._node.IsLayoutDescription(identifier) else ""
-        if description:
-            self._node.SetViewArrangement(identifier)
+        own = identifier >= slicer.vtkMRMLLayoutNode.SlicerLayoutCustomView and self._node.IsLayoutDescription(
+            identifier
+        )
+        description = self._node.GetLayoutDescription(identifier) if own else ""
+        self._node.SetViewArrangement(identifier)
         self._description = description or _CONVENTIONAL
         self._make_views()
         self.layoutChanged.emit(identifier)
 
     def _make_views(self) -> None:
-        wanted = {}
+        wanted, groups = {}, {}
         for view in ElementTree.fromstring(self._description).iter("view"):
             if view.get("class") == "vtkMRMLSliceNode":
-                wanted[view.get("singletontag")] = view.findtext("property[@name='orientation']") or "Axial"
+                name = view.get("singletontag", "")
+                wanted[name] = view.findtext("property[@name='orientation']") or "Axial"
+                groups[name] = int(view.findtext("property[@name='viewgroup']") or 0)
         for name, orientation in wanted.items():
             if name not in self._widgets:
                 self._widgets[name] = SliceWidget(name, orientation, self.view_size)
+                self._widgets[name].node.SetViewGroup(groups[name])
         for name, widget in self._widgets.items():
             widget.node.SetMappedInLayout(int(name in wanted))
         self._wanted = tuple(wanted)

@@ -157,7 +157,7 @@ def atlas_codes() -> np.ndarray:
 def phantom_pet() -> sitk.Image:
     """A PET in template space: each region's value is known (cerebellar cortex 4, white matter 2, precuneus 6)."""
     codes = atlas_codes()
-    values = np.full(codes.shape, 3.0, dtype=np.float32)
+    values = np.where(codes > 0, np.float32(3.0), np.float32(0.1))
     values[np.isin(codes, (8, 47))] = 4.0
     values[np.isin(codes, (2, 41))] = 2.0
     values[np.isin(codes, (1025, 2025))] = 6.0
@@ -168,19 +168,19 @@ def test_suvr_of_a_phantom(phantom_pet, tmp_path):
     result = suvr(phantom_pet, tmp_path / "t.csv", template_space=True, image=tmp_path / "s.nii.gz")
     assert result.reference_mean == pytest.approx(4.0)
     rows = {(row["region"], row["hemisphere"]): row for row in csv.DictReader((tmp_path / "t.csv").open())}
-    assert float(rows["ctx-lh-precuneus", "left"]["mean"]) == pytest.approx(1.5)
-    assert float(rows["Left-Cerebral-White-Matter", "left"]["mean"]) == pytest.approx(0.5)
-    assert float(rows["Right-Cerebellum-Cortex", "right"]["mean"]) == pytest.approx(1.0)
+    assert float(rows["ctx-lh-precuneus", "left"]["suvr"]) == pytest.approx(1.5)
+    assert float(rows["Left-Cerebral-White-Matter", "left"]["suvr"]) == pytest.approx(0.5)
+    assert float(rows["Right-Cerebellum-Cortex", "right"]["suvr"]) == pytest.approx(1.0)
     precuneus = rows["ctx-precuneus", "both"]
-    assert float(precuneus["mean"]) == float(precuneus["p5"]) == float(precuneus["p95"]) == pytest.approx(1.5)
+    assert float(precuneus["suvr"]) == float(precuneus["p5"]) == float(precuneus["p95"]) == pytest.approx(1.5)
     assert float(precuneus["sd"]) == pytest.approx(0, abs=1e-5)
     assert float(precuneus["asymmetry_percent"]) == pytest.approx(0, abs=1e-4)
     assert precuneus["z"] == ""
     labels = atlas_codes()
     members = next(r.labels for r in regions() if (r.name, r.hemisphere) == ("fdg_ad_signature", "both"))
     by_hand = sitk.GetArrayFromImage(phantom_pet)[np.isin(labels, members)].mean() / 4.0
-    assert float(rows["fdg_ad_signature", "both"]["mean"]) == pytest.approx(by_hand, rel=1e-3)
-    for sidecar in ("s.json", "t.json"):
+    assert float(rows["fdg_ad_signature", "both"]["suvr"]) == pytest.approx(by_hand, rel=1e-3)
+    for sidecar in ("s.json", "t.csv.json"):
         record = json.loads((tmp_path / sidecar).read_text())
         assert record["Units"] == "SUVR"
         assert record["ReferenceRegion"] == "cerebellar-gray"
@@ -269,14 +269,14 @@ def test_a_z_map_needs_norms_of_single_regions(phantom_pet, tmp_path):
 
 def test_centiloids_of_the_published_threshold(phantom_pet, tmp_path):
     """Royse 2021: the florbetapir threshold of SUVR 1.11 is 20 CL, the florbetaben threshold of 1.08 is 18 CL."""
-    values = np.full(array(phantom_pet).shape, 1.0, dtype=np.float32)
+    values = np.where(atlas_codes() > 0, np.float32(1.0), np.float32(0.1))
     summary = next(r.labels for r in regions() if (r.name, r.hemisphere) == ("amyloid_global", "both"))
     for tracer, level, expected in (("florbetapir", 1.11, 20), ("florbetaben", 1.08, 18)):
         values[np.isin(atlas_codes(), summary)] = level
         pet = image_like(values, phantom_pet)
         found = suvr(pet, tmp_path / "t.csv", template_space=True, reference_region="whole-cerebellum", tracer=tracer)
         assert round(found.centiloid) == expected
-    assert "Royse" in json.loads((tmp_path / "t.json").read_text())["Centiloid"]["source"]
+    assert "Royse" in json.loads((tmp_path / "t.csv.json").read_text())["Centiloid"]["source"]
     with pytest.raises(UsageError, match="whole cerebellum"):
         suvr(phantom_pet, template_space=True, tracer="florbetapir")
     with pytest.raises(UsageError, match="flortaucipir"):
@@ -291,8 +291,8 @@ def test_partial_volume_correction_recovers_the_regions_of_a_blurred_phantom(pha
     corrected = suvr(blurred, template_space=True, pvc_fwhm_mm=6.0)
     assert corrected.reference_mean == pytest.approx(4.0, rel=0.01)
     for region, value in truth.items():
-        assert figures_of(corrected, region).mean * corrected.reference_mean == pytest.approx(value, rel=0.02), region
-    assert figures_of(plain, "ctx-precuneus").mean * plain.reference_mean < 5.0
+        assert figures_of(corrected, region).suvr * corrected.reference_mean == pytest.approx(value, rel=0.02), region
+    assert figures_of(plain, "ctx-precuneus").suvr * plain.reference_mean < 5.0
     with pytest.raises(UsageError, match="point spread"):
         suvr(phantom_pet, template_space=True, pvc_fwhm_mm=-1)
 

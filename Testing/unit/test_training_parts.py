@@ -13,11 +13,11 @@ from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.datasets.pairs import EpochShuffle
 from modality_synthesis.datasets.splits import fold
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
+from modality_synthesis.evaluation.figures.style import difference_limit
 from modality_synthesis.training.data import spread
 from modality_synthesis.training.folder import RunFacts
 from modality_synthesis.training.folds import parse_fold
 from modality_synthesis.training.monitor import KeepBest, Monitor
-from modality_synthesis.training.panels import difference_limit
 from modality_synthesis.training.processes import started_processes
 from modality_synthesis.training.rates import Plateau, plateau_of, rate_scheduler
 from modality_synthesis.training.recipe import Optimizer
@@ -235,7 +235,7 @@ def test_losses_are_named_with_their_feature_network_and_its_hash():
 
 
 def test_the_difference_s_colors_end_at_a_round_figure_beyond_nearly_all_voxels():
-    output = SimpleNamespace(display_window=(0.0, 2.0))
-    assert difference_limit(np.linspace(-0.15, 0.15, 1001), output) == pytest.approx(0.2)
-    assert difference_limit(np.array([9.0]), output) == 2.0
-    assert difference_limit(np.zeros(0), output) > 0
+    window = (0.0, 2.0)
+    assert difference_limit(np.linspace(-0.15, 0.15, 1001), window) == pytest.approx(0.2)
+    assert difference_limit(np.array([9.0]), window) == 2.0
+    assert difference_limit(np.zeros(0), window) > 0

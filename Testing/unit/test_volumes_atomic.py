@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +17,13 @@ import pytest
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError, CancelledError
-from modality_synthesis.volumes import atomic_folder, atomic_output, clean_stale, write_image
+from modality_synthesis.volumes import atomic_folder, atomic_output, clean_stale, leases, write_image
 from modality_synthesis.volumes import writing as writing_module
+from modality_synthesis.volumes.leases import new_token
 
 
 def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
-
-
-def dead_process() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 def test_temporary_name_and_move(tmp_path: Path) -> None:
@@ -34,8 +31,8 @@ def test_temporary_name_and_move(tmp_path: Path) -> None:
     path.write_text("old")
     with atomic_output(path) as temporary:
         assert temporary.parent == tmp_path
-        assert temporary.name.startswith(".x.ms-tmp-")
-        assert temporary.name.endswith(f"-{os.getpid()}.nii.gz")
+        assert temporary.name.startswith(".ms-tmp-")
+        assert temporary.name.endswith(".nii.gz")
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -89,19 +86,73 @@ def test_full_disk_is_explained(tmp_path: Path) -> None:
         raise PermissionError(errno.EACCES, "denied", "/elsewhere/y")
 
 
-def test_stale_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
-    stale = tmp_path / f".sub-1.ms-tmp-{dead_process()}.nii.gz"
-    alive = tmp_path / f".sub-2.ms-tmp-{os.getppid()}.nii.gz"
-    other = tmp_path / f".sub-3.ms-tmp-otherhost-{dead_process()}.nii.gz"
-    unrelated = tmp_path / ".sub-4.tmp.nii.gz"
-    for file in (stale, alive, other, unrelated):
-        file.write_text("half")
-    assert clean_stale(tmp_path) == [stale]
-    assert sorted(tmp_path.iterdir()) == sorted([alive, other, unrelated])
+def aged(path: Path) -> Path:
     long_ago = time.time() - 3 * 24 * 3600
-    os.utime(other, (long_ago, long_ago))
-    assert clean_stale(tmp_path) == [other]
+    os.utime(path, (long_ago, long_ago))
+    return path
+
+
+def test_what_nobody_holds_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    here = new_token()
+    elsewhere = "0" * 8 + here[8:]
+    mine = [tmp_path / f".ms-{kind}-{here}" for kind in ("lease", "tmp", "old", "probe")]
+    others = [tmp_path / f".ms-tmp-{elsewhere}-1.nii.gz", tmp_path / f".ms-lease-{elsewhere}"]
+    former = [tmp_path / ".sub-1.ms-tmp-host-4711.nii.gz", tmp_path / ".model.ms-old-4711.v1"]
+    unrelated = [tmp_path / name for name in (".sub-4.tmp.nii.gz", ".ms-notes", "x.ms-tmp-1", ".ms-tmp-abc.nii")]
+    for file in (*mine, *others, *former, *unrelated):
+        file.write_text("half")
+    on_a_disk = os.major(os.stat(tmp_path).st_dev) != 0
+    clean_stale(tmp_path)
+    expected = [*former, *unrelated] if on_a_disk else [*others, *former, *unrelated]
+    assert names(tmp_path) == sorted(file.name for file in expected)
+    for file in expected:
+        aged(file)
+    clean_stale(tmp_path)
+    assert names(tmp_path) == sorted(file.name for file in unrelated)
     assert clean_stale(tmp_path / "missing") == []
+
+
+def test_a_lock_that_may_not_be_seen_counts_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system that keeps locks to each machine: another one's file looks free at once."""
+    monkeypatch.setattr(leases, "_locks_reach", lambda folder, token: False)
+    lease, half = (tmp_path / f".ms-{kind}-{'0' * 8}-{'1' * 12}" for kind in ("lease", "tmp"))
+    for file in (lease, half):
+        file.write_text("")
+    clean_stale(tmp_path)
+    assert names(tmp_path) == sorted([lease.name, half.name])
+    aged(lease)
+    clean_stale(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_lock", lambda handle: None)
+    with atomic_output(tmp_path / "a") as first:
+        first.write_text("a")
+        with ThreadPoolExecutor() as threads:
+            threads.submit(write_text, tmp_path / "b", "b").result()
+        assert first.exists()
+    assert names(tmp_path) == ["a", "b"]
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_output(path) as temporary:
+        temporary.write_text(text)
+
+
+def test_threads_have_temporaries_of_their_own(tmp_path: Path) -> None:
+    both_write = threading.Barrier(2)
+
+    def write(text: str) -> None:
+        with atomic_output(tmp_path / "x.txt") as temporary:
+            temporary.write_text(text)
+            both_write.wait(10)
+            assert temporary.read_text() == text
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, ["one", "two"]))
+    assert names(tmp_path) == ["x.txt"]
+    assert (tmp_path / "x.txt").read_text() in ("one", "two")
 
 
 def test_killed_writer_is_cleaned_by_the_next(tmp_path: Path) -> None:
@@ -115,10 +166,11 @@ def test_killed_writer_is_cleaned_by_the_next(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    assert len(names(tmp_path)) == 1
+    theirs = names(tmp_path)
+    assert len(theirs) == 2
     with atomic_output(tmp_path / "y.json") as temporary:
         temporary.write_text("{}")
-    assert len(names(tmp_path)) == 2  # the other process still runs
+    assert names(tmp_path) == [*theirs, "y.json"]  # the other process still runs
     process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
     process.wait()
     process.stdout.close()
@@ -147,14 +199,3 @@ def test_atomic_folder(tmp_path: Path) -> None:
         (temporary / "b").write_text("2")
     assert names(path) == ["b"]
     assert names(tmp_path) == ["model.v1"]
-
-
-def test_interrupted_replacement_of_a_folder_is_undone(tmp_path: Path) -> None:
-    pid = dead_process()
-    old, half = tmp_path / f".model.ms-old-{pid}.v1", tmp_path / f".model.ms-tmp-{pid}.v1"
-    for folder in (old, half):
-        folder.mkdir()
-        (folder / "a").write_text(folder.name)
-    clean_stale(tmp_path)
-    assert names(tmp_path) == ["model.v1"]
-    assert (tmp_path / "model.v1" / "a").read_text() == old.name

@@ -202,7 +202,7 @@ def test_folders_are_created_and_names_may_be_unusual(tmp_path: Path) -> None:
 
 def test_check_writable(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "a.nii.gz")
-    assert list((tmp_path / "new").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "folder.nii.gz").mkdir()
     (tmp_path / "file").write_text("")
     for path, words in (
@@ -210,6 +210,8 @@ def test_check_writable(tmp_path: Path) -> None:
         (tmp_path / "a.png", "a.png cannot be written: its ending"),
         (tmp_path / "a.mhd", "ending"),
         (tmp_path / "file" / "a.nii.gz", "cannot be written to"),
+        (tmp_path / ("a" * 249 + ".nii.gz"), "too long"),
+        (tmp_path / "new" / ("a" * 256) / "a.nii.gz", "too long"),
     ):
         with pytest.raises(BadInputError, match=words):
             check_writable(path)

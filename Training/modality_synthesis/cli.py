@@ -14,6 +14,7 @@ from modality_synthesis.cli_figures import figures_app
 from modality_synthesis.cli_session import ProgressOption
 from modality_synthesis.cli_session import command as _command
 from modality_synthesis.cli_session import need as _need
+from modality_synthesis.cli_session import one_result as _one_result
 from modality_synthesis.cli_session import result as _result
 from modality_synthesis.console import JsonReporter, finish, write_json_line
 from modality_synthesis.errors import ModalitySynthesisError, UsageError
@@ -101,19 +102,22 @@ def synthesize(
 
         values = parse_clinical(clinical)
         from modality_synthesis.synthesis import synthesize as run
-        from modality_synthesis.volumes import sidecar_path
+        from modality_synthesis.volumes import check_outputs, sidecar_path
 
-        result = run(
-            source, output, to=to, model=model, clinical=values, manufacturer=manufacturer,
-            device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
-        )  # fmt: skip
+        check_outputs([preview], described=[output, uncertainty], inputs=[source])
+        with _one_result():
+            result = run(
+                source, output, to=to, model=model, clinical=values, manufacturer=manufacturer,
+                device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
+            )  # fmt: skip
+            if preview is not None:
+                from modality_synthesis.evaluation import save_preview
+
+                save_preview(result, preview)
         files = {"volume": output, "sidecar": sidecar_path(output)}
         if uncertainty is not None:
             files |= {"uncertainty": uncertainty, "uncertainty_sidecar": sidecar_path(uncertainty)}
         if preview is not None:
-            from modality_synthesis.evaluation import save_preview
-
-            save_preview(result, preview)
             files["preview"] = preview
         _result(reporter, files, model=result.package.card.id, quality=result.prepared.quality)
 
@@ -185,11 +189,12 @@ def compare(
         cli_checks.outputs([difference])
         from modality_synthesis.evaluation import compare as run
 
-        result = run(
-            synthetic, reference, output, mask=mask, difference=difference, data_range=data_range, register=register,
-            match_signal=match_signal,
-            mri=mri, template_space=template_space, uncertainty=uncertainty, report=report, reporter=reporter,
-        )  # fmt: skip
+        with _one_result():
+            result = run(
+                synthetic, reference, output, mask=mask, difference=difference, data_range=data_range,
+                register=register, match_signal=match_signal, mri=mri, template_space=template_space,
+                uncertainty=uncertainty, report=report, reporter=reporter,
+            )  # fmt: skip
         finish(reporter)
         if not isinstance(reporter, JsonReporter):
             _print_comparison(result)
@@ -241,15 +246,16 @@ def suvr(
         cli_checks.outputs([image, z_map])
         from modality_synthesis.evaluation import suvr as run
 
-        result = run(
-            pet, output, mri=mri, template_space=template_space, reference_region=reference_region,
-            custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
-            image=image, z_map=z_map, reporter=reporter,
-        )  # fmt: skip
+        with _one_result():
+            result = run(
+                pet, output, mri=mri, template_space=template_space, reference_region=reference_region,
+                custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
+                image=image, z_map=z_map, reporter=reporter,
+            )  # fmt: skip
         written = {"table": output, "image": image, "z_map": z_map}
         files = {role: path for role, path in written.items() if path is not None}
         meta = {
-            row.region: round(row.mean, 4)
+            row.region: round(row.suvr, 4)
             for row in result.rows
             if (row.kind, row.hemisphere) == ("meta-region", "both")
         }
@@ -280,10 +286,11 @@ def export(
         cli_checks.existing(volume, source_dicom)
         from modality_synthesis.synthesis import export_dicom
 
-        result = export_dicom(
-            volume, output, file_format=file_format, source_dicom=source_dicom, patient_id=patient_id,
-            patient_name=patient_name, reporter=reporter,
-        )  # fmt: skip
+        with _one_result():
+            result = export_dicom(
+                volume, output, file_format=file_format, source_dicom=source_dicom, patient_id=patient_id,
+                patient_name=patient_name, reporter=reporter,
+            )  # fmt: skip
         finish(reporter)
         if result.largest_error and not isinstance(reporter, JsonReporter):
             print(f"Stored in steps of {result.step:g}; largest rounding error {result.largest_error:g}")
@@ -299,17 +306,18 @@ def cohort(
     ] = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Write the cohort table of a BIDS dataset: volumes of each visit, and what participants.tsv says."""
+    """Write the cohort table of a BIDS dataset: the best volumes of each visit, and what its tables say of people."""
     with _command(progress) as reporter:
         cli_checks.existing(folder)
         from modality_synthesis.datasets.bids import write_bids_cohort
 
-        found, left = write_bids_cohort(folder, output, require=require or ())
-        for line in found.skipped:
-            reporter.warning(f"Not used: {line}")
-        if left:
-            reporter.warning(f"{len(left)} visit(s) lack a required modality: {', '.join(left[:5])} ...")
-        _result(reporter, {"cohort": output}, visits=len(found.rows) - len(left), left_out=len(left))
+        with _one_result():
+            written = write_bids_cohort(folder, output, require=require or (), reporter=reporter)
+        files = {"cohort": output} | ({"not used": written.unused_list} if written.unused_list else {})
+        _result(
+            reporter, files, people=written.people, visits=written.visits, pairs=written.pairs,
+            left_out=len(written.left_out), not_used=len(written.found.unused),
+        )  # fmt: skip
 
 
 @app.command(epilog="Example: modality-synthesis align cohort.csv --fixed CT --moving T1w --moving T2w -o aligned")
@@ -323,7 +331,7 @@ def align(
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Align each person's volumes with each other before training; what does not fit is rejected and shown."""
+    """Align each person's volumes before training; what does not fit is rejected and shown, with exit code 3."""
     with _command(progress) as reporter:
         cli_checks.existing(cohort)
         from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
@@ -333,6 +341,8 @@ def align(
         )
         states = {state: sum(row.state == state for row in rows) for state in ("aligned", "rejected", "failed")}
         _result(reporter, {"cohort": output / COHORT, "table": output / TABLE}, **states)
+        if states["aligned"] < len(rows):
+            raise typer.Exit(3)
 
 
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")
@@ -607,7 +617,8 @@ def models_export(
     with _command("none") as reporter:
         from modality_synthesis.models import export_model
 
-        export_model(model, output)
+        with _one_result():
+            export_model(model, output)
         _result(reporter, {"zip": output})
 
 
@@ -629,7 +640,8 @@ def models_import(
         cli_checks.existing(checkpoint, config)
         from modality_synthesis.training import import_checkpoint
 
-        package = import_checkpoint(checkpoint, config, output, format=format, reporter=reporter)
+        with _one_result():
+            package = import_checkpoint(checkpoint, config, output, format=format, reporter=reporter)
         _result(reporter, {"package": package.folder}, model=package.card.id)
 
 

@@ -141,7 +141,6 @@ def slices(
     with command("none") as reporter:
         limits = _range(value_range)
         cli_checks.existing(synthetic, reference, mask)
-        cli_checks.outputs([output], [".json"])
         from modality_synthesis.evaluation.slicewise import write_slice_scores
 
         scores = write_slice_scores(synthetic, reference, mask, limits, output, threshold=threshold, reporter=reporter)
@@ -161,7 +160,9 @@ def folds(
         cli_checks.existing(*runs)
         cli_checks.outputs([output], [".csv", ".md"])
         from modality_synthesis.evaluation.folds import read_fold_table, write_fold_table
+        from modality_synthesis.volumes import check_outputs
 
+        check_outputs([output], inputs=[file for run in runs for file in run.glob("*")])
         table = read_fold_table(runs, predictor=predictor)
         write_fold_table(table, output)
         result(reporter, {"table": output}, patients=sum(table.patients))

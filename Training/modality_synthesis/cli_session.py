@@ -47,6 +47,15 @@ def _unknown_progress(progress: str) -> str:
     return f"Unknown --progress {progress!r}. Use {', '.join(get_args(ProgressKind))}."
 
 
+@contextmanager
+def one_result() -> Iterator[None]:
+    """For commands that end with one result: all its files appear together, and nothing cancels them afterwards."""
+    from modality_synthesis.volumes.atomic import atomic_files
+
+    with atomic_files(final=True):
+        yield
+
+
 def _fail(reporter: Reporter, code: str, message: str, exit_code: int) -> NoReturn:
     _say_error(reporter, code, message)
     raise typer.Exit(exit_code)

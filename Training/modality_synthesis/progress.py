@@ -23,10 +23,17 @@ class Reporter:
     """Receives status, progress, warnings and findings. This base class keeps the latter two and shows nothing.
 
     Subclasses override `emit_status`, `emit_progress`, `emit_warning` and `emit_finding`.
+
+    Attributes:
+        warnings: so far.
+        findings: so far.
+        accepted: codes of findings that a person has looked at and accepted (`qc.tsv`): they warn, whatever their
+            level.
     """
 
     warnings: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    accepted: frozenset[str] = frozenset()
 
     def status(self, message: str) -> None:
         """Say something worth reading once (which model, which device)."""
@@ -45,12 +52,14 @@ class Reporter:
         """Report what a check found: kept at any level, a warning too when it is `look`.
 
         Raises:
-            BadInputError: the level is `refuse`.
+            BadInputError: the level is `refuse`, and nobody has accepted it.
         """
         self.findings.append(finding)
         self.emit_finding(finding)
         if finding.level == "look":
             self.warning(finding.text)
+        elif finding.level == "refuse" and finding.code in self.accepted:
+            self.warning(f"{finding.message} Accepted in qc.tsv.")
         elif finding.level == "refuse":
             error = BadInputError(finding.text)
             error.finding = finding
@@ -62,7 +71,9 @@ class Reporter:
 
     def part(self, start: float, end: float) -> Reporter:
         """A reporter whose 0..1 is this one's `start`..`end`."""
-        return _PartReporter(parent=self, start=start, end=end, warnings=self.warnings, findings=self.findings)
+        return _PartReporter(
+            parent=self, start=start, end=end, warnings=self.warnings, findings=self.findings, accepted=self.accepted
+        )
 
     def track(self, items: Sequence[Item], stage: str) -> Iterator[Item]:
         """Iterate over `items`, reporting progress before each."""

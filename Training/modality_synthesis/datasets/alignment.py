@@ -26,7 +26,16 @@ from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
 from modality_synthesis.preprocessing.registration import mask_dice
 from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import atomic_output, read_image, write_image, write_rows
+from modality_synthesis.tables import safe_place
+from modality_synthesis.volumes import (
+    atomic_files,
+    atomic_output,
+    check_outputs,
+    check_writable,
+    read_image,
+    write_image,
+    write_rows,
+)
 
 # Overlap of the two brains; on registered pairs of real and simulated heads it was above 0.93.
 REFUSE_BELOW = 0.85
@@ -103,9 +112,13 @@ def align_cohort(
         BadInputError: the table lacks a modality, or no pair could be aligned.
     """
     reporter = reporter or Reporter()
-    table, folder = read_cohort(cohort), Path(output)
+    table, folder = read_cohort(cohort, reporter, skip_unsafe=True), Path(output)
+    if table.refused and not table.visits:
+        raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
     table.require(fixed, *moving)
-    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / name for visit in table for kind in moving for name in _files(visit, kind)]
+    check_outputs([folder / TABLE, folder / COHORT, *files], inputs=table.files())
+    check_writable(folder / TABLE, endings=[".csv"])
     work = partial(_align_visit, folder=folder, fixed=fixed, moving=tuple(moving), affine=affine)
 
     def failed(index: int, error: ModalitySynthesisError) -> list[Aligned]:
@@ -115,6 +128,7 @@ def align_cohort(
         work, table.visits, jobs=jobs, reporter=reporter, stage="Aligning", on_failure=failed, limit_s=limit_s
     )
     rows = [row for found in results for row in found]
+    rows += [Aligned(row.visit.name, name, "failed", reason=row.text) for row in table.refused for name in moving]
     write_rows(folder / TABLE, rows, digits=4, nan="nan")
     kept = [all(row.state == "aligned" for row in found) for found in results]
     for row in rows:
@@ -145,11 +159,7 @@ def _align_volume(visit: Visit, name: str, still: _Head, folder: Path, affine: b
     found = register_pair(head.image, still.image, still.foreground, head.foreground, affine=affine)
     moved = moved_volume(head.native, found, still.native)
     dice = _dice(still, head, found)
-    place = folder / visit.name
-    place.mkdir(parents=True, exist_ok=True)
-    check = place / f"{visit.name}_{name}_check.png"
-    _save_check(still, head, found, check, f"{visit.name}: {name} on {still.modality}")
-    file = place / f"{visit.name}_{name}.nii.gz"
+    file, check = (folder / relative for relative in _files(visit, name))
     figures: dict[str, Any] = {
         "check": str(check.relative_to(folder)),
         "shift_mm": found.shift_mm,
@@ -160,13 +170,21 @@ def _align_volume(visit: Visit, name: str, still: _Head, folder: Path, affine: b
         "dice": dice,
     }
     reason = _objection(found, dice)
+    with atomic_files():
+        _save_check(still, head, found, check, f"{visit.name}: {name} on {still.modality}")
+        if not reason:
+            write_image(moved, file)
     if reason:
-        file.unlink(missing_ok=True)  # of an earlier run
         return Aligned(visit.name, name, "rejected", reason=reason, **figures)
-    write_image(moved, file)
     doubt = f"mutual information of {found.mutual_information[1]:.2f} only: the same person's? Look at the picture"
     reason = doubt if found.mutual_information[1] < DOUBT_BELOW else ""
     return Aligned(visit.name, name, "aligned", file=str(file.relative_to(folder)), reason=reason, **figures)
+
+
+def _files(visit: Visit, name: str) -> tuple[str, str]:
+    """The moved volume and its picture, relative to the output folder."""
+    stem = f"{safe_place(Path(), visit.name)}/{visit.name}_{name}"
+    return f"{stem}.nii.gz", f"{stem}_check.png"
 
 
 def _objection(found: PairRegistration, dice: float) -> str:

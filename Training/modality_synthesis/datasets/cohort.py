@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modality_synthesis.datasets.columns import MODALITIES, SESSION, SUBJECT, Columns, find_columns, split_word
+from modality_synthesis.datasets.places import volume_place, why_absent
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.findings import Finding
+from modality_synthesis.models.clinical_words import canonical_sex, is_sex, names_of
+from modality_synthesis.progress import Reporter
+from modality_synthesis.tables import TableRow, is_unknown, key, read_table, unsafe_name
 from modality_synthesis.volumes import scanner_manufacturer
 
-MODALITIES = ("T1w", "T2w", "CT", "FDG-PET", "TAU-PET", "AMYLOID-PET")
-_UNKNOWN = {"", "na", "n/a", "nan", "none", "unknown", "."}
+__all__ = ["MODALITIES", "Cohort", "RefusedRow", "Visit", "read_cohort"]
+
 # A table of people with scans of several kinds can name the PET scanner's maker apart from the MRI scanner's.
 _MANUFACTURER_COLUMNS = ("pet_manufacturer", "manufacturer")
-_SUBJECT_COLUMNS = ("subject", "participant_id", "sub", "id")
+_WHAT = "cohort table"
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,30 @@ class Visit:
         """Subject and session, fit for a file name."""
         return f"{self.subject}_{self.session}" if self.session else self.subject
 
-    def variable(self, name: str) -> str | None:
-        """The value in a column, whatever capitals its name has; None when unknown or without such a column."""
+    def column(self, name: str) -> str | None:
+        """The column that holds a variable: of this name whatever its capitals, spaces, hyphens and underscores, or of
+        a usual other name of it (`gender` for `sex`, `MMSE_total` for `mmse`).
+
+        Raises:
+            BadInputError: several columns could be meant.
+        """
         if name in self.variables:
-            return self.variables[name]
-        return next((value for key, value in self.variables.items() if key.lower() == name.lower()), None)
+            return name
+        by_key = {key(column): column for column in self.variables}
+        own, *others = names_of(name)
+        if own in by_key:
+            return by_key[own]
+        found = [by_key[word] for word in others if word in by_key]
+        if len(found) > 1:
+            raise BadInputError(
+                f"{' and '.join(map(repr, found))} could both be the variable {name!r}. Name the right column {name!r}."
+            )
+        return found[0] if found else None
+
+    def variable(self, name: str) -> str | None:
+        """The value in a column (`column`); None when unknown or without such a column."""
+        column = self.column(name)
+        return None if column is None else self.variables[column]
 
     def manufacturer(self, target: str) -> str | None:
         """Who made the scanner of the target volume; None when nothing says so.
@@ -50,11 +74,42 @@ class Visit:
 
 
 @dataclass(frozen=True)
+class RefusedRow:
+    """A row that cannot be used because its subject or session cannot name a file.
+
+    Attributes:
+        index: its place among the table's rows, from 0.
+        line: in the file, from 1.
+        visit: what it says.
+        reason: why it cannot be used.
+    """
+
+    index: int
+    line: int
+    visit: Visit
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """The reason with the line."""
+        return f"line {self.line} of the table: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Cohort:
-    """The rows of a table, and where the table is."""
+    """The rows of a table, and where the table is.
+
+    Attributes:
+        path: of the table.
+        visits: rows that can be used.
+        findings: what a user must know of the reading.
+        refused: rows that cannot be used; only where `read_cohort` was asked to go on without them.
+    """
 
     path: Path
     visits: tuple[Visit, ...]
+    findings: tuple[Finding, ...] = ()
+    refused: tuple[RefusedRow, ...] = ()
 
     def __iter__(self) -> Iterator[Visit]:
         return iter(self.visits)
@@ -76,53 +131,134 @@ class Cohort:
         for visit in self.visits:
             for modality in modalities:
                 if modality not in visit.volumes:
-                    raise BadInputError(f"{self.path.name}: {visit.name} has no {modality} volume.")
-                if not visit.volumes[modality].exists():
+                    hints = [finding.text for finding in self.findings if modality in finding.text]
                     raise BadInputError(
-                        f"{self.path.name}: the {modality} volume of {visit.name} is missing: {visit.volumes[modality]}"
+                        " ".join([f"{self.path.name}: {visit.name} has no {modality} volume.", *hints[:1]])
+                    )
+                path = visit.volumes[modality]
+                if reason := why_absent(path):
+                    raise BadInputError(
+                        f"{self.path.name}: the {modality} volume of {visit.name} is missing: {path} ({reason})"
                     )
 
+    def files(self, *columns: str) -> list[Path]:
+        """The table, the volumes that it names and, from further columns, what is a path there: what is read."""
+        further = (self.path.parent / text for visit in self for name in columns if (text := visit.variable(name)))
+        return [self.path, *(path for visit in self for path in visit.volumes.values()), *further]
 
-def read_cohort(path: str | Path) -> Cohort:
-    """Read a CSV or TSV table.
+
+def read_cohort(path: str | Path, reporter: Reporter | None = None, *, skip_unsafe: bool = False) -> Cohort:
+    """Read a CSV or TSV table, as spreadsheets and scripts write them (`tables.read_table`).
 
     Columns: `subject` (or BIDS `participant_id`); optional `session` and `split`; one column per modality
     (T1w, T2w, CT, FDG-PET, TAU-PET, AMYLOID-PET) with paths, absolute or relative to the table; every other column is
-    a clinical variable (`manufacturer`: of the target's scanner). Empty, `NA`, `n/a` and `unknown` mean unknown.
+    a clinical variable (`manufacturer`: of the target's scanner). Capitals, spaces, hyphens and underscores in these
+    names do not count. Empty, `NA`, `n/a`, `unknown` and the like mean unknown; a column `sex` or `gender` becomes F
+    and M where it is written in words.
+
+    Args:
+        path: of the table.
+        reporter: receives the findings.
+        skip_unsafe: leave out rows whose subject or session cannot name a file (`Cohort.refused`), instead of refusing
+            the table.
 
     Raises:
-        BadInputError: no such file, no subject column, duplicate rows, or an empty table.
+        BadInputError: no such file, no subject column, a row without a subject, duplicate rows, or an empty table.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"The cohort table {path} cannot be read: {error}") from None
-    header = text.partition("\n")[0]
-    rows = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in header else ";" if ";" in header else ",")
-    columns = rows.fieldnames or []
-    subject_column = next((name for name in columns if name.strip().lower() in _SUBJECT_COLUMNS), None)
-    if subject_column is None:
-        raise BadInputError(f"{path.name}: the table has no column 'subject' (or 'participant_id').")
-    visits = [_visit(row, subject_column, path.parent) for row in rows if any((value or "") for value in row.values())]
-    if not visits:
-        raise BadInputError(f"{path.name}: the table has no rows.")
-    names = [visit.name for visit in visits]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated:
-        raise BadInputError(f"{path.name}: {repeated} occurs twice. Add a column 'session' to tell visits apart.")
-    return Cohort(path=path, visits=tuple(visits))
+    table = read_table(path, _WHAT, (*SUBJECT, *SESSION, "split", *MODALITIES))
+    columns = find_columns(table)
+    if not table.rows:
+        raise BadInputError(f"{table.path.name}: the table has no rows.")
+    rows = [(row, _visit(row, columns, table.path)) for row in table.rows]
+    refused = _refused(rows, table.path)
+    if refused and not skip_unsafe:
+        first, more = refused[0], len(refused) - 1
+        also = f" {more} more row(s) too." if more else ""
+        raise BadInputError(f"{table.path.name}, line {first.line}: {first.reason}.{also}")
+    lines = {row.line for row in refused}
+    visits = tuple(visit for row, visit in rows if row.line not in lines)
+    findings = (*table.findings, *columns.findings)
+    for finding in findings if reporter is not None else ():
+        reporter.finding(finding)  # type: ignore[union-attr]
+    return Cohort(table.path, visits, findings, tuple(refused))
 
 
-def _visit(row: dict[str, str | None], subject_column: str, folder: Path) -> Visit:
-    values = {(key or "").strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str)}
-    known = {key: value for key, value in values.items() if value.lower() not in _UNKNOWN}
-    volumes = {name: folder / known[name] for name in MODALITIES if name in known}
-    reserved = {subject_column, "session", "split", *MODALITIES}
+def _visit(row: TableRow, columns: Columns, path: Path) -> Visit:
+    known = {column: None if is_unknown(cell) else cell for column, cell in row.cells.items()}
+    subject = known[columns.subject]
+    if subject is None:
+        raise BadInputError(
+            f"{path.name}, line {row.line}: the row has no subject (the column {columns.subject!r} is "
+            f"{'empty' if not row.cells[columns.subject] else repr(row.cells[columns.subject])})."
+        )
     return Visit(
-        subject=known.get(subject_column, ""),
-        session=known.get("session", ""),
-        split=known.get("split"),
-        volumes=volumes,
-        variables={key: known.get(key) for key in values if key not in reserved},
+        subject=subject,
+        session=(known[columns.session] if columns.session else None) or "",
+        split=_split(known[columns.split], row.line, path) if columns.split else None,
+        volumes={
+            modality: volume_place(cell, path.parent)
+            for modality, column in columns.volumes.items()
+            if (cell := known[column]) is not None
+        },
+        variables={column: _value(column, known[column]) for column in columns.variables},
+    )
+
+
+def _value(column: str, cell: str | None) -> str | None:
+    return canonical_sex(cell) or cell if cell is not None and is_sex(column) else cell
+
+
+def _split(value: str | None, line: int, path: Path) -> str | None:
+    meant = None if value is None else split_word(value)
+    if value is not None and meant is None:
+        raise BadInputError(
+            f"{path.name}, line {line}: the split {value!r} is not known; use one of train, validation, test."
+        )
+    return meant
+
+
+def _refused(rows: list[tuple[TableRow, Visit]], path: Path) -> list[RefusedRow]:
+    """Rows whose names cannot be files', or would be another row's file where capitals do not count.
+
+    Raises:
+        BadInputError: two rows are of one visit.
+    """
+    refused: list[RefusedRow] = []
+    seen: dict[str, tuple[int, Visit]] = {}
+    for index, (row, visit) in enumerate(rows):
+        reason = _unsafe(visit)
+        line, other = seen.setdefault(key_of_file(visit), (row.line, visit))
+        if reason is None and line != row.line:
+            if other.name == visit.name:
+                raise BadInputError(_repeated(path, line, other, row.line, visit))
+            reason = (
+                f"{visit.name!r} differs from {other.name!r} (line {line}) in capitals only: their files would be one"
+            )
+        if reason is not None:
+            refused.append(RefusedRow(index, row.line, visit, reason))
+    return refused
+
+
+def key_of_file(visit: Visit) -> str:
+    """What visits' files are told apart by on systems that do not count capitals."""
+    return visit.name.casefold()
+
+
+def _unsafe(visit: Visit) -> str | None:
+    parts: Mapping[str, str] = {"subject": visit.subject, "session": visit.session}
+    for what, text in parts.items():
+        if text and (reason := unsafe_name(f"{text}_" if what == "subject" and visit.session else text)):
+            return f"the {what} {text!r} cannot name a file: {reason}"
+    return None if (reason := unsafe_name(visit.name)) is None else f"{visit.name!r} cannot name a file: {reason}"
+
+
+def _repeated(path: Path, line: int, other: Visit, second: int, visit: Visit) -> str:
+    if (other.subject, other.session) != (visit.subject, visit.session):
+        return (
+            f"{path.name}, lines {line} and {second}: two visits would both be named {visit.name!r}. "
+            "Rename a subject or session."
+        )
+    return (
+        f"{path.name}: {visit.name} occurs twice (lines {line} and {second}). Add a column 'session' to tell visits "
+        "apart."
     )

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from modality_synthesis.datasets.cohort import Cohort
+from modality_synthesis.datasets.columns import SPLITS
 from modality_synthesis.errors import BadInputError
-
-SPLITS = ("train", "validation", "test")
+from modality_synthesis.tables.words import person_key
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,12 @@ class Split:
         shared = (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
         if shared:
             raise BadInputError(f"Subject {sorted(shared)[0]} is in two splits; a patient may be in one only.")
+        owners = {person_key(subject): (subject, number) for number, part in enumerate(parts) for subject in part}
+        for number, part in enumerate(parts):
+            for subject in part:
+                other, place = owners[person_key(subject)]
+                if place != number:
+                    raise BadInputError(_two_spellings(*sorted((subject, other))))
 
     def as_dict(self) -> dict[str, list[str]]:
         """For writing to disk."""
@@ -41,6 +47,7 @@ def split_cohort(cohort: Cohort, *, seed: int = 0, validation: float = 0.1, test
     if any(visit.split for visit in cohort):
         return _from_column(cohort)
     subjects = sorted({visit.subject for visit in cohort})
+    check_spellings(subjects)
     if len(subjects) < 3:
         raise BadInputError(f"{cohort.path.name}: a random split needs at least 3 subjects.")
     order = np.random.default_rng(seed).permutation(subjects).tolist()
@@ -70,6 +77,7 @@ def fold(subjects: Sequence[str], number: int, folds: int, *, seed: int = 0, val
         BadInputError: no such fold, or too few patients for it.
     """
     patients = sorted(set(subjects))
+    check_spellings(patients)
     if folds < 2:
         raise BadInputError(f"A cross-validation needs at least 2 folds, not {folds}.")
     if not 1 <= number <= folds:
@@ -89,19 +97,38 @@ def fold(subjects: Sequence[str], number: int, folds: int, *, seed: int = 0, val
     )
 
 
+def check_spellings(subjects: Sequence[str]) -> None:
+    """Check that nobody has two names: `sub-01` and `01` drawn into two parts would be one patient in both.
+
+    Raises:
+        BadInputError: two subjects are probably one person.
+    """
+    seen: dict[str, str] = {}
+    for subject in subjects:
+        other = seen.setdefault(person_key(subject), subject)
+        if other != subject:
+            raise BadInputError(_two_spellings(other, subject))
+
+
+def _two_spellings(first: str, second: str) -> str:
+    return (
+        f"The subjects {first!r} and {second!r} are probably one person, and would be in two splits. Write them alike, "
+        "or give different people names that differ in more than capitals, 'sub-' and zeros."
+    )
+
+
 def _from_column(cohort: Cohort) -> Split:
-    parts: dict[str, list[str]] = {name: [] for name in SPLITS}
+    parts: dict[str, dict[str, None]] = {name: {} for name in SPLITS}
     for visit in cohort:
         if visit.split not in SPLITS:
-            raise BadInputError(
-                f"{cohort.path.name}: {visit.name} has the split {visit.split!r}; use one of {', '.join(SPLITS)}."
-            )
-        if visit.subject not in parts[visit.split]:
-            parts[visit.split].append(visit.subject)
+            given = "no split" if visit.split is None else f"the split {visit.split!r}"
+            raise BadInputError(f"{cohort.path.name}: {visit.name} has {given}; use one of {', '.join(SPLITS)}.")
+        parts[visit.split][visit.subject] = None
+    split = Split(**{name: tuple(subjects) for name, subjects in parts.items()})
     for name in ("train", "validation"):
         if not parts[name]:
             raise BadInputError(f"{cohort.path.name}: no subject has the split '{name}'.")
-    return Split(**{name: tuple(subjects) for name, subjects in parts.items()})
+    return split
 
 
 def subjects_of(split: Split, name: str) -> Sequence[str]:

@@ -71,7 +71,7 @@ def fit_variables(variables: Sequence[ClinicalVariable], training: Sequence[Visi
 
 def _fit_variable(variable: ClinicalVariable, training: Sequence[Visit]) -> ClinicalVariable:
     columns = sorted({column for visit in training for column in visit.variables})
-    if variable.name.lower() not in {column.lower() for column in columns}:
+    if all(visit.column(variable.name) is None for visit in training):
         raise BadInputError(
             f"The cohort has no column {variable.name!r}, a clinical variable of the recipe. Its columns: "
             f"{', '.join(columns) or 'none'}."

@@ -17,6 +17,7 @@ from modality_synthesis.preprocessing.pair_registration import (
 from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
 from modality_synthesis.progress import Reporter
 
+_RADIUS_MM = 80.0
 # Correlation with the aligned reference in the foreground: other people's heads stay below the first, a synthesis of
 # the same head that is worth comparing lies above the second.
 REFUSE_BELOW = 0.15
@@ -88,6 +89,12 @@ def align(reference: sitk.Image, synthetic: sitk.Image, reporter: Reporter | Non
     )  # fmt: skip
     _judge(result, reporter)
     return result
+
+
+def motion_mm(found: PairRegistration) -> float:
+    """How far a rigid registration moves a head: root mean square over a sphere of 80 mm (Jenkinson 1999), mm."""
+    turn = found.matrix[:3, :3] - np.eye(3)
+    return float(np.sqrt(_RADIUS_MM**2 / 5 * np.trace(turn.T @ turn) + found.shift_mm**2))
 
 
 def _judge(result: Alignment, reporter: Reporter) -> None:

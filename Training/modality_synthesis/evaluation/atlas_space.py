@@ -16,28 +16,36 @@ _CHAIN = ChainParameters(source=(Reorient(), BrainMask(), BiasField(), Register(
 
 
 def to_template(
-    mri: str | Path | sitk.Image, reporter: Reporter | None = None
+    mri: str | Path | sitk.Image, reporter: Reporter | None = None, name: str = ""
 ) -> tuple[sitk.Transform, dict[str, float]]:
     """The transform from a person's world to the template's, through the T1w MRI, and how good it is.
+
+    Args:
+        mri: file or image.
+        reporter: receives progress and warnings.
+        name: what messages call it.
 
     Raises:
         BadInputError: unreadable MRI, or the registration failed.
     """
-    name = "The MRI" if isinstance(mri, sitk.Image) else Path(mri).name
+    name = name or ("The MRI" if isinstance(mri, sitk.Image) else Path(mri).name)
     source = mri if isinstance(mri, sitk.Image) else read_image(mri, reporter=reporter)
     prepared = prepare(source, _CHAIN, name=name, reporter=reporter)
     return prepared.to_native.GetInverse(), dict(prepared.quality)
 
 
-def custom_mask(mask: str | Path | sitk.Image, grid: sitk.Image) -> np.ndarray:
+def custom_mask(mask: str | Path | sitk.Image, grid: sitk.Image) -> tuple[np.ndarray, sitk.Image]:
     """A reference region from a file, aligned with the volume in the world; above 0.5 is inside.
+
+    Returns:
+        The mask on the volume's grid, bool, and as it was read.
 
     Raises:
         BadInputError: unreadable, or empty on the volume's grid.
     """
-    image = mask if isinstance(mask, sitk.Image) else read_image(mask)
-    inside = array(resample_like(sitk.Cast(image, sitk.sitkFloat32), grid, interpolator="nearest")) > 0.5
+    image = sitk.Cast(mask if isinstance(mask, sitk.Image) else read_image(mask), sitk.sitkFloat32)
+    inside = array(resample_like(image, grid, interpolator="nearest")) > 0.5
     if not inside.any():
         name = "The reference mask" if isinstance(mask, sitk.Image) else Path(mask).name
         raise BadInputError(f"{name} is empty where the PET is. Is it aligned with the PET?")
-    return inside
+    return inside, image

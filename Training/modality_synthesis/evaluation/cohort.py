@@ -12,6 +12,7 @@ from typing import Any
 
 from modality_synthesis.datasets.cache import Pair, preprocess_pairs
 from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
+from modality_synthesis.datasets.places import volume_place
 from modality_synthesis.datasets.splits import Split, split_cohort, subjects_of
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.evaluation.baselines import fit_baselines
@@ -32,7 +33,7 @@ from modality_synthesis.evaluation.scoring import (
     score,
 )
 from modality_synthesis.evaluation.statistics import grouping
-from modality_synthesis.evaluation.study import Evaluation, collect, write_evaluation
+from modality_synthesis.evaluation.study import FACTS, TABLES, Evaluation, collect, write_evaluation
 from modality_synthesis.models import ModelPackage, find_model
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import (
@@ -46,6 +47,7 @@ from modality_synthesis.preprocessing import (
     TargetMapping,
 )
 from modality_synthesis.progress import Reporter, parts
+from modality_synthesis.volumes import atomic_files, check_outputs, check_writable, is_own_json, refuse_foreign_json
 
 # The grid on which volumes made elsewhere are judged when no model brings its own: 2 mm, MNI152.
 DEFAULT_CHAIN = ChainParameters(
@@ -138,7 +140,7 @@ def evaluate(
     check_report(report, output)
     check_report(downstream, output, "The downstream evaluation")
     check_contenders(packages, synthetic, uncertainty)
-    table = read_cohort(cohort)
+    table = read_cohort(cohort, reporter)
     source, target = _route(packages, table, to)
     table.require(source, target)
     divided = _parts(table, packages, division or split_cohort(table, seed=seed), split, folds)
@@ -165,6 +167,8 @@ def evaluate(
         low=packages[0].card.output.display_window[0] if packages else 0.0,
         metrics=(*METRICS, *(SLICE_METRICS if source == "CT" and not target.endswith("PET") else ())),
     )
+    if output is not None:
+        _check_outputs(Path(output), table.files(*synthetic, *([uncertainty] if uncertainty else ())), report)
     table = _with_absolute_paths(table, [name for name in (*synthetic, uncertainty) if name])
     left_out: dict[str, str] = {}
 
@@ -172,6 +176,7 @@ def evaluate(
         left_out[visit.name] = str(error)
         reporter.warning(f"{visit.name} is left out: {error}")
 
+    with_paths = {visit.name: visit for visit in table}
     measure = partial(
         _measure, source=source, target=target, folder=folder, baselines=baselines, jobs=jobs, classes=classes,
         thorough=downstream, limit_s=limit_s, leave_out=leave_out,
@@ -181,7 +186,7 @@ def evaluate(
     visits: list[Visit] = []
     names: list[str] = []
     for part, progress in zip(divided, parts(reporter, [len(part.tests) for part in divided]), strict=True):
-        part = replace(part, tests=[_same(table, visit) for visit in part.tests])
+        part = replace(part, tests=[with_paths[visit.name] for visit in part.tests])
         tests, found, questions = measure(part, replace(settings, contenders=part.contenders), reporter=progress)
         records += found
         in_z_scores = in_z_scores and questions is not None and questions.normals is not None
@@ -215,13 +220,22 @@ def evaluate(
         left_out=left_out,
         **collect(records),
     )
-    if output is not None:
-        write_evaluation(result, Path(output))
-    if report and output is not None:
-        from modality_synthesis.evaluation.report import write_cohort_report
+    with atomic_files():
+        if output is not None:
+            write_evaluation(result, Path(output))
+        if report and output is not None:
+            from modality_synthesis.evaluation.report import write_cohort_report
 
-        write_cohort_report(result, Path(output), reporter)
+            write_cohort_report(result, Path(output), reporter)
     return result
+
+
+def _check_outputs(folder: Path, inputs: Sequence[Path], report: bool) -> None:
+    names = [*TABLES, *(["report.html", "report.pdf"] if report else [])]
+    check_outputs([folder / name for name in names], inputs=inputs)
+    if not is_own_json(folder / FACTS):
+        refuse_foreign_json([folder / FACTS, folder / "downstream.json"])
+    check_writable(folder / FACTS, endings=[".json"])
 
 
 def _packages(model: Model | Sequence[Model]) -> list[ModelPackage]:
@@ -255,7 +269,7 @@ def _parts(
         if not tests:
             raise BadInputError(f"{table.path.name}: no subject is in the split {split!r}.")
         return [_Part(split, tests, table.of_subjects(division.train), _contenders(packages))]
-    of_subject = {visit.subject: visit.variables.get(folds) for visit in table}
+    of_subject = {visit.subject: visit.variable(folds) for visit in table}
     names = sorted({fold for fold in of_subject.values() if fold is not None})
     if len(names) != len(packages):
         raise UsageError(
@@ -373,22 +387,20 @@ def _with_absolute_paths(table: Cohort, columns: Sequence[str]) -> Cohort:
     """
     for column in columns:
         if not any(column in visit.variables for visit in table):
-            raise BadInputError(f"{table.path.name} has no column {column!r}.")
+            known = ", ".join(table.visits[0].variables) or "none"
+            raise BadInputError(f"{table.path.name} has no column {column!r}. Its columns of this kind: {known}.")
+    folder = table.path.parent.resolve()
     visits = tuple(
         replace(
             visit,
             variables={
-                name: str(table.path.parent.resolve() / value) if name in columns and value is not None else value
+                name: str(volume_place(value, folder)) if name in columns and value is not None else value
                 for name, value in visit.variables.items()
             },
         )
         for visit in table
     )
     return replace(table, visits=visits)
-
-
-def _same(table: Cohort, visit: Visit) -> Visit:
-    return next(other for other in table if other.name == visit.name)
 
 
 def _groups(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,14 @@ from modality_synthesis.preprocessing.atlas import labels_on, regions
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import (
     array,
+    atomic_files,
+    check_outputs,
+    check_writable,
     describe_geometry,
     file_sha256,
     image_like,
     read_image,
+    refuse_foreign_json,
     resample_like,
     same_geometry,
     write_image,
@@ -37,6 +41,13 @@ from modality_synthesis.volumes import (
     write_rows,
 )
 
+# Files of a comparison's folder, and what they hold.
+MAPS = {
+    "difference": "synthetic - reference",
+    "absolute_difference": "|synthetic - reference|",
+    "relative_difference": "100 (synthetic - reference) / reference",
+}
+ALIGNED = "reference_aligned"
 WHOLE = "the whole volume, background included"
 
 
@@ -173,6 +184,7 @@ def compare(
     reporter = reporter or Reporter()
     check_way_of_atlas("volumes", mri, template_space, required=False)
     check_report(report, output)
+    _check_outputs(output, difference, register, report, (synthetic, reference, mask, mri, uncertainty))
     reporter.progress(0.0, "Reading")
     wanted, made = _image(reference), _image(synthetic)
     spread = None if uncertainty is None else _image(uncertainty)
@@ -231,13 +243,32 @@ def compare(
         inputs=_inputs(synthetic=synthetic, reference=reference, mask=mask, mri=mri, uncertainty=uncertainty),
     )
     reporter.progress(0.8, "Writing")
-    _write(result, None if output is None else Path(output), difference)
-    if report and output is not None:
-        from modality_synthesis.evaluation.report import write_comparison_report
+    with atomic_files():
+        _write(result, None if output is None else Path(output), difference)
+        if report and output is not None:
+            from modality_synthesis.evaluation.report import write_comparison_report
 
-        write_comparison_report(result, Path(output), reporter)
+            write_comparison_report(result, Path(output), reporter)
     reporter.progress(1.0, "Done")
     return result
+
+
+def _check_outputs(
+    output: str | Path | None, difference: str | Path | None, register: bool, report: bool, inputs: Sequence[object]
+) -> None:
+    folder = None if output is None else Path(output)
+    maps = [f"{name}.nii.gz" for name in (*MAPS, *([ALIGNED] if register else []))]
+    tables = ["metrics.json", "regions.csv", *(["report.html", "report.pdf"] if report else [])]
+    check_outputs(
+        [] if folder is None else [folder / name for name in tables],
+        described=[difference, *([] if folder is None else [folder / name for name in maps])],
+        inputs=inputs,
+    )
+    if folder is not None:
+        refuse_foreign_json([folder / "metrics.json"])
+        check_writable(folder / "metrics.json", endings=[".json"])
+    if difference is not None:
+        check_writable(difference)
 
 
 def _image(volume: str | Path | sitk.Image) -> sitk.Image:
@@ -311,14 +342,10 @@ def _write(result: Comparison, folder: Path | None, difference: str | Path | Non
         write_image(result.difference, difference, description="synthetic - reference")
     if folder is None:
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    maps = {
-        "difference": (result.difference, "synthetic - reference"),
-        "absolute_difference": (result.absolute, "|synthetic - reference|"),
-        "relative_difference": (result.relative, "100 (synthetic - reference) / reference"),
-    }
+    shown = (result.difference, result.absolute, result.relative)
+    maps = {name: (image, words) for (name, words), image in zip(MAPS.items(), shown, strict=True)}
     if result.alignment is not None:
-        maps["reference_aligned"] = (result.alignment.image, "reference, aligned rigidly")
+        maps[ALIGNED] = (result.alignment.image, "reference, aligned rigidly")
     for name, (image, description) in maps.items():
         write_image(image, folder / f"{name}.nii.gz", description=description)
     if result.regions:

@@ -6,7 +6,7 @@ import base64
 import importlib.util
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,28 +17,42 @@ from modality_synthesis.volumes import atomic_output
 if TYPE_CHECKING:
     from fpdf import FPDF
 
-_PICTURE_MM = 165.0
+_MM_PER_INCH = 25.4
+_CAPTION_MM = 18.0
+FIGURES = "figures"
 NOTE = "Research use only, not for diagnosis. Synthetic volumes are computed, not measured."
 
 
 @dataclass(frozen=True)
 class Table:
-    """A caption, a header and rows of texts; `wide` tables are long lists that start folded on screens."""
+    """Rows of texts.
+
+    Attributes:
+        caption: above.
+        header: of the columns.
+        rows: as many texts as the header has.
+        wide: a long list that starts folded on screens.
+        best: (row, column) of the cells in bold: the best of their kind, whoever reached it.
+        marked: rows of what is judged.
+    """
 
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     wide: bool = False
+    best: Collection[tuple[int, int]] = ()
+    marked: Collection[int] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, tables and pictures below it."""
+    """A heading with paragraphs, pictures, tables and a long literal text below it."""
 
     title: str
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    literal: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,14 +62,21 @@ class Document:
     Attributes:
         title: of the page.
         lead: what was done, in a sentence or two.
-        warnings: shown before everything else.
+        warnings: shown before everything else but the verdict.
         sections: in order.
+        verdict: what came out, a sentence each; on top.
     """
 
     title: str
     lead: str
     warnings: Sequence[str] = ()
     sections: Sequence[Section] = field(default_factory=list)
+    verdict: Sequence[str] = ()
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """Of all sections."""
+        return [picture for section in self.sections for picture in section.pictures]
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -105,17 +126,20 @@ def write_html(document: Document, path: Path) -> None:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["width"] = _pixels
     environment.filters["data"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
     template = (Path(__file__).parent / "report.html.jinja").read_text(encoding="utf-8")
-    text = environment.from_string(template).render(document=document, note=NOTE)
+    text = environment.from_string(template).render(document=document, note=NOTE, figures=FIGURES)
     with atomic_output(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _pixels(png: bytes) -> int:
-    """The width of a PNG, from its header."""
-    return int.from_bytes(png[16:20], "big")
+def write_figures(document: Document, folder: Path) -> list[Path]:
+    """Write every figure as PDF, SVG and PNG into `folder/figures`; returns the files."""
+    files = {folder / FIGURES / name: data for picture in document.pictures for name, data in picture.files.items()}
+    for path, data in files.items():
+        with atomic_output(path) as temporary:
+            temporary.write_bytes(data)
+    return list(files)
 
 
 def can_write_pdf() -> bool:
@@ -141,12 +165,14 @@ def write_pdf(document: Document, path: Path) -> None:
         pages.add_font("DejaVu", style, _fonts() / file)
     pages.add_page()
     _text(pages, document.title, size=16, bold=True)
+    for sentence in document.verdict:
+        _text(pages, sentence, size=11, bold=True)
     _text(pages, document.lead)
     for warning in (NOTE, *document.warnings):
         _text(pages, warning, bold=True)
     for section in document.sections:
         pages.ln(3)
-        if pages.will_page_break(_opening_height(section, pages.epw)):
+        if pages.will_page_break(_opening_height(section, pages)):
             pages.add_page()
         _text(pages, section.title, size=12, bold=True)
         for paragraph in section.paragraphs:
@@ -155,17 +181,24 @@ def write_pdf(document: Document, path: Path) -> None:
             _picture(pages, picture)
         for table in section.tables:
             _table(pages, table)
+        if section.literal:
+            _text(pages, section.literal, size=6.5)
     with atomic_output(path) as temporary:
         temporary.write_bytes(bytes(pages.output()))
 
 
-def _opening_height(section: Section, width: float) -> float:
+def _opening_height(section: Section, pages: FPDF) -> float:
     """What must stay together, mm: the heading, the paragraphs and what follows them."""
     height = 12.0 + sum(4.5 * (1 + len(paragraph) // 110) for paragraph in section.paragraphs)
-    if section.pictures:
-        png = section.pictures[0].png
-        return height + min(width, _PICTURE_MM) * int.from_bytes(png[20:24], "big") / _pixels(png)
-    return height + 20
+    return height + (_printed(section.pictures[0], pages)[1] + _CAPTION_MM if section.pictures else 20)
+
+
+def _printed(picture: Picture, pages: FPDF) -> tuple[float, float]:
+    """Width and height of a figure on the page, mm: its own size, or what the page holds."""
+    width, height = (_MM_PER_INCH * inches for inches in picture.size)
+    room = pages.eph - _CAPTION_MM
+    share = min(1.0, pages.epw / width, room / height)
+    return share * width, share * height
 
 
 def _fonts() -> Path:
@@ -182,23 +215,28 @@ def _text(pages: FPDF, text: str, *, size: float = 9, bold: bool = False) -> Non
 
 
 def _picture(pages: FPDF, picture: Picture) -> None:
-    width = min(pages.epw, _PICTURE_MM)
-    pages.image(io.BytesIO(picture.png), w=width, alt_text=picture.alt)
+    width, height = _printed(picture, pages)
+    if pages.will_page_break(height + _CAPTION_MM):
+        pages.add_page()
+    pages.image(io.BytesIO(picture.png), w=width, h=height, alt_text=picture.alt)
     _text(pages, picture.caption, size=7.5)
 
 
 def _table(pages: FPDF, table: Table) -> None:
+    from fpdf.fonts import FontFace
+
     _text(pages, table.caption, bold=True, size=8)
     pages.set_font("DejaVu", size=6.5 if len(table.header) < 9 else 5.6)
     longest = [
-        max(8, min(46, max(len(str(row[index])) for row in (table.header, *table.rows))))
+        max(11, min(36, max(len(str(row[index])) for row in (table.header, *table.rows))))
         for index in range(len(table.header))
     ]
     with pages.table(
         col_widths=tuple(longest), line_height=3.4, text_align="LEFT", borders_layout="HORIZONTAL_LINES"
     ) as body:
-        for row in (table.header, *table.rows):
+        for index, row in enumerate((table.header, *table.rows), start=-1):
             line = body.row()
-            for cell in row:
-                line.cell(str(cell))
+            for column, cell in enumerate(row):
+                bold = (index, column) in table.best or (index in table.marked and column == 0)
+                line.cell(str(cell), style=FontFace(emphasis="BOLD") if bold else None)
     pages.ln(2)

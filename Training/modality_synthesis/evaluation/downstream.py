@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.evaluation.classes import Classes
 from modality_synthesis.evaluation.classification import Classification, Classifier, classify
 from modality_synthesis.evaluation.downstream_visit import Profile, VisitQuestions, save_normals
 from modality_synthesis.evaluation.fairness import Fairness, age_group, fairness
+from modality_synthesis.evaluation.figures.style import UPTAKE, Z_SCORE, save_figure
 from modality_synthesis.evaluation.scoring import MEASURED, Contender, Record, Settings, grid_image, load_sample
 from modality_synthesis.evaluation.statistics import Interval, bootstrap_interval, patient_groups, per_patient
 from modality_synthesis.evaluation.surface import (
@@ -31,7 +33,7 @@ from modality_synthesis.evaluation.surface import (
 from modality_synthesis.models.card import Card, ClinicalVariable
 from modality_synthesis.models.clinical import encode_variables
 from modality_synthesis.preprocessing.atlas import Region, find_regions, regions
-from modality_synthesis.volumes import atomic_output, write_json, write_rows
+from modality_synthesis.volumes import write_json, write_rows
 
 MOST_FOLDS = 5
 # Where a disease shows, by target: the region whose change is reported when a model does not name its own.
@@ -358,9 +360,9 @@ def _age(visit: Visit) -> float | None:
 
 def write_downstream(found: Downstream, folder: Path) -> None:
     """Write `downstream.json`, `classification.csv`, `fairness.csv` and `surface.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(
         {
+            "GeneratedBy": [{"Name": "modality-synthesis", "Version": __version__}],
             "classes": asdict(found.classes),
             "visits": dict(found.counts),
             "classification": {
@@ -397,8 +399,7 @@ def write_downstream(found: Downstream, folder: Path) -> None:
         ],
     )  # fmt: skip
     if found.maps:
-        with atomic_output(folder / "surface.png") as temporary:
-            surface_picture(found).savefig(temporary, format="png", dpi=110)
+        save_figure(surface_picture(found), folder / "surface.png")
 
 
 def surface_picture(found: Downstream) -> Any:
@@ -410,5 +411,5 @@ def surface_picture(found: Downstream) -> Any:
     title = f"Mean surface projection of the {found.counts[ill]} visits with {ill}"
     return surface_figure(
         found.maps, template_surface()[1], window=window, title=title, units=units,
-        colormap="magma" if found.in_z_scores else "inferno",
+        colormap=Z_SCORE if found.in_z_scores else UPTAKE,
     )  # fmt: skip

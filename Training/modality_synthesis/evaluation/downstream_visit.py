@@ -126,7 +126,6 @@ def save_normals(normals: Normals, path: Path) -> None:
     arrays = {f"mean/{name}": values for name, values in normals.mean.items()}
     arrays |= {f"spread/{name}": values for name, values in normals.spread.items()}
     arrays["people"] = np.array([normals.people])
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_output(path) as temporary:
         temporary.write_bytes(save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))
 

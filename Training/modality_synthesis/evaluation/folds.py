@@ -13,6 +13,7 @@ import numpy as np
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.statistics import per_patient
+from modality_synthesis.tables import read_table
 from modality_synthesis.volumes import atomic_output
 
 _SCORES, _FACTS = "metrics.csv", "metrics.json"
@@ -144,7 +145,7 @@ def read_fold_table(runs: Sequence[str | Path], *, predictor: str | None = None)
 
 def write_fold_table(table: FoldTable, path: str | Path) -> None:
     """Write the table as CSV, or as Markdown where the name ends in .md."""
-    with atomic_output(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         if Path(path).suffix == ".md":
             stream.write(table.markdown())
         else:
@@ -192,8 +193,7 @@ def _model(scores: Path) -> str:
 def _read(path: Path, predictor: str) -> tuple[list[str], dict[str, list[float]]]:
     """Patients and metric -> figures, one per visit, of one run; an empty cell is a figure that is not defined."""
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            every = list(csv.DictReader(stream))
+        every = read_table(path, "table of test scores").records
         rows = [row for row in every if row.get("predictor") == predictor]
         if not rows:
             there = ", ".join(dict.fromkeys(str(row.get("predictor")) for row in every))

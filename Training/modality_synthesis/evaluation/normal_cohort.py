@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.tables import Table, as_number, is_unknown, read_table
+from modality_synthesis.volumes.coverage import LOOK_BELOW
 
 # With fewer people a standard deviation is a guess.
 FEWEST_PEOPLE = 5
+# What the mean SUVR is called: today, and in older tables.
+VALUE_COLUMNS = ("suvr", "mean")
 Key = tuple[str, str]
+_NAMES, _NUMBERS = ("subject", "region", "hemisphere"), ("sd", "covered_percent")
 
 
 @dataclass(frozen=True)
@@ -29,45 +33,61 @@ class Normal:
 
 
 def read_normal_cohort(path: str | Path) -> dict[Key, Normal]:
-    """Read a CSV table, keyed by (region, hemisphere).
+    """Read a CSV or TSV table (`tables.read_table`), keyed by (region, hemisphere).
 
-    Two forms are understood: one row per region with the columns `region`, `mean`, `sd` and optionally `hemisphere`; or
-    one row per person and region with the columns `subject`, `region`, `mean` and optionally `hemisphere` (the regional
-    table that `evaluate` writes, or SUVR tables one below the other with a column `subject` added).
+    Two forms are understood: one row per region with the columns `region`, `suvr`, `sd` and optionally `hemisphere`; or
+    one row per person and region with the columns `subject`, `region`, `suvr` and optionally `hemisphere` (the regional
+    table that `evaluate` writes, or SUVR tables one below the other with a column `subject` added). Older tables call
+    the column `mean`. A person's region that was measured to less than 90 % (`covered_percent`) does not count.
 
     Raises:
         BadInputError: unreadable, lacking columns, or too few people.
     """
-    path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInputError(f"The table of the normal cohort {path.name} cannot be read: {error}") from None
-    columns = set(rows[0]) if rows else set()
-    try:
-        if {"region", "mean", "subject"} <= columns:
-            return _from_people(rows, path.name)
-        if {"region", "mean", "sd"} <= columns:
-            return {
-                _key(row): Normal(float(row["mean"]), float(row["sd"])) for row in rows if row["sd"] and row["mean"]
-            }
-    except ValueError as error:
-        raise BadInputError(f"{path.name}: {error}.") from None
+    known = (*VALUE_COLUMNS, *_NUMBERS, *_NAMES)
+    table = read_table(path, "table of a normal cohort", known)
+    own = {name: column for name in known if (column := table.column(name))}
+    rows = [_Row({name: row.cells[column] for name, column in own.items()}, row.line, table) for row in table.rows]
+    value = next((name for name in VALUE_COLUMNS if name in own), None)
+    if value is not None and {"region", "subject"} <= set(own):
+        return _from_people(rows, value, table.path.name)
+    if value is not None and {"region", "sd"} <= set(own):
+        figures = [(row, row.number(value), row.number("sd")) for row in rows]
+        return {row.key: Normal(mean, sd) for row, mean, sd in figures if mean is not None and sd is not None}
+    path = table.path
     raise BadInputError(
-        f"{path.name}: a normal cohort has the columns region, mean and sd, or subject, region and mean."
+        f"{path.name}: a normal cohort has the columns region, suvr and sd, or subject, region and suvr."
     )
 
 
-def _key(row: dict[str, str]) -> Key:
-    return row["region"], row.get("hemisphere") or "both"
+@dataclass(frozen=True)
+class _Row:
+    """A row's cells by our names for the columns."""
+
+    cells: dict[str, str]
+    line: int
+    table: Table
+
+    @property
+    def key(self) -> Key:
+        hemisphere = self.cells.get("hemisphere", "").lower()
+        return self.cells["region"], "both" if is_unknown(hemisphere) else hemisphere
+
+    def number(self, column: str) -> float | None:
+        """The cell's number; None when unknown."""
+        text = self.cells[column]
+        value = as_number(text, comma_is_decimal=self.table.separator == ";")
+        if value is None and not is_unknown(text):
+            raise BadInputError(f"{self.table.path.name}, line {self.line}: {column} is {text!r}, no number.")
+        return value
 
 
-def _from_people(rows: list[dict[str, str]], name: str) -> dict[Key, Normal]:
+def _from_people(rows: list[_Row], column: str, name: str) -> dict[Key, Normal]:
     values: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row["mean"]:
-            values[_key(row)][row["subject"]].append(float(row["mean"]))
+        value = row.number(column)
+        covered = row.number("covered_percent") if "covered_percent" in row.cells else None
+        if value is not None and (covered is None or covered >= LOOK_BELOW):
+            values[row.key][row.cells["subject"]].append(value)
     result = {}
     for key, people in values.items():
         means = np.array([np.mean(visits) for visits in people.values()])

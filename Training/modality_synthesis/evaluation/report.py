@@ -22,11 +22,16 @@ from modality_synthesis.evaluation.document import (
     number,
     p_value,
     rounded,
+    write_figures,
     write_html,
     write_pdf,
 )
 from modality_synthesis.evaluation.downstream import PRIMARY
-from modality_synthesis.evaluation.metrics import METRICS
+from modality_synthesis.evaluation.figures import montage as planes_of_all
+from modality_synthesis.evaluation.figures.labels import short_names, shortened
+from modality_synthesis.evaluation.figures.montage import Block
+from modality_synthesis.evaluation.figures.style import difference_limit, value_colors, value_window
+from modality_synthesis.evaluation.metrics import METRICS, Metric
 from modality_synthesis.evaluation.report_downstream import downstream_sections
 from modality_synthesis.evaluation.scoring import MEASURED, PLANES, middle_planes, record_path
 from modality_synthesis.evaluation.statistics import patient_groups
@@ -43,27 +48,37 @@ if TYPE_CHECKING:
 LABELS = {meta.name: meta.label for meta in META_REGIONS}
 _FOREST = ("MAE", "PSNR", "SSIM", "MS-SSIM", "NCC", "NMI", "Tenengrad ratio", "Spectrum ratio")
 FILES = ("report.html", "report.pdf")
+_MOST_SHOWN = 6  # contenders whose planes fit on a page
+_LABEL_INCHES = 1.7  # of a predictor's name beside a diagram
+_MARK = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+_COLUMNS = 5  # metrics side by side
 
 
 def write_comparison_report(result: Comparison, folder: Path, reporter: Reporter | None = None) -> list[Path]:
     """Write the report of one comparison; returns the files."""
-    return _write(comparison_document(result), folder, reporter)
+    return write_document(comparison_document(result), folder, reporter)
 
 
 def write_cohort_report(evaluation: Evaluation, folder: Path, reporter: Reporter | None = None) -> list[Path]:
     """Write the report of an evaluation; returns the files."""
-    return _write(cohort_document(evaluation, folder), folder, reporter)
+    return write_document(cohort_document(evaluation, folder), folder, reporter)
 
 
-def _write(document: Document, folder: Path, reporter: Reporter | None) -> list[Path]:
-    written = [folder / FILES[0]]
-    write_html(document, written[0])
+def write_document(document: Document, folder: Path, reporter: Reporter | None = None) -> list[Path]:
+    """Write each figure as PDF, SVG and PNG into `figures`, `report.pdf` where fpdf2 is installed, and `report.html`.
+
+    Returns:
+        The files; the page, which is written last: where it is, the rest is.
+    """
+    page, printed = (folder / name for name in FILES)
+    written = write_figures(document, folder)
     if can_write_pdf():
-        written.append(folder / FILES[1])
-        write_pdf(document, written[1])
+        write_pdf(document, printed)
+        written.append(printed)
     elif reporter is not None:
         reporter.status("No report.pdf: fpdf2 is not installed (pip install 'modality-synthesis[report]').")
-    return written
+    write_html(document, page)
+    return [page, *written]
 
 
 # One comparison
@@ -76,11 +91,12 @@ def comparison_document(result: Comparison) -> Document:
     inside = result.inside
     made, wanted = (sitk.GetArrayFromImage(image) for image in (result.synthetic, result.reference))
     error = made[inside].astype(np.float64) - wanted[inside]
-    window = _window(record, wanted[inside])
+    window = value_window(record.get("DisplayWindow"), wanted[inside])
     pictures = [
-        figures.montage(
-            _comparison_planes(result), window=window, limit=0.25 * (window[1] - window[0]),
-            colormap=_colormap(record), units=units, signed=("difference",),
+        _montage(
+            [Block(name, planes, "difference" if name == "difference" else "values")
+             for name, planes in _comparison_planes(result).items()],
+            window, difference_limit(error, window), str(record.get("Quantity", "")), units,
         ),
         figures.difference_histogram(error, units),
         figures.voxel_scatter(made[inside], wanted[inside], units),
@@ -129,16 +145,16 @@ def comparison_document(result: Comparison) -> Document:
     return Document("Synthetic volume against its reference", lead, warnings, sections)
 
 
-def _window(record: Mapping[str, Any], values: np.ndarray) -> tuple[float, float]:
-    stated = record.get("DisplayWindow")
-    if stated:
-        return float(stated[0]), float(stated[1])
-    low, high = (float(np.percentile(values, share)) for share in (1, 99.5))
-    return low, high if high > low else low + 1
-
-
-def _colormap(record: Mapping[str, Any]) -> str:
-    return "inferno" if record.get("Quantity") == "SUVR" else "gray"
+def _montage(
+    blocks: Sequence[Block], window: tuple[float, float], limit: float, quantity: str, units: str, *, title: str = "",
+    name: str = "planes",
+) -> figures.Picture:  # fmt: skip
+    names = [block.name for block in blocks]
+    drawn = planes_of_all.montage(
+        blocks, window=window, limit=limit, colors=value_colors(quantity), units=units, title=title
+    )
+    told = planes_of_all.caption(title, names, window, limit, units)
+    return figures.picture(name, told, f"Axial, coronal and sagittal planes of {', '.join(names)}.", drawn)
 
 
 def _comparison_planes(result: Comparison) -> dict[str, list[np.ndarray]]:
@@ -330,6 +346,11 @@ def _provenance_tables(evaluation: Evaluation) -> list[Table]:
                 ],
             )
         )  # fmt: skip
+    lost = shortened(short_names(evaluation.scores, _LABEL_INCHES, 8, lines=1))
+    if lost:
+        tables.append(
+            Table("Names that the figures shorten", ["in figures", "name"], [list(row) for row in lost.items()])
+        )
     if evaluation.baselines:
         rows = [[name, BASELINES.get(name, "")] for name in evaluation.baselines]
         tables.append(Table("Baselines that a model must beat", ["name", "what it does"], rows))
@@ -349,17 +370,59 @@ def _forest(summary: Mapping[str, Mapping[str, Mapping[str, float]]]) -> figures
 
 
 def _summary_tables(evaluation: Evaluation, summary: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[Table]:
-    def cell(found: Mapping[str, float]) -> str:
-        return interval(found["mean"], found["low"], found["high"])
-
-    names = list(summary)
-    rows = [[metric, *(cell(summary[name][metric]) for name in names)] for metric in evaluation.metrics]
-    tables = [Table("Mean over patients [95 % interval]", ["metric", *names], rows)]
+    tables = metrics_tables(summary, evaluation.contenders, evaluation.metrics)
     folds = evaluation.fold_tables()
     for name in evaluation.contenders if folds else ():
         header, *rows = folds[name].rows()
         tables.append(Table(f"Mean over the patients of each fold, {name}", header, rows))
     return tables
+
+
+def metrics_tables(
+    summary: Mapping[str, Mapping[str, Mapping[str, float]]],
+    contenders: Sequence[str],
+    metrics: Mapping[str, Metric],
+) -> list[Table]:
+    """The predictors' means, the contenders on top and marked; the best of each metric, whoever reached it, in bold.
+
+    Args:
+        summary: predictor -> metric -> `mean`, `low` and `high`, NaN where unknown.
+        contenders: what is judged.
+        metrics: in the tables' order.
+    """
+    names = list(dict.fromkeys((*contenders, *summary)))
+    every = list(metrics)
+    size = -(-len(every) // max(1, -(-len(every) // _COLUMNS)))  # parts of nearly equal size
+    parts = [every[start : start + size] for start in range(0, len(every), size)]
+    tables = []
+    for place, part in enumerate(parts, start=1):
+        rows = [
+            [f"{_MARK} {name}" if name in contenders else name]
+            + [interval(*(summary[name][metric][one] for one in ("mean", "low", "high"))) for metric in part]
+            for name in names
+        ]
+        best = {
+            (row, column)
+            for column, metric in enumerate(part, start=1)
+            for row in best_rows([summary[name][metric]["mean"] for name in names], metrics[metric])
+        }
+        which = f", {place} of {len(parts)}" if len(parts) > 1 else ""
+        caption = f"Mean over patients [95 % interval]{which}; {_MARK} is judged here, bold is the best"
+        marked = range(len([name for name in names if name in contenders]))
+        tables.append(Table(caption, ["predictor", *part], rows, best=best, marked=marked))
+    return tables
+
+
+def best_rows(values: Sequence[float], metric: Metric) -> list[int]:
+    """Which of the figures are the best of a metric; none where there is nothing to choose from."""
+    known = {index: value for index, value in enumerate(values) if np.isfinite(value)}
+    if len(known) < 2:
+        return []
+    rank = {
+        index: {"lower": value, "higher": -value}.get(metric.better, abs(value - metric.ideal))
+        for index, value in known.items()
+    }
+    return [index for index, value in rank.items() if value == min(rank.values())]
 
 
 def _tests_note(evaluation: Evaluation) -> str:
@@ -394,7 +457,8 @@ def _montages(evaluation: Evaluation, folder: Path) -> list[figures.Picture]:
         planes = _planes(record_path(folder, evaluation.subjects[index]).with_suffix(".safetensors"))
         if planes:
             mae = f"MAE of {evaluation.contenders[0]} {errors[index]:.3g}"
-            pictures.append(_montage(evaluation, planes, f"{title}, {evaluation.subjects[index]} ({mae})"))
+            whose = f"{title}, {evaluation.subjects[index]} ({mae})"
+            pictures.append(_planes_of_patient(evaluation, planes, whose, title.lower().replace(" ", "-")))
     return pictures if len(set(chosen.values())) > 1 else pictures[:1]
 
 
@@ -411,23 +475,22 @@ def _planes(path: Path) -> dict[str, list[np.ndarray]]:
     }
 
 
-def _montage(evaluation: Evaluation, planes: Mapping[str, list[np.ndarray]], title: str) -> figures.Picture:
+def _planes_of_patient(
+    evaluation: Evaluation, planes: Mapping[str, list[np.ndarray]], title: str, name: str
+) -> figures.Picture:
     measured = planes[MEASURED]
-    rows = {"source": planes["source"], MEASURED: measured}
-    differences = []
-    for name in evaluation.contenders[:3]:
-        rows[name] = planes[name]
-        differences.append(f"{name} − measured")
-        rows[differences[-1]] = [made - real for made, real in zip(planes[name], measured, strict=True)]
+    blocks = [Block("source", planes["source"], "anatomy"), Block(MEASURED, measured)]
+    errors = []
+    for made in evaluation.contenders[:_MOST_SHOWN]:
+        errors.append([one - real for one, real in zip(planes[made], measured, strict=True)])
+        blocks += [Block(made, planes[made]), Block(f"{made} \N{MINUS SIGN} measured", errors[-1], "difference")]
     cards = evaluation.facts["models"]
     shown = np.concatenate([plane.ravel() for plane in measured])
-    window = _window({"DisplayWindow": cards[0]["output"]["display_window"]} if cards else {}, shown)
-    pet = evaluation.facts["route"]["target"].endswith("PET")
-    return figures.montage(
-        rows, window=window, limit=0.25 * (window[1] - window[0]),
-        colormap="inferno" if pet else "gray", units=evaluation.units, signed=differences, gray=("source",),
-        title=title,
-    )  # fmt: skip
+    window = value_window(cards[0]["output"]["display_window"] if cards else None, shown[shown != 0])
+    every = np.concatenate([plane[real != 0] for one in errors for plane, real in zip(one, measured, strict=True)])
+    quantity = "SUVR" if evaluation.facts["route"]["target"].endswith("PET") else "signal"
+    limit = difference_limit(every, window)
+    return _montage(blocks, window, limit, quantity, evaluation.units, title=title, name=name)
 
 
 def _agreement_section(evaluation: Evaluation) -> Section:
@@ -443,7 +506,11 @@ def _agreement_section(evaluation: Evaluation) -> Section:
         if known.sum() >= 3:
             points[name] = (made[known], measured[known])
             title = f"{LABELS[primary]}, {name}"
-            pictures.append(figures.bland_altman(made[known], measured[known], title, evaluation.units))
+            pictures.append(
+                figures.bland_altman(
+                    made[known], measured[known], title, evaluation.units, name=f"bland-altman-{len(points)}"
+                )
+            )
     if points:
         pictures.insert(0, figures.identity_scatter(points, LABELS[primary], evaluation.units))
     pictures.append(_mean_bars(evaluation))

@@ -99,6 +99,7 @@ def _surface(found: Downstream, units: str) -> Section:
         [Table("Agreement with the measured map", ["predictor", "correlation", "mean absolute difference"], rows)],
         [
             picture(
+                "surface",
                 f"Mean of the patients ({found.classes.patients}); {shown}.",
                 f"Eight views of the brain's surface for {', '.join(found.maps)}.",
                 surface_picture(found),

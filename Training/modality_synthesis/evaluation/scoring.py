@@ -32,7 +32,9 @@ from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
 from modality_synthesis.preprocessing.atlas import labels_on, regions
+from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
+    atomic_files,
     atomic_output,
     bounding_box,
     file_sha256,
@@ -386,7 +388,7 @@ def _question_facts(questions: VisitQuestions | None) -> Any:
 
 def record_path(folder: Path, visit: str) -> Path:
     """Where a visit's record is kept; its planes lie beside it as .safetensors."""
-    return folder / "subjects" / f"{visit}.json"
+    return safe_place(folder / "subjects", visit).with_name(f"{visit}.json")
 
 
 def _read(task: Task, settings: Settings, key: str) -> Record | None:
@@ -425,10 +427,10 @@ def _write(task: Task, settings: Settings, record: Record, arrays: Mapping[str, 
     from safetensors.numpy import save
 
     path = record_path(settings.folder, task.pair.visit.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_output(path.with_suffix(".safetensors")) as temporary:
-        temporary.write_bytes(save(dict(arrays)))
-    write_json(record, path)
+    with atomic_files():
+        with atomic_output(path.with_suffix(".safetensors")) as temporary:
+            temporary.write_bytes(save(dict(arrays)))
+        write_json(record, path)
 
 
 def read_arrays(folder: Path, visit: Visit) -> dict[str, np.ndarray]:

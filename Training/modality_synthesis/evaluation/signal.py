@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import array, sidecar_path
+from modality_synthesis.volumes import array, read_sidecar
 
 # Below these, one factor tells nothing: it is the quotient of noise, or of a constant. In T1w and T2w brains, simulated
 # or synthetic, the middle half of the values spans 0.8 to 1.1 of the median, which is half of the 99th percentile.
@@ -30,14 +29,12 @@ def is_of_a_model(synthetic: str | Path | sitk.Image) -> bool:
 
 
 def sidecar_record(synthetic: str | Path | sitk.Image) -> dict[str, Any]:
-    """What the JSON beside a volume says; empty without a readable one."""
-    if isinstance(synthetic, sitk.Image):
-        return {}
-    try:
-        record = json.loads(sidecar_path(synthetic).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
+    """What the JSON beside a volume says; empty without a readable one.
+
+    Raises:
+        BadInputError: it describes another file than this one.
+    """
+    return {} if isinstance(synthetic, sitk.Image) else read_sidecar(synthetic)
 
 
 def covered(synthetic: sitk.Image) -> np.ndarray:

@@ -14,10 +14,19 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter, sobel
 
+from modality_synthesis._version import __version__
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.signal import is_signal, match_signal
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import array, read_image, same_geometry, write_json
+from modality_synthesis.volumes import (
+    array,
+    check_outputs,
+    check_writable,
+    read_image,
+    refuse_foreign_json,
+    same_geometry,
+    write_json,
+)
 
 SLICE_DEFINITIONS: Mapping[str, str] = {
     "PSNR": "20 log10(data range / RMSE) over the slice's mask pixels, dB",
@@ -102,6 +111,9 @@ def write_slice_scores(
     Raises:
         BadInputError: unreadable volumes, different grids, or an empty mask.
     """
+    check_outputs([output], inputs=[synthetic, reference, mask])
+    check_writable(output, endings=[".json"])
+    refuse_foreign_json([output])
     images = [sitk.DICOMOrient(read_image(path), "LPS") for path in (synthetic, reference, mask)]
     for path, image in ((synthetic, images[0]), (mask, images[2])):
         if not same_geometry(image, images[1]):
@@ -123,6 +135,7 @@ def write_slice_scores(
     }
     facts["reference_multiplied_by"] = factor
     finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
+    facts["GeneratedBy"] = [{"Name": "modality-synthesis", "Version": __version__}]
     write_json({**facts, "scores": finite, "definitions": dict(SLICE_DEFINITIONS)}, output)
     return scores
 

@@ -30,6 +30,11 @@ from modality_synthesis.evaluation.statistics import (
 from modality_synthesis.preprocessing.atlas import Region, regions
 from modality_synthesis.volumes import write_json, write_rows
 
+FACTS = "metrics.json"
+TABLES = (
+    FACTS, "metrics.csv", "summary.csv", "tests.csv", "agreement.csv", "subgroups.csv", "clinical_effects.csv",
+    "measured_regions.csv", "regions.csv", "downstream.json", "classification.csv", "fairness.csv", "surface.png",
+)  # fmt: skip
 INTERVAL = "95 % percentile bootstrap over patients (2000 draws, fixed seed); visits of a patient are averaged first"
 TESTS_NOTE = (
     "paired over patients, two-sided; Holm's correction over all tests of this table. independent: the independent "
@@ -229,7 +234,6 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     `subgroups.csv`,
     `regions.csv` (a row per visit, predictor and region) and `measured_regions.csv` (for `suvr --normal-cohort`).
     """
-    folder.mkdir(parents=True, exist_ok=True)
     summary, tests, fairness = evaluation.summary(), evaluation.tests(), evaluation.fairness()
     found = evaluation.agreement()
     write_json(

@@ -18,6 +18,17 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from modality_synthesis.evaluation.figures.labels import wrapped
+from modality_synthesis.evaluation.figures.style import (
+    NORMAL,
+    PAGE_HEIGHT,
+    PAGE_WIDTH,
+    SMALL,
+    UPTAKE,
+    bare,
+    new_figure,
+    save_figure,
+)
 from modality_synthesis.preprocessing.parameters import Resample
 from modality_synthesis.preprocessing.resampling import model_grid
 from modality_synthesis.resources import resource
@@ -158,7 +169,7 @@ def surface_figure(
     window: tuple[float, float],
     title: str,
     units: str,
-    colormap: str = "inferno",
+    colormap: str = UPTAKE,
 ) -> Figure:
     """All views of one or several projections, a row each, shaded by the light of a lamp beside the viewer's head.
 
@@ -171,25 +182,23 @@ def surface_figure(
         colormap: of matplotlib.
     """
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 1.1 + 1.75 * len(rows)), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(PAGE_WIDTH, min(1.2 + 1.05 * len(rows), PAGE_HEIGHT), layout="constrained")
     axes = figure.subplots(len(rows), len(VIEWS), squeeze=False)
     scale = Normalize(*window, clip=True)
     for line, (label, projection) in zip(axes, rows.items(), strict=True):
         for axis, name in zip(line, VIEWS, strict=True):
             axis.imshow(_shaded(projection[name], surface, name, scale, colormaps[colormap]), origin="lower")
-            axis.set(xticks=[], yticks=[])
-            axis.set_frame_on(False)
-        line[0].set_ylabel(label, fontsize=9)
+            bare(axis)
+        line[0].set_ylabel(wrapped(label, 0.9, 7, lines=2), fontsize=7)
     for axis, name in zip(axes[0], VIEWS, strict=True):
-        axis.set_title(name, fontsize=9)
-    figure.colorbar(ScalarMappable(scale, colormap), ax=axes, shrink=0.8, label=units, pad=0.01)
-    figure.suptitle(title, fontsize=10)
+        axis.set_title(name.replace(" ", "\n"), fontsize=7)
+    bar = figure.colorbar(ScalarMappable(scale, colormap), ax=axes, location="bottom", shrink=0.5, aspect=40)
+    bar.set_label(wrapped(units, 3.5, SMALL), fontsize=SMALL)
+    bar.ax.tick_params(labelsize=7)
+    figure.suptitle(wrapped(title, PAGE_WIDTH - 0.3, NORMAL), fontsize=NORMAL)
     return figure
 
 
@@ -201,14 +210,12 @@ def save_surface(
     window: tuple[float, float],
     title: str,
     units: str,
-    colormap: str = "inferno",
+    colormap: str = UPTAKE,
 ) -> None:
     """Write a PNG with all views of a projection; see `surface_figure`."""
-    from modality_synthesis.volumes import atomic_output
-
-    figure = surface_figure({"": projection}, surface, window=window, title=title, units=units, colormap=colormap)
-    with atomic_output(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_figure(
+        surface_figure({"": projection}, surface, window=window, title=title, units=units, colormap=colormap), path
+    )
 
 
 def _shaded(values: np.ndarray, surface: Surface, view: str, scale: Any, colormap: Any) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,59 +13,39 @@ from modality_synthesis._version import __version__
 from modality_synthesis.choices import REFERENCE_REGIONS
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.atlas_space import custom_mask, to_template
-from modality_synthesis.evaluation.normal_cohort import Key, Normal, read_normal_cohort
+from modality_synthesis.evaluation.normal_cohort import read_normal_cohort
 from modality_synthesis.evaluation.partial_volume import iterative_yang
-from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
+from modality_synthesis.evaluation.region_table import AtlasGrid, RegionRow, region_table
+from modality_synthesis.evaluation.regions import FEWEST_VOXELS
 from modality_synthesis.evaluation.requests import check_way_of_atlas
+from modality_synthesis.evaluation.suvr_checks import check_on_mri, check_template_space, pet_modality
 from modality_synthesis.evaluation.z_map import paint_z
-from modality_synthesis.preprocessing.atlas import Region, labels_on, reference_mask, regions
+from modality_synthesis.findings import Finding
+from modality_synthesis.preprocessing.atlas import reference_mask, regions
 from modality_synthesis.preprocessing.meta_regions import CENTILOID
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import (
+    Mark,
     array,
+    atomic_files,
+    check_outputs,
     check_writable,
-    file_sha256,
+    coverage_finding,
+    derived_record,
+    describe,
+    find_coverage,
     image_like,
     read_image,
-    sidecar_path,
+    read_mark,
+    resample_covered,
     write_image,
-    write_json,
     write_rows,
+    write_sidecar,
 )
+from modality_synthesis.volumes.coverage import LOOK_BELOW
 
 CUSTOM = "custom mask"
-_NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class RegionRow:
-    """One region of the table; SUVR figures are NaN where the field of view holds too little of the region.
-
-    Attributes:
-        region: its name.
-        hemisphere: left, right or both.
-        kind: region or meta-region.
-        volume_ml: inside the field of view.
-        mean: SUVR, like all the figures that follow.
-        sd: over voxels.
-        median: and further percentiles.
-        asymmetry_percent: 200 (left - right) / (left + right), in rows of both hemispheres.
-        z: standard deviations above the normal cohort's mean; NaN without one.
-    """
-
-    region: str
-    hemisphere: str
-    kind: str
-    volume_ml: float
-    mean: float
-    sd: float
-    median: float
-    p5: float
-    p25: float
-    p75: float
-    p95: float
-    asymmetry_percent: float = _NAN
-    z: float = _NAN
+Volume = str | Path | sitk.Image
 
 
 @dataclass(frozen=True)
@@ -73,34 +53,40 @@ class SUVR:
     """A SUVR volume with its regions.
 
     Attributes:
-        image: PET divided by the reference region's mean, on the PET's grid.
+        image: PET divided by the reference region's mean, on the PET's grid; NaN where the PET is NaN.
         reference_region: which.
         reference_mean: the PET's mean there, in the PET's units.
+        reference_percent: how much of that region was measured.
         rows: regions and meta-regions.
         registration_dice: of the MRI with the template; None in template space.
         centiloid: of the amyloid summary; None without an amyloid tracer.
         pvc_fwhm_mm: point spread that was corrected for; None without correction.
         z_map: z-scores of the single regions on the PET's grid, 0 where none is known; None when not asked for.
+        mark: of a synthetic PET; None for a measured one.
+        findings: what was found about PET, MRI, coverage and reference region.
     """
 
     image: sitk.Image
     reference_region: str
     reference_mean: float
+    reference_percent: float
     rows: tuple[RegionRow, ...]
     registration_dice: float | None
     centiloid: float | None = None
     pvc_fwhm_mm: float | None = None
     z_map: sitk.Image | None = None
+    mark: Mark | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def suvr(
-    pet: str | Path | sitk.Image,
+    pet: Volume,
     output: str | Path | None = None,
     *,
-    mri: str | Path | sitk.Image | None = None,
+    mri: Volume | None = None,
     template_space: bool = False,
     reference_region: str = "cerebellar-gray",
-    custom_reference: str | Path | sitk.Image | None = None,
+    custom_reference: Volume | None = None,
     normal_cohort: str | Path | None = None,
     tracer: str | None = None,
     pvc_fwhm_mm: float | None = None,
@@ -111,11 +97,12 @@ def suvr(
     """Divide a PET by its reference region and tabulate its regions.
 
     The atlas is registered through the person's T1w MRI (affine), with which the PET must be aligned; a PET in template
-    space needs no MRI.
+    space needs no MRI. Whether the PET lies on the MRI, or in template space, is looked at. What was not measured (NaN,
+    padding, outside the field of view) enters no figure; rows say how much of a region was.
 
     Args:
         pet: file or image, any linear units.
-        output: CSV for the table; its sidecar states units and reference region. None writes none.
+        output: CSV for the table; its sidecar `NAME.csv.json` states units and reference region. None writes none.
         mri: the person's T1w MRI.
         template_space: the PET lies in MNI152 space already.
         reference_region: one of `atlas.REFERENCE_REGIONS`.
@@ -131,7 +118,8 @@ def suvr(
 
     Raises:
         UsageError: neither or both of `mri` and `template_space`, or an unknown or unfitting choice.
-        BadInputError: unreadable volumes, failed registration, or a reference region outside the field of view.
+        BadInputError: unreadable volumes, failed registration, a PET that lies elsewhere, or less than half of the
+            reference region measured.
     """
     reporter = reporter or Reporter()
     check_way_of_atlas("PET", mri, template_space, required=True)
@@ -142,51 +130,63 @@ def suvr(
         raise UsageError(f"A point spread of {pvc_fwhm_mm:g} mm cannot be; PET scanners have 3 to 8 mm.")
     if z_map is not None and normal_cohort is None:
         raise UsageError("A z-map shows the distance from healthy people: add --normal-cohort TABLE.")
+    check_outputs([], described=[output, image, z_map], inputs=[pet, mri, custom_reference, normal_cohort])
     for path, endings in ((output, [".csv"]), (image, None), (z_map, None)):
         if path is not None:
             check_writable(path, **({"endings": endings} if endings else {}))
     normal = None if normal_cohort is None else read_normal_cohort(normal_cohort)
-    volume = pet if isinstance(pet, sitk.Image) else read_image(pet, reporter=reporter)
-    transform, dice = _to_template(mri, reporter.part(0.05, 0.8))
+    found_before = len(reporter.findings)
+    raw = pet if isinstance(pet, sitk.Image) else read_image(pet, unmeasured=True, reporter=reporter)
+    covered, mark = find_coverage(raw), _mark(pet)
+    volume = image_like(np.where(covered, array(raw), 0.0).astype(np.float32), raw)
+    name = "The PET" if isinstance(pet, sitk.Image) else Path(pet).name
+    transform, dice = _way_to_template(mri, volume, covered, name, reporter)
     reporter.progress(0.8, "Measuring regions")
-    labels = labels_on(volume, transform)
+    atlas = AtlasGrid.of(volume, covered, transform)
     values = array(volume)
     if pvc_fwhm_mm is not None:
         spacing = (volume.GetSpacing()[2], volume.GetSpacing()[1], volume.GetSpacing()[0])
-        values = iterative_yang(values, labels, pvc_fwhm_mm, spacing)
-    if custom_reference is None:
-        mask, name = reference_mask(reference_region, volume, transform, labels), reference_region
-    else:
-        mask, name = custom_mask(custom_reference, volume), CUSTOM
-    level = _reference_level(values, mask, name)
+        values = iterative_yang(values, atlas.labels[atlas.inner], pvc_fwhm_mm, spacing, covered=covered)
+    mask, percent, region = _reference(reference_region, custom_reference, volume, covered, atlas, transform)
+    level = _reference_level(values, mask & covered, percent, region, name, reporter)
     scaled = values / level
-    rows = region_table(scaled, Parcels(labels), float(np.prod(volume.GetSpacing())) / 1000, normal)
+    modality = pet_modality(pet, tracer)
+    rows = region_table(scaled, atlas, normal, modality=modality, mark=mark)
     painted = None
     if z_map is not None and normal_cohort is not None:
         scores = {(row.region, row.hemisphere): row.z for row in rows}
-        painted = paint_z(labels, scores, regions(), Path(normal_cohort).name)
+        painted = paint_z(atlas.labels[atlas.inner], scores, regions(), Path(normal_cohort).name)
     result = SUVR(
-        image=image_like(scaled, volume),
-        reference_region=name,
+        image=image_like(np.where(np.isfinite(array(raw)), scaled, np.nan), volume),
+        reference_region=region,
         reference_mean=level,
+        reference_percent=percent,
         rows=rows,
         registration_dice=dice,
-        centiloid=None if tracer is None else _centiloid(rows, tracer),
+        centiloid=None if tracer is None else _centiloid(rows, tracer, name, reporter),
         pvc_fwhm_mm=pvc_fwhm_mm,
         z_map=None if painted is None else image_like(painted[0], volume),
+        mark=mark,
+        findings=tuple(reporter.findings[found_before:]),
     )
-    record = _sidecar(result, pet, tracer, normal_cohort)
-    if output is not None:
-        write_rows(Path(output), result.rows)
-        write_json(record, Path(output).with_suffix(".json"))
-    if image is not None:
-        write_image(result.image, image, description=f"SUVR, reference {name}")
-        write_json(record, sidecar_path(image))
-    if z_map is not None and result.z_map is not None and painted is not None:
-        write_image(result.z_map, z_map, description=f"z-scores of SUVR, reference {name}")
-        write_json({**record, "Quantity": "z-score", "Units": "1", "Regions": painted[1]}, sidecar_path(z_map))
+    sources = {"pet": pet, "mri": mri, "reference mask": custom_reference}
+    record = _sidecar(result, sources, modality, tracer, normal_cohort)
+    with atomic_files():
+        if output is not None:
+            write_rows(Path(output), result.rows)
+            write_sidecar(output, record)
+        if image is not None:
+            write_image(result.image, image, description=describe(f"SUVR, reference {region}", mark))
+            write_sidecar(image, record)
+        if z_map is not None and result.z_map is not None and painted is not None:
+            write_image(result.z_map, z_map, description=describe(f"z-scores of SUVR, reference {region}", mark))
+            write_sidecar(z_map, {**record, "Quantity": "z-score", "Units": "1", "Regions": painted[1]})
     reporter.progress(1.0, "Done")
     return result
+
+
+def _mark(volume: Volume) -> Mark | None:
+    return None if isinstance(volume, sitk.Image) else read_mark(volume)
 
 
 def _check_tracer(tracer: str | None, reference_region: str, custom: bool) -> None:
@@ -201,81 +201,85 @@ def _check_tracer(tracer: str | None, reference_region: str, custom: bool) -> No
         )
 
 
-def _to_template(mri: str | Path | sitk.Image | None, reporter: Reporter) -> tuple[sitk.Transform, float | None]:
+def _way_to_template(
+    mri: Volume | None, pet: sitk.Image, covered: np.ndarray, name: str, reporter: Reporter
+) -> tuple[sitk.Transform, float | None]:
+    """The transform from the PET's world to the template's, and the registration's Dice; doubts go to the reporter."""
     if mri is None:
+        check_template_space(pet, covered, name, reporter)
         return sitk.Transform(3, sitk.sitkIdentity), None
-    transform, quality = to_template(mri, reporter)
+    source = mri if isinstance(mri, sitk.Image) else read_image(mri, reporter=reporter)
+    check_on_mri(pet, source, name, reporter.part(0.02, 0.2))
+    called = "The MRI" if isinstance(mri, sitk.Image) else Path(mri).name
+    transform, quality = to_template(source, reporter.part(0.2, 0.8), called)
     return transform, quality["registration_dice"]
 
 
-def _reference_level(values: np.ndarray, mask: np.ndarray, name: str) -> float:
+def _reference(
+    name: str, custom: Volume | None, pet: sitk.Image, covered: np.ndarray, atlas: AtlasGrid, transform: sitk.Transform
+) -> tuple[np.ndarray, float, str]:
+    """The reference region on the PET's grid, the share of the whole of it that was measured, and its name."""
+    if custom is None:
+        whole = reference_mask(name, atlas.image, transform, atlas.labels)
+        return whole[atlas.inner], atlas.percent(whole), name
+    mask, image = custom_mask(custom, pet)
+    inside = array(image) > 0.5
+    _, seen = resample_covered(pet, covered, image, interpolator="nearest")
+    return mask, 100 * float((inside & seen).sum() / inside.sum()), CUSTOM
+
+
+def _reference_level(
+    values: np.ndarray, mask: np.ndarray, percent: float, region: str, name: str, reporter: Reporter
+) -> float:
+    if not mask.any():
+        raise BadInputError(
+            f"{name}: the reference region {region} lies outside the PET's field of view. Is the PET aligned?"
+        )
+    coverage_finding(
+        "reference-coverage", f"{name}: the reference region {region}", percent, reporter,
+        action="Every SUVR depends on it: choose a reference region inside the field of view (--reference-region pons, "
+        "for example, or --reference-mask), or check that the PET is aligned.",
+    )  # fmt: skip
     if np.count_nonzero(mask) < FEWEST_VOXELS:
-        raise BadInputError(f"The reference region {name} lies outside the PET's field of view. Is the PET aligned?")
+        raise BadInputError(
+            f"{name}: the reference region {region} holds {np.count_nonzero(mask)} voxels, too few to divide by."
+        )
     level = float(values[mask].mean())
     if level <= 0:
-        raise BadInputError(f"The PET's mean in the reference region {name} is {level:.3g}; SUVR needs a positive one.")
+        raise BadInputError(
+            f"{name}: the mean in the reference region {region} is {level:.3g}; SUVR needs a positive one."
+        )
     return level
 
 
-def region_table(
-    values: np.ndarray, parcels: Parcels, voxel_ml: float, normal: Mapping[Key, Normal] | None = None
-) -> tuple[RegionRow, ...]:
-    """Statistics of every region and meta-region.
-
-    Args:
-        values: SUVR (z, y, x).
-        parcels: the atlas on that grid.
-        voxel_ml: volume of a voxel.
-        normal: what is normal, for z-scores.
-    """
-    flat = values.ravel()
-    rows = {
-        (region.structure, region.hemisphere): _row(flat[parcels.voxels(region)], region, voxel_ml)
-        for region in regions()
-    }
-    return tuple(
-        replace(
-            row,
-            asymmetry_percent=_asymmetry(rows, structure) if side == "both" else _NAN,
-            z=_z(row, normal) if normal is not None else _NAN,
-        )
-        for (structure, side), row in rows.items()
-    )
-
-
-def _row(inside: np.ndarray, region: Region, voxel_ml: float) -> RegionRow:
-    volume = round(inside.size * voxel_ml, 4)
-    if inside.size < FEWEST_VOXELS:
-        return RegionRow(region.name, region.hemisphere, region.kind, volume, *[_NAN] * 7)
-    p5, p25, median, p75, p95 = (float(value) for value in np.percentile(inside, [5, 25, 50, 75, 95]))
-    facts = (float(inside.mean()), float(inside.std()), median, p5, p25, p75, p95)
-    return RegionRow(region.name, region.hemisphere, region.kind, volume, *facts)
-
-
-def _asymmetry(rows: Mapping[tuple[str, str], RegionRow], structure: str) -> float:
-    sides = [rows.get((structure, side)) for side in ("left", "right")]
-    left, right = (_NAN if row is None else row.mean for row in sides)
-    return 200 * (left - right) / (left + right) if left + right != 0 else _NAN
-
-
-def _z(row: RegionRow, normal: Mapping[Key, Normal]) -> float:
-    found = normal.get((row.region, row.hemisphere))
-    return _NAN if found is None or found.sd <= 0 else found.z(row.mean)
-
-
-def _centiloid(rows: tuple[RegionRow, ...], tracer: str) -> float:
-    summary = next(row.mean for row in rows if row.region == "amyloid_global" and row.hemisphere == "both")
-    return CENTILOID[tracer].slope * summary + CENTILOID[tracer].intercept
+def _centiloid(rows: tuple[RegionRow, ...], tracer: str, name: str, reporter: Reporter) -> float:
+    row = next(row for row in rows if row.region == "amyloid_global" and row.hemisphere == "both")
+    if row.covered_percent < LOOK_BELOW:
+        coverage_finding(
+            "centiloid-coverage", f"{name}: the cortex that Centiloids are of", row.covered_percent, reporter,
+            action="Do without --tracer.",
+        )  # fmt: skip
+    return CENTILOID[tracer].slope * row.suvr + CENTILOID[tracer].intercept
 
 
 def _sidecar(
-    result: SUVR, pet: str | Path | sitk.Image, tracer: str | None, normal_cohort: str | Path | None
+    result: SUVR,
+    sources: dict[str, Volume | None],
+    modality: str | None,
+    tracer: str | None,
+    normal_cohort: str | Path | None,
 ) -> dict[str, object]:
-    record: dict[str, object] = {
+    files: dict[str, str | Path | None] = {
+        role: None if isinstance(volume, sitk.Image) else volume for role, volume in sources.items()
+    }
+    record: dict[str, Any] = {
+        **derived_record(result.mark, files),
         "Quantity": "SUVR",
         "Units": "SUVR",
+        "Tracer": modality,
         "ReferenceRegion": result.reference_region,
         "ReferenceMean": result.reference_mean,
+        "ReferenceCoveredPercent": round(result.reference_percent, 2),
         "RegistrationDice": result.registration_dice,
         "PartialVolumeCorrection": None
         if result.pvc_fwhm_mm is None
@@ -286,10 +290,9 @@ def _sidecar(
         },
         "NormalCohort": None if normal_cohort is None else Path(normal_cohort).name,
         "Atlas": "Desikan-Killiany and aseg of MNI152, affine",
+        "Findings": [finding.as_dict() for finding in result.findings],
         "GeneratedBy": [{"Name": "modality-synthesis", "Version": __version__}],
     }
-    if isinstance(pet, (str, Path)):
-        record["Sources"] = [{"file": Path(pet).name, "sha256": file_sha256(pet)}]
     if tracer is not None:
         constants = CENTILOID[tracer]
         record["Centiloid"] = {

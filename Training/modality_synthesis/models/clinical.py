@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.models.card import ClinicalVariable
-
-UNKNOWN = {"", "unknown", "na", "n/a", "nan", "none"}
+from modality_synthesis.models.clinical_words import choice
+from modality_synthesis.tables import as_number, is_unknown
 
 
 def encode_variables(variables: Sequence[ClinicalVariable], given: Mapping[str, object], who: str) -> list[float]:
@@ -33,28 +33,25 @@ def number(variable: ClinicalVariable, given: object) -> float | None:
     Raises:
         BadInputError: no number, or out of range.
     """
-    if given is None or str(given).strip().lower() in UNKNOWN:
+    if is_unknown(given):
         return None
-    try:
-        value = float(str(given))
-    except ValueError:
-        raise BadInputError(f"{variable.name}={given}: a number is needed.") from None
+    value = as_number(given)
+    if value is None:
+        raise BadInputError(f"{variable.name}={given}: a number is needed.")
     low, high = variable.minimum, variable.maximum
-    if (low is not None and value < low) or (high is not None and value > high) or value != value:
+    if (low is not None and value < low) or (high is not None and value > high):
         raise BadInputError(f"{variable.name}={given}: outside {low} to {high} {variable.unit or ''}".rstrip() + ".")
     return value
 
 
 def _encode(variable: ClinicalVariable, given: object, who: str) -> float:
-    if given is None or str(given).strip().lower() in UNKNOWN:
+    if is_unknown(given):
         if variable.required:
             raise BadInputError(f"{who} needs the clinical variable {variable.name!r} ({variable.label}).")
         return float("nan")
     if variable.kind == "choice":
-        choices = list(variable.choices or [])
-        if str(given) not in choices:
-            raise BadInputError(f"{variable.name}={given}: choose one of {', '.join(choices)}.")
-        return float(choices.index(str(given)))
+        choices = variable.choices or ()
+        return float(choices.index(choice(variable.name, str(given).strip(), choices)))
     value = number(variable, given)
     assert value is not None
     mean = 0.0 if variable.mean is None else variable.mean

@@ -36,7 +36,7 @@ def install_model(
     Raises:
         BadInputError, HashMismatchError: why it was refused.
     """
-    from modality_synthesis.volumes import atomic_folder
+    from modality_synthesis.volumes import atomic_folder, check_outputs
 
     reporter = reporter or Reporter()
     if sha256 is not None and not _SHA256.fullmatch(sha256):
@@ -53,6 +53,7 @@ def install_model(
         place = store / package.card.id
         if not replace:
             _refuse_replacing(place, package)
+        check_outputs([], folders=[place], inputs=[archive])
         with atomic_folder(place) as temporary:
             # Moved, not copied: these are the very files that were verified.
             for file in package_files(unpacked):
@@ -65,11 +66,14 @@ def export_model(model: str | Path, path: str | Path) -> Path:
     """Pack a package into a zip file; the same package gives the same bytes.
 
     Raises:
-        ModelMissingError, BadInputError, HashMismatchError: nothing is written then.
+        ModelMissingError, BadInputError, HashMismatchError, UsageError: nothing is written then.
     """
-    from modality_synthesis.volumes import atomic_output
+    from modality_synthesis.volumes import atomic_output, check_outputs, check_writable
 
-    package = verify_package(find_model(model).folder)
+    found = find_model(model)
+    check_outputs([path], inputs=package_files(found.folder))
+    check_writable(path, endings=[".zip"])
+    package = verify_package(found.folder)
     with atomic_output(path) as temporary:
         pack(package_files(package.folder), temporary)
     return Path(path)

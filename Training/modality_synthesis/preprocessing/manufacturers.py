@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from modality_synthesis.tables import is_unknown
+
 # First match wins. CTI and its joint venture CPS built the PET scanners that Siemens sold and took over in 2005 (ECAT,
 # HRRT); ADAC's went to Philips in 2000, Toshiba Medical's to Canon in 2016.
 _PATTERNS = (
@@ -14,7 +16,6 @@ _PATTERNS = (
     ("United Imaging", r"\b(uih|united imaging)"),
     ("Hitachi", r"\b(hitachi|fujifilm)"),
 )
-_UNKNOWN = {"", "na", "n/a", "nan", "none", "unknown", "other", "."}
 
 
 def canonical_manufacturer(name: str | None) -> str | None:
@@ -23,7 +24,7 @@ def canonical_manufacturer(name: str | None) -> str | None:
     A manufacturer that is not in the list keeps its name, with capitals and spaces made uniform.
     """
     text = " ".join((name or "").replace("_", " ").split())
-    if text.lower() in _UNKNOWN:
+    if is_unknown(text) or text.lower() == "other":
         return None
     found = next((known for known, pattern in _PATTERNS if re.search(pattern, text.lower())), None)
     return found or text.title()

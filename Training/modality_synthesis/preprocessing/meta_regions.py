@@ -66,6 +66,13 @@ META_REGIONS: tuple[MetaRegion, ...] = (
     ),
 )  # fmt: skip
 
+# What the literature reports for a tracer, the main one first: tables begin with these.
+PRIMARY: dict[str, tuple[str, ...]] = {
+    "FDG-PET": ("fdg_ad_signature",),
+    "TAU-PET": ("tau_meta_temporal", *(f"braak_{stage}" for stage in range(1, 7))),
+    "AMYLOID-PET": ("amyloid_global",),
+}
+
 
 @dataclass(frozen=True)
 class Centiloid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,14 +11,23 @@ import numpy as np
 
 from modality_synthesis._version import __version__
 from modality_synthesis.choices import SIMULATED_MODALITIES as MODALITIES
-from modality_synthesis.errors import BadInputError, ModalitySynthesisError
+from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
 from modality_synthesis.simulation.clinical import draw_person
 from modality_synthesis.simulation.labels import HEADS_BY_SPLIT
 from modality_synthesis.simulation.pet import SCANNERS
-from modality_synthesis.simulation.subject import Plan, simulate_subject
-from modality_synthesis.volumes import write_json, write_rows
+from modality_synthesis.simulation.subject import Plan, is_simulated, simulate_subject, subject_files
+from modality_synthesis.volumes import (
+    atomic_files,
+    check_folder_writable,
+    clean_stale,
+    refuse_foreign_json,
+    write_json,
+    write_rows,
+)
+
+DESCRIPTION = "dataset_description.json"
 
 
 def simulate_cohort(
@@ -59,8 +69,9 @@ def simulate_cohort(
     if count < 3:
         raise BadInputError("A cohort needs at least 3 subjects, one for each of train, validation and test.")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     plans = plan_cohort(count, seed, tuple(modalities))
+
+    _refuse_other_data(plans, folder)
 
     def leave_out(index: int, error: ModalitySynthesisError) -> None:
         if on_failure is None:
@@ -79,20 +90,35 @@ def simulate_cohort(
     rows = [_row(plan, written) for plan, written in zip(plans, files, strict=True) if written is not None]
     if not rows:
         raise BadInputError("No subject could be simulated.")
-    write_json(
-        {
-            "Name": "Simulated cohort",
-            "BIDSVersion": "1.9.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "modality-synthesis simulate", "Version": __version__}],
-            "Simulated": True,
-            "Seed": seed,
-        },
-        folder / "dataset_description.json",
-    )
     table = folder / "cohort.tsv"
-    write_rows(table, rows, digits=None, delimiter="\t")
+    description = {
+        "Name": "Simulated cohort",
+        "BIDSVersion": "1.9.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "modality-synthesis simulate", "Version": __version__}],
+        "Simulated": True,
+        "Seed": seed,
+    }
+    with atomic_files():
+        write_json(description, folder / DESCRIPTION)
+        write_rows(table, rows, digits=None, delimiter="\t")
     return table
+
+
+def _refuse_other_data(plans: Sequence[Plan], folder: Path) -> None:
+    """Simulated subjects are numbered like real ones: only those of an earlier simulation are replaced."""
+    check_folder_writable(folder)
+    clean_stale(folder)
+    refuse_foreign_json([folder / DESCRIPTION])
+    for plan in plans:
+        taken = [path for path in subject_files(plan, folder) if os.path.lexists(path)]
+        if taken and not is_simulated(plan, folder):
+            raise UsageError(
+                f"{taken[0]} is there already and was not simulated by this program; it would be replaced. Choose "
+                "another folder."
+            )
+    if (folder / "cohort.tsv").exists() and not (folder / DESCRIPTION).exists():
+        raise UsageError(f"{folder} holds a cohort.tsv that would be replaced. Choose another folder.")
 
 
 def plan_cohort(count: int, seed: int, modalities: tuple[str, ...]) -> list[Plan]:

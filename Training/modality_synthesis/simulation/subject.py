@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from modality_synthesis.simulation.ct import simulate_ct
 from modality_synthesis.simulation.labels import PARCELS, STRUCTURES, load_head, parcel
 from modality_synthesis.simulation.mri import Acquisition, simulate_mri
 from modality_synthesis.simulation.pet import Scanner, regional_uptake, simulate_pet
-from modality_synthesis.volumes import write_image, write_json
+from modality_synthesis.volumes import atomic_files, write_image, write_json
 
 FILES = {
     "T1w": "anat/{subject}_T1w.nii.gz",
@@ -55,12 +56,31 @@ def simulate_subject(plan: Plan, folder: Path) -> dict[str, str]:
     anatomy = random_shape(load_head(plan.head), plan.stream("shape"))
     anatomy = atrophy(anatomy, plan.person.severity)
     written: dict[str, str] = {}
-    for modality in plan.modalities:
-        image = _simulate(modality, anatomy, plan)
-        written[modality] = _write(image, FILES[modality], plan.subject, folder)
-    written["labels"] = _write(anatomy, LABELS_FILE, plan.subject, folder)
-    write_json(_truth(anatomy, plan), folder / plan.subject / TRUTH_FILE.format(subject=plan.subject))
+    with atomic_files():
+        for modality in plan.modalities:
+            image = _simulate(modality, anatomy, plan)
+            written[modality] = _write(image, FILES[modality], plan.subject, folder)
+        written["labels"] = _write(anatomy, LABELS_FILE, plan.subject, folder)
+        write_json(_truth(anatomy, plan), _truth_file(plan, folder))
     return written
+
+
+def subject_files(plan: Plan, folder: Path) -> list[Path]:
+    """Every file that `simulate_subject` writes."""
+    templates = [*(FILES[modality] for modality in plan.modalities), LABELS_FILE, TRUTH_FILE]
+    return [folder / plan.subject / template.format(subject=plan.subject) for template in templates]
+
+
+def is_simulated(plan: Plan, folder: Path) -> bool:
+    """Whether the subject of that name was simulated by this program."""
+    try:
+        return json.loads(_truth_file(plan, folder).read_text(encoding="utf-8"))["simulated"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _truth_file(plan: Plan, folder: Path) -> Path:
+    return folder / plan.subject / TRUTH_FILE.format(subject=plan.subject)
 
 
 def _simulate(modality: str, anatomy: sitk.Image, plan: Plan) -> sitk.Image:
@@ -76,7 +96,6 @@ def _simulate(modality: str, anatomy: sitk.Image, plan: Plan) -> sitk.Image:
 
 def _write(image: sitk.Image, template: str, subject: str, folder: Path) -> str:
     relative = f"{subject}/{template.format(subject=subject)}"
-    (folder / relative).parent.mkdir(parents=True, exist_ok=True)
     write_image(image, folder / relative, description="simulated")
     return relative
 

@@ -26,6 +26,7 @@ DIFFERENCE_FILES = {
 ALIGNED_FILE = "reference_aligned.nii.gz"
 REGIONS_FILE = "regions.csv"
 REPORT_FILES = ("report.html", "report.pdf", "metrics.json", REGIONS_FILE)
+FIGURES_FOLDER = "figures"
 BAR_COLORS = ((0.25, 0.45, 0.75), (0.85, 0.55, 0.15))
 
 
@@ -81,7 +82,7 @@ class Request:
         """Bring the result into the scene.
 
         :return: `signed`, `absolute` and `relative` difference maps, the `reference` (another node when it was
-            aligned), the tables `metrics`, `histogram`, `regions` and `calibration` (the last two may be None), the
+            aligned), the `factor` that gave it the synthetic volume's signal, the tables `metrics`, `histogram`, `regions` and `calibration` (the last two may be None), the
             `chart` of the histogram, and the path of the `report` when one was asked for.
         """
         folder, synthetic, reference = outcome.files["maps"], self.synthetic, self.reference
@@ -117,9 +118,9 @@ def _differenceMaps(
         node = _differenceNode(synthetic, kind)
         exchange.setVolume(node, array, reference)
         if kind == "relative":
-            display.showDifference(node, kind, RELATIVE_LIMIT_PERCENT, "%")
+            display.showDifference(node, kind, RELATIVE_LIMIT_PERCENT)
         else:
-            display.showDifference(node, kind, _limit(synthetic), results.unitsOf(synthetic))
+            display.showDifference(node, kind, _limit(synthetic))
         results.putBeside(node, synthetic)
         made[kind] = node
     return made
@@ -145,6 +146,7 @@ def _tables(folder: str, metricsPath: str, synthetic: slicer.vtkMRMLScalarVolume
     name = synthetic.GetName()
     rows = tables.metricRows(content, results.unitsOf(synthetic))
     made = {
+        "factor": content.get("reference_multiplied_by") or 1.0,
         "metrics": tables.makeNamedTable(_("{name} metrics").format(name=name), *rows),
         "regions": None,
         "calibration": None,
@@ -188,4 +190,6 @@ def _keepReport(folder: str, parent: str, synthetic: slicer.vtkMRMLScalarVolumeN
     for name in REPORT_FILES:
         if os.path.isfile(os.path.join(folder, name)):
             shutil.copyfile(os.path.join(folder, name), os.path.join(kept, name))
+    if os.path.isdir(os.path.join(folder, FIGURES_FOLDER)):
+        shutil.copytree(os.path.join(folder, FIGURES_FOLDER), os.path.join(kept, FIGURES_FOLDER))
     return os.path.join(kept, REPORT_FILES[0])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
+import qt
 import slicer
 import vtk
-from slicer.i18n import tr as _
 
 DIFFERENCE_COLORS = "ModalitySynthesis-Difference"
 Z_COLORS = "ModalitySynthesis-ZScore"
@@ -25,10 +23,18 @@ _INFERNO = (
     (249, 201, 50),
     (252, 255, 164),
 )
-LEGEND_WIDTH = 16  # letters in a line of a legend's title: a view can be narrow
-FIRST_LAYOUT = 7310
+BRAIN_WINDOW = (80.0, 40.0)  # width and level, HU
+# A legend's box decides the size of its letters, so that a title is one short word. In these corners it stays outside
+# the head in views of 300 pixels and more; two legends in one view take opposite ones.
+LOWER_RIGHT, UPPER_LEFT = (0.99, 0.05), (0.01, 0.95)
+LEGEND_SIZES = {LOWER_RIGHT: (0.08, 0.5), UPPER_LEFT: (0.11, 0.45)}  # signed numbers are longer
+# Numbers of the layouts; another number than in versions with other views, whose scenes keep theirs.
+FIRST_LAYOUT = 7320
+# Links act within a group only; without one, the standard views would follow.
+VIEW_GROUP = 7
 COLUMNS = ("Source", "Synthetic", "Reference", "Difference")
 PLANES = ("Axial", "Coronal", "Sagittal")
+STANDARD_VIEWS = {"Axial": "Red", "Coronal": "Green", "Sagittal": "Yellow"}
 ANNOTATION = "Synthetic – research use only"
 
 
@@ -69,12 +75,28 @@ def showQuantity(node: slicer.vtkMRMLScalarVolumeNode, colors: str, window: tupl
     displayNode.SetWindowLevelMinMax(float(window[0]), float(window[1]))
 
 
-def addLegend(node: slicer.vtkMRMLScalarVolumeNode, title: str, labelFormat: str = "%.2f") -> None:
-    """Give a volume a color legend, or change the title of the one it has."""
+def showBrainWindow(node: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+    """Show a CT in the brain window, unless somebody chose another: as loaded, a head is flat gray."""
+    displayNode = node.GetDisplayNode() if node is not None else None
+    if displayNode is not None and displayNode.GetAutoWindowLevel():
+        displayNode.AutoWindowLevelOff()
+        displayNode.SetWindowLevel(*BRAIN_WINDOW)
+
+
+def addLegend(
+    node: slicer.vtkMRMLScalarVolumeNode, title: str, labelFormat: str = "%.1f", corner: tuple = LOWER_RIGHT
+) -> None:
+    """Give a volume a small color legend outside the head, or change the one it has.
+
+    :param title: one short word, the unit.
+    :param corner: `LOWER_RIGHT`, or `UPPER_LEFT` for what is drawn over another volume with a legend.
+    """
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
-    legend.SetTitleText("\n".join(textwrap.fill(line, LEGEND_WIDTH) for line in title.split("\n")))
+    legend.SetTitleText(title)
     legend.SetLabelFormat(labelFormat)
-    legend.GetTitleTextProperty().SetFontSize(12)
+    legend.SetNumberOfLabels(3)
+    legend.SetSize(*LEGEND_SIZES[corner])
+    legend.SetPosition(*corner)
     legend.SetVisibility(True)
 
 
@@ -124,26 +146,22 @@ def setZThreshold(threshold: float) -> None:
     setThreshold(zColorNode(), max(threshold / Z_LIMIT, 1 / COLOR_STEPS))
 
 
-def showZScores(node: slicer.vtkMRMLScalarVolumeNode, title: str) -> None:
-    """Colors and legend of a map of z-scores.
-
-    :param title: of the legend.
-    """
+def showZScores(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Colors and legend of a map of z-scores."""
     node.CreateDefaultDisplayNodes()
     displayNode = node.GetDisplayNode()
     displayNode.SetAndObserveColorNodeID(zColorNode().GetID())
     displayNode.SetInterpolate(False)  # a region has one value
     displayNode.AutoWindowLevelOff()
     displayNode.SetWindowLevelMinMax(-Z_LIMIT, Z_LIMIT)
-    addLegend(node, title, "%+.1f")
+    addLegend(node, "z", "%+.0f", UPPER_LEFT)
 
 
-def showDifference(node: slicer.vtkMRMLScalarVolumeNode, kind: str, limit: float, units: str) -> None:
+def showDifference(node: slicer.vtkMRMLScalarVolumeNode, kind: str, limit: float) -> None:
     """Colors and legend of a difference map.
 
     :param kind: signed, absolute or relative.
     :param limit: the end of the color range, in the map's units.
-    :param units: of the map, for the legend.
     """
     node.CreateDefaultDisplayNodes()
     displayNode = node.GetDisplayNode()
@@ -154,12 +172,8 @@ def showDifference(node: slicer.vtkMRMLScalarVolumeNode, kind: str, limit: float
     else:
         displayNode.SetAndObserveColorNodeID(differenceColorNode().GetID())
         displayNode.SetWindowLevelMinMax(-limit, limit)
-    titles = {
-        "signed": _("Synthetic – reference"),
-        "absolute": _("|Synthetic – reference|"),
-        "relative": _("(Synthetic – reference) / reference"),
-    }
-    addLegend(node, f"{titles[kind]}\n{units}", "%+.2f" if kind != "absolute" else "%.2f")
+    title = {"signed": "Diff", "absolute": "|Diff|", "relative": "Diff %"}[kind]
+    addLegend(node, title, {"signed": "%+.1f", "absolute": "%.1f", "relative": "%+.0f"}[kind], UPPER_LEFT)
 
 
 def showOverlay(background: slicer.vtkMRMLVolumeNode, foreground: slicer.vtkMRMLVolumeNode, opacity: float) -> None:
@@ -188,12 +202,12 @@ def layoutId(orientation: str) -> int:
 
 
 def viewName(column: str, orientation: str, everyPlane: bool) -> str:
-    """The name of one view of the comparison."""
+    """The name of one view of the comparison: the same four for each single plane, since views stay once made."""
     return f"{column}-{orientation}" if everyPlane else column
 
 
 def showComparison(orientation: str, volumes: dict, opacity: float) -> None:
-    """Show source, synthetic, reference and difference side by side, linked.
+    """Show source, synthetic, reference and difference together, linked: two by two, or a row for each plane.
 
     :param orientation: Axial, Coronal, Sagittal, or All for three rows.
     :param volumes: the volume node (or None) of each of `COLUMNS`.
@@ -206,17 +220,41 @@ def showComparison(orientation: str, volumes: dict, opacity: float) -> None:
     identifier = layoutId(orientation)
     if not layoutNode.IsLayoutDescription(identifier):
         layoutNode.AddLayoutDescription(identifier, _layoutDescription(orientation))
+    planes = PLANES if orientation == "All" else (orientation,)
+    offsets = {plane: _offsetOf(plane, volumes.get("Source")) for plane in planes}
     layoutManager.setLayout(identifier)
-    everyPlane = orientation == "All"
-    for plane in PLANES if everyPlane else (orientation,):
-        widgets = [layoutManager.sliceWidget(viewName(column, plane, everyPlane)) for column in COLUMNS]
-        for column, widget in zip(COLUMNS, widgets):  # noqa: B905 - Python 3.9
+    rows = {}
+    for plane in planes:
+        rows[plane] = [layoutManager.sliceWidget(viewName(column, plane, orientation == "All")) for column in COLUMNS]
+        for column, widget in zip(COLUMNS, rows[plane]):  # noqa: B905 - Python 3.9
+            # Four bars abreast have a minimum width that is wider than many a screen.
+            widget.sliceController().visible = orientation != "All"
             _fillView(widget, column, plane, volumes, opacity)
-        widgets[0].sliceLogic().FitSliceToBackground()
-        first = widgets[0].mrmlSliceNode()
-        for widget in widgets[1:]:
+    # Only after a turn of the event loop have the views the sizes that the fit needs.
+    qt.QTimer.singleShot(0, lambda: _settle(identifier, rows, offsets))
+
+
+def _offsetOf(plane: str, source: slicer.vtkMRMLVolumeNode | None) -> float | None:
+    """Where the standard view of a plane is, when it shows the source; None otherwise."""
+    widget = slicer.app.layoutManager().sliceWidget(STANDARD_VIEWS[plane])
+    if widget is None or source is None:
+        return None
+    if widget.sliceLogic().GetSliceCompositeNode().GetBackgroundVolumeID() != source.GetID():
+        return None
+    return widget.mrmlSliceNode().GetSliceOffset()
+
+
+def _settle(identifier: int, rows: dict, offsets: dict) -> None:
+    """Fit the views to the volumes, bring each row to one slice, link it."""
+    if slicer.app.layoutManager() is None or slicer.app.layoutManager().layout != identifier:
+        return
+    for plane, widgets in rows.items():
+        for widget in widgets:
             widget.sliceLogic().FitSliceToBackground()
-            widget.mrmlSliceNode().SetSliceOffset(first.GetSliceOffset())
+        # The fit moves each view to the middle of its own volume.
+        offset = offsets[plane] if offsets[plane] is not None else widgets[0].mrmlSliceNode().GetSliceOffset()
+        for widget in widgets:
+            widget.mrmlSliceNode().SetSliceOffset(offset)
         for widget in widgets:
             composite = widget.sliceLogic().GetSliceCompositeNode()
             composite.SetLinkedControl(True)
@@ -240,6 +278,13 @@ def _fillView(widget: object, column: str, plane: str, volumes: dict, opacity: f
     composite.SetLabelVolumeID(None)
 
 
+def leaveComparison() -> None:
+    """Back to Slicer's four-up layout when a comparison is shown: without volumes its views are empty."""
+    layoutManager = slicer.app.layoutManager()
+    if layoutManager is not None and FIRST_LAYOUT <= layoutManager.layout < FIRST_LAYOUT + len(PLANES) + 1:
+        layoutManager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+
 def setDifferenceOpacity(orientation: str, opacity: float) -> None:
     """Change the opacity of the difference map in the comparison's views, when they are shown."""
     layoutManager = slicer.app.layoutManager()
@@ -252,19 +297,22 @@ def setDifferenceOpacity(orientation: str, opacity: float) -> None:
 
 
 def _layoutDescription(orientation: str) -> str:
-    everyPlane = orientation == "All"
-    rows = []
-    for plane in PLANES if everyPlane else (orientation,):
-        views = "".join(
-            f'<item><view class="vtkMRMLSliceNode" singletontag="{viewName(column, plane, everyPlane)}">'
-            f'<property name="orientation" action="default">{plane}</property>'
-            f'<property name="viewlabel" action="default">{column[0]}</property></view></item>'
-            for column in COLUMNS
-        )
-        rows.append(f'<layout type="horizontal" split="true">{views}</layout>')
-    if not everyPlane:
-        return rows[0]
-    return '<layout type="vertical" split="true">' + "".join(f"<item>{row}</item>" for row in rows) + "</layout>"
+    if orientation == "All":
+        rows = [[_viewDescription(column, plane, everyPlane=True) for column in COLUMNS] for plane in PLANES]
+    else:
+        views = [_viewDescription(column, orientation, everyPlane=False) for column in COLUMNS]
+        rows = [views[:2], views[2:]]
+    items = "".join(f'<item><layout type="horizontal" split="true">{"".join(row)}</layout></item>' for row in rows)
+    return f'<layout type="vertical" split="true">{items}</layout>'
+
+
+def _viewDescription(column: str, plane: str, everyPlane: bool) -> str:
+    return (
+        f'<item><view class="vtkMRMLSliceNode" singletontag="{viewName(column, plane, everyPlane)}">'
+        f'<property name="orientation" action="default">{plane}</property>'
+        f'<property name="viewlabel" action="default">{column}</property>'
+        f'<property name="viewgroup" action="default">{VIEW_GROUP}</property></view></item>'
+    )
 
 
 class SyntheticMarks:
@@ -274,8 +322,11 @@ class SyntheticMarks:
     """
 
     def __init__(self) -> None:
-        self._marks = {}  # by view name: renderer, text, composite node, observer
+        self._marks = {}  # by view name: renderer, text, composite node, observer, view
+        self._layers = {}  # by view name: the volumes it showed last
         self._layoutManager = None
+        self._waiting = False
+        self.observer = None  # of scenes that are loaded
 
     def attach(self) -> None:
         """Follow the layout's slice views. Safe to call again, and without views."""
@@ -292,21 +343,21 @@ class SyntheticMarks:
 
     def detach(self) -> None:
         """Take the marks off the views and follow them no longer."""
-        for renderer, text, composite, observer in self._marks.values():
+        for renderer, text, composite, observer, _view in self._marks.values():
             composite.RemoveObserver(observer)
             renderer.RemoveViewProp(text)
-        self._marks = {}
+        self._marks, self._layers = {}, {}
         if self._layoutManager is not None:
             self._layoutManager.disconnect("layoutChanged(int)", self._onLayoutChanged)
             self._layoutManager = None
 
     def update(self) -> None:
         """Show the marks where they belong."""
-        for renderer, text, composite, _observer in self._marks.values():
+        for _renderer, text, composite, _observer, view in self._marks.values():
             shown = any(_isSynthetic(identifier) for identifier in _visibleVolumes(composite))
             if bool(text.GetVisibility()) != shown:
                 text.SetVisibility(shown)
-                renderer.GetRenderWindow().Render()
+                view.scheduleRender()  # rendering at once, while a scene is being emptied, fails inside VTK
 
     def shownIn(self) -> list:
         """The names of the views that carry a visible mark."""
@@ -323,13 +374,48 @@ class SyntheticMarks:
         renderer.AddViewProp(text)
         composite = widget.sliceLogic().GetSliceCompositeNode()
         observer = composite.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onCompositeModified)
-        self._marks[name] = (renderer, text, composite, observer)
+        self._marks[name] = (renderer, text, composite, observer, widget.sliceView())
 
     def _onCompositeModified(self, caller: object, event: str) -> None:
         self.update()
+        layers = {name: _layersOf(mark[2]) for name, mark in self._marks.items()}
+        if layers != self._layers:
+            self._layers = layers
+            self._refreshLegendsSoon()
+
+    def _refreshLegendsSoon(self) -> None:
+        """Once, after all of a change of layers: legends of volumes that are shown no longer would stay."""
+        if not self._waiting:
+            self._waiting = True
+            qt.QTimer.singleShot(0, self._refreshLegends)
+
+    def _refreshLegends(self) -> None:
+        self._waiting = False
+        if self._marks and not slicer.mrmlScene.IsBatchProcessing():
+            refreshLegends()
 
     def _onLayoutChanged(self, layout: int) -> None:
         self.attach()
+
+
+_marks = SyntheticMarks()
+
+
+def marks() -> SyntheticMarks:
+    """The marks of this application: both modules share them."""
+    return _marks
+
+
+def followViews() -> None:
+    """Mark views from the start on, also while no panel was opened; and after a scene was loaded."""
+    scene = slicer.mrmlScene
+    if _marks.observer is None:
+        _marks.observer = scene.AddObserver(scene.EndImportEvent, lambda caller, event: _marks.attach())
+    _marks.attach()
+
+
+def _layersOf(composite: slicer.vtkMRMLSliceCompositeNode) -> tuple:
+    return composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
 
 
 def _visibleVolumes(composite: slicer.vtkMRMLSliceCompositeNode) -> list:

@@ -12,6 +12,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from modality_synthesis.slicer import dependencies, display
+from modality_synthesis.slicer.parameters import resetUnknownChoices
 
 # A section may change the parameter node while it updates (the first model of a list); the others must see it.
 MOST_ROUNDS = 4
@@ -40,7 +41,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = None
         self.ui = None
         self.sections = {}
-        self.marks = display.SyntheticMarks()
+        self.marks = display.marks()
         self._guiTag = None
         self._updating = False
         self._changedMeanwhile = False
@@ -96,9 +97,12 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for section in self.sections.values():
             section.onSceneClose()
         self.setParameterNode(None)
+        self.marks.detach()
+        display.leaveComparison()
 
     def onSceneEndClose(self, caller: object, event: str) -> None:
         """The scene is empty again."""
+        self.marks.attach()
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -123,6 +127,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag = None
         self.parameters = parameters
         if parameters is not None:
+            resetUnknownChoices(parameters)
             self._guiTag = parameters.connectGui(self.ui)
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
             self.update()

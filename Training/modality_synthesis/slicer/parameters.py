@@ -3,12 +3,13 @@
 The Python that runs the worker is no part of it: that is a setting of the machine.
 """
 
-# No `from __future__ import annotations`: Slicer's wrapper reads the annotations themselves.
+# No `from __future__ import annotations`: Slicer's wrapper reads the annotations themselves, and instantiates the node
+# classes among them, so that they must be concrete ones.
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Union, get_args
 
-from slicer import vtkMRMLDisplayableNode, vtkMRMLScalarVolumeNode, vtkMRMLTableNode
+from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import Choice, WithinRange
 
 DEVICES = ["auto", "cpu", "cuda", "mps"]
@@ -109,7 +110,7 @@ class SuvrParameters:
     """
 
     referenceRegion: Annotated[str, Choice(REFERENCE_REGIONS)] = "cerebellar-gray"
-    referenceMask: vtkMRMLDisplayableNode
+    referenceMask: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 - what Slicer reads
     normalCohort: Path
     tracer: Annotated[str, Choice(TRACERS)] = NO_TRACER
     pvcFwhm: Annotated[float, WithinRange(0, LARGEST_PVC_MM)] = 0.0
@@ -119,3 +120,17 @@ class SuvrParameters:
     suvrOverlay: Annotated[str, Choice([PET, Z_SCORES, UNCERTAINTY])] = PET
     suvrOpacity: Annotated[float, WithinRange(0, 100)] = 50.0
     zThreshold: Annotated[float, WithinRange(0, LARGEST_Z)] = 2.0
+
+
+def resetUnknownChoices(parameters: object) -> list:
+    """Set every choice whose stored value is not offered (any more) to its default; returns their names.
+
+    A scene saved by another version may hold such a value, and `connectGui` would refuse to bind any widget then.
+    """
+    changed = []
+    for name, parameter in parameters.allParameters.items():
+        choice = next((note for note in get_args(parameter.unalteredType) if isinstance(note, Choice)), None)
+        if choice is not None and getattr(parameters, name) not in choice.choices:
+            setattr(parameters, name, parameters.default(name).value)
+            changed.append(name)
+    return changed

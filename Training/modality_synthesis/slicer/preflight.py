@@ -16,7 +16,7 @@ THICK_SLICE_MM = 3.5
 SPACING_MM = (0.05, 20.0)
 HEAD_MM = (110.0, 500.0)
 FEWEST_VOXELS = 8
-# CT air is about -1000 HU; a head CT shows plenty of it. The same limits as in `modality_synthesis.synthesis.checks`.
+# CT air is about -1000 HU; a head CT shows plenty of it. The same limits as in `modality_synthesis.preprocessing.source_checks`.
 CT_AIR_HU = -900
 CT_AIR_SHARE = 0.05
 CT_MUST_REACH_HU = -500

@@ -94,7 +94,7 @@ def makeResult(
     node.SetNodeReferenceID(UNCERTAINTY_ROLE, None)  # of the result before
     markSynthetic(node, source, card, sidecar)
     display.showQuantity(node, card.colormap, card.display_window)
-    display.addLegend(node, legendTitle(card))
+    display.addLegend(node, card.units)
     putBeside(node, source)
     return node
 
@@ -110,7 +110,7 @@ def makeUncertainty(
     node.SetAttribute(SYNTHETIC, "YES")
     low, high = displayWindow(synthetic)
     display.showQuantity(node, "Inferno", (0.0, 0.25 * (high - low)))
-    display.addLegend(node, "Uncertainty (standard deviation)")
+    display.addLegend(node, "SD", "%.2f")
     synthetic.SetNodeReferenceID(UNCERTAINTY_ROLE, node.GetID())
     putBeside(node, synthetic)
     return node
@@ -195,12 +195,6 @@ def namedNode(className: str, name: str) -> slicer.vtkMRMLNode:
     """The node of this name; a new one when there is none."""
     node = slicer.util.getFirstNodeByClassByName(className, name)
     return node if node is not None else slicer.mrmlScene.AddNewNodeByClass(className, name)
-
-
-def legendTitle(card: Card) -> str:
-    """The color legend's title: what, in which unit, with which reference region, and that it is synthetic."""
-    reference = f"\nref. {card.reference_region}" if card.reference_region else ""
-    return f"Synthetic\n{card.target}\n{card.units}{reference}"
 
 
 def putBeside(node: slicer.vtkMRMLNode, neighbor: slicer.vtkMRMLNode) -> None:

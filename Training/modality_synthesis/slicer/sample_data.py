@@ -33,5 +33,7 @@ def registerSampleData(name: str, files: dict[str, str], thumbnail: str) -> bool
         fileNames=list(files),
         checksums=["SHA256:" + hashlib.sha256(path.read_bytes()).hexdigest() for path in paths],
         nodeNames=list(files.values()),
+        # The readers of volumes and of segmentations both take .nii.gz; without a name either may win.
+        loadFileTypes=["VolumeFile"] * len(paths),
     )
     return True

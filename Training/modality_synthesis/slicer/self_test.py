@@ -1,6 +1,10 @@
-"""The modules' self test: logic on a small made-up volume, without a model, a network or a window."""
+"""The modules' self test: the panel opens and is bound, and the logic works on a small made-up volume without a model."""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import slicer
@@ -20,10 +24,48 @@ class SynthesisSelfTest:
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        for test in (self.test_parameters_keep_their_values, self.test_result_lies_on_its_source, self.test_bad_input):
+        for test in (
+            self.test_panel_opens_and_is_bound,
+            self.test_panel_opens_a_scene_of_another_version,
+            self.test_parameters_keep_their_values,
+            self.test_result_lies_on_its_source,
+            self.test_bad_input,
+        ):
             self.setUp()
-            test()
+            with raisedInSlots() as raised:
+                test()
+            self.assertEqual(raised, [])
         self.delayDisplay("Test passed")
+
+    def openPanel(self) -> object:
+        """The module's panel, as a user opens it (without a main window it is built only)."""
+        if slicer.util.mainWindow() is not None:
+            slicer.util.selectModule(self.moduleName())
+        slicer.app.processEvents()
+        return slicer.util.getModuleWidget(self.moduleName())
+
+    def moduleName(self) -> str:
+        return type(self).__name__.removesuffix("Test")
+
+    def test_panel_opens_and_is_bound(self) -> None:
+        """Widgets follow the parameter node, and the node follows the widgets."""
+        panel = self.openPanel()
+        panel.initializeParameterNode()
+        panel.parameters.samples = 3
+        self.assertEqual(panel.ui.samplesSpinBox.value, 3)
+        panel.ui.samplesSpinBox.value = 2
+        self.assertEqual(panel.parameters.samples, 2)
+
+    def test_panel_opens_a_scene_of_another_version(self) -> None:
+        """A stored choice that is offered no more becomes the default; the panel stays bound."""
+        panel = self.openPanel()
+        panel.initializeParameterNode()
+        panel.setParameterNode(None)
+        self.logicClass().getParameterNode().parameterNode.SetParameter("device", "abacus")
+        panel.initializeParameterNode()
+        self.assertEqual(panel.parameters.device, "auto")
+        panel.parameters.samples = 3
+        self.assertEqual(panel.ui.samplesSpinBox.value, 3)
 
     def test_parameters_keep_their_values(self) -> None:
         """What is set is read back from the scene's node."""
@@ -51,6 +93,23 @@ class SynthesisSelfTest:
         slicer.util.updateVolumeFromArray(volume, np.zeros((16, 16, 16), np.float32))
         findings = self.logicClass().preflight(volume, makeCard(self.logicClass))
         self.assertIn("same value everywhere", refusal(findings))
+
+
+@contextmanager
+def raisedInSlots() -> Iterator[list]:
+    """Collects what slots, timers and observers raise: Slicer only prints it, and the test would pass."""
+    raised, before = [], sys.excepthook
+
+    def hook(kind: type, error: BaseException, trace: object) -> None:
+        raised.append(error)
+        before(kind, error, trace)
+
+    sys.excepthook = hook
+    try:
+        yield raised
+        slicer.app.processEvents()
+    finally:
+        sys.excepthook = before
 
 
 def makeVolume() -> slicer.vtkMRMLScalarVolumeNode:

@@ -78,7 +78,7 @@ class Request:
         image.SetNodeReferenceID(results.SOURCE_ROLE, self.mri.GetID())
         results.setQuantity(image, "SUVR")
         display.showQuantity(image, "Inferno", results.displayWindow(self.pet) if synthetic else (0.0, 2.0))
-        display.addLegend(image, f"SUVR\nref. {self.region}")
+        display.addLegend(image, "SUVR")
         results.putBeside(image, self.pet)
         return image
 
@@ -89,7 +89,7 @@ class Request:
         results.setMeasurement(node, {**record, "Quantity": "z-score", "Units": "1"}, self.region)
         node.SetNodeReferenceID(results.SOURCE_ROLE, self.mri.GetID())
         results.setQuantity(node, "z-score")
-        display.showZScores(node, _("z-score of SUVR") + f"\nref. {self.region}")
+        display.showZScores(node)
         results.putBeside(node, self.pet)
         return node
 

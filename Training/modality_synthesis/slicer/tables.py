@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 
 import numpy as np
+import qt
 import slicer
 import vtk
 
@@ -22,7 +24,7 @@ def readCsv(path: str) -> tuple[list, list]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         text = file.read()
     delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
     return (rows[0], rows[1:]) if rows else ([], [])
 
 
@@ -178,10 +180,47 @@ def makePlot(
 
 
 def showPlot(chart: slicer.vtkMRMLPlotChartNode) -> None:
-    """Show a chart in the plot views."""
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    selection.SetActivePlotChartID(chart.GetID())
-    slicer.app.applicationLogic().PropagatePlotChartSelection()
+    """Show a chart: the layout becomes its own variant with a plot view, when it has none."""
+    slicer.modules.plots.logic().ShowChartInLayout(chart)
+    layoutManager = slicer.app.layoutManager()
+    if layoutManager is not None and layoutManager.plotViewCount:
+        # Only after a turn of the event loop has the view its chart.
+        qt.QTimer.singleShot(0, lambda: _nameBars(layoutManager.plotWidget(0).plotView().chart(), chart))
+
+
+def _nameBars(drawn: vtk.vtkChartXY, chart: slicer.vtkMRMLPlotChartNode) -> None:
+    """Write names under bars, numbers under lines: Slicer writes 0, 1, 2 under bars, and names stay for the next chart.
+
+    :param drawn: the VTK chart in the view.
+    """
+    axis = drawn.GetAxis(vtk.vtkAxis.BOTTOM)
+    series = chart.GetNthPlotSeriesNode(0)
+    names = series.GetLabelColumnName() if series is not None else ""
+    positions, labels = vtk.vtkDoubleArray(), vtk.vtkStringArray()
+    if names:
+        column = series.GetTableNode().GetTable().GetColumnByName(names)
+        for index in range(column.GetNumberOfValues()):
+            positions.InsertNextValue(index)
+            labels.InsertNextValue(str(column.GetValue(index)))
+    else:
+        for value in _ticks(series):
+            positions.InsertNextValue(value)
+            labels.InsertNextValue(f"{value:.3g}")
+    axis.SetCustomTickPositions(positions, labels)
+    axis.GetLabelProperties().SetOrientation(35 if names else 0)
+    if names:
+        axis.GetLabelProperties().SetJustificationToRight()
+    else:
+        axis.GetLabelProperties().SetJustificationToCentered()
+
+
+def _ticks(series: slicer.vtkMRMLPlotSeriesNode | None) -> list:
+    """Five numbers over the range of a line's x values."""
+    column = series.GetTableNode().GetTable().GetColumnByName(series.GetXColumnName()) if series is not None else None
+    if column is None or not column.GetNumberOfValues():
+        return []
+    low, high = column.GetRange()
+    return [float(value) for value in np.linspace(low, high, 5)]
 
 
 def _numbers(cells: list) -> list | None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from modality_synthesis.datasets.cohort import Visit, read_cohort
+from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
+from modality_synthesis.datasets.places import why_absent
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesize
-from modality_synthesis.volumes import clean_stale, file_sha256, sidecar_path, write_rows
+from modality_synthesis.tables import safe_place
+from modality_synthesis.volumes import (
+    check_outputs,
+    check_writable,
+    clean_stale,
+    file_sha256,
+    read_sidecar,
+    write_rows,
+)
 
 TABLE = "batch.csv"
 
@@ -70,16 +78,20 @@ def synthesize_batch(
         reporter: receives progress and the state of each row.
 
     Raises:
-        BadInputError: the table cannot be read, or no row has a source volume.
+        BadInputError: the table cannot be read, or no row has a source volume. A row whose subject or session cannot
+            name a file fails alone.
+        UsageError: a result would replace a volume of the table, or something that this program did not write.
     """
     reporter = reporter or Reporter()
     package = choose_package(to, model)
-    table = read_cohort(cohort)
+    table = read_cohort(cohort, reporter, skip_unsafe=True)
+    if table.refused and not table.visits:
+        raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
     if not any(package.card.route.source in visit.volumes for visit in table):
         raise BadInputError(f"{table.path.name}: no row has a {package.card.route.source} volume.")
     check_samples(package.card, samples)
     folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_outputs(table, folder, package, samples)
     work = partial(
         _run_row,
         package=package,
@@ -90,16 +102,19 @@ def synthesize_batch(
         samples=samples,
         manufacturer=manufacturer,
     )
-    rows: dict[int, Row] = {}
-
-    def book(index: int, row: Row) -> None:
-        rows[index] = row
+    rows = {row.index: Row(row.visit.subject, row.visit.session, "failed", "", row.text) for row in table.refused}
+    for index, row in rows.items():
         reporter.row(index, row.state, row.message)
+    places = [index for index in range(len(table) + len(rows)) if index not in rows]
+
+    def book(number: int, row: Row) -> None:
+        rows[places[number]] = row
+        reporter.row(places[number], row.state, row.message)
         write_rows(folder / TABLE, [rows[key] for key in sorted(rows)])
 
     def failed(index: int, error: ModalitySynthesisError) -> Row:
         visit = table.visits[index]
-        target = _target(folder, visit, package)
+        target, _ = _files(visit, folder, package, samples)
         clean_stale(target.parent)
         return Row(visit.subject, visit.session, "failed", str(target.relative_to(folder)), str(error))
 
@@ -109,13 +124,13 @@ def synthesize_batch(
         jobs=jobs,
         reporter=reporter,
         stage="Synthesizing",
-        on_start=lambda index: reporter.row(index, "running"),
+        on_start=lambda number: reporter.row(places[number], "running"),
         on_result=book,
         on_failure=failed,
         limit_s=limit_s,
         isolate=len(table) > 1,
     )
-    return [rows[index] for index in range(len(table))]
+    return [rows[index] for index in sorted(rows)]
 
 
 def exit_code(rows: Sequence[Row]) -> int:
@@ -134,13 +149,14 @@ def _run_row(
     samples: int,
     manufacturer: str | None,
 ) -> Row:
-    target = _target(folder, visit, package)
-    spread = target.with_name(target.name.replace(".nii.gz", "_sd.nii.gz")) if samples > 1 else None
+    target, spread = _files(visit, folder, package, samples)
     book = partial(Row, visit.subject, visit.session, file=str(target.relative_to(folder)))
     try:
         source = visit.volumes.get(package.card.route.source)
         if source is None:
             raise BadInputError(f"no {package.card.route.source} volume in the table")
+        if reason := why_absent(source):
+            raise BadInputError(f"{source}: {reason}")
         if manufacturer is None and manufacturers(package.card):
             manufacturer = visit.manufacturer(package.card.route.target)
         if resume and _is_made(target, source, package, samples, manufacturer):
@@ -159,13 +175,21 @@ def _run_row(
         return book(state="failed", message=str(error))
 
 
-def _target(folder: Path, visit: Visit, package: ModelPackage) -> Path:
-    return folder / visit.name / f"{visit.name}_{package.card.route.target}.nii.gz"
+def _files(visit: Visit, folder: Path, package: ModelPackage, samples: int) -> tuple[Path, Path | None]:
+    """A row's volume, and that of the samples' standard deviation."""
+    target = safe_place(folder, visit.name) / f"{visit.name}_{package.card.route.target}.nii.gz"
+    return target, target.with_name(target.name.replace(".nii.gz", "_sd.nii.gz")) if samples > 1 else None
+
+
+def _check_outputs(table: Cohort, folder: Path, package: ModelPackage, samples: int) -> None:
+    described = [file for visit in table for file in _files(visit, folder, package, samples)]
+    check_outputs([folder / TABLE], described=described, inputs=table.files())
+    check_writable(folder / TABLE, endings=[".csv"])
 
 
 def _is_made(target: Path, source: Path, package: ModelPackage, samples: int, manufacturer: str | None) -> bool:
     try:
-        record = json.loads(sidecar_path(target).read_text(encoding="utf-8"))
+        record = read_sidecar(target)  # refuses one that is not this file's
         same_model = record["Model"]["weights_sha256"] == package.card.weights.sha256
         same_model = same_model and record["Parameters"].get("samples", 1) == samples
         same_model = same_model and record["Parameters"].get("manufacturer") == manufacturer

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.models.clinical import encode_variables
+from modality_synthesis.models.clinical_words import names_of
+from modality_synthesis.tables import key
 
 if TYPE_CHECKING:
     from modality_synthesis.models.card import Card
@@ -33,11 +35,14 @@ def clinical_values(card: Card, given: Mapping[str, object] | None) -> list[floa
     Raises:
         BadInputError: an unknown name, a value out of range, or a required variable left out.
     """
-    given = dict(given or {})
     declared = card.clinical_variables
-    names = [variable.name for variable in declared]
-    stranger = next((name for name in given if name not in names), None)
-    if stranger is not None:
-        known = ", ".join(names) or "none"
-        raise BadInputError(f"The model {card.id} takes no clinical variable {stranger!r}. It takes: {known}.")
-    return encode_variables(declared, given, f"The model {card.id}") if declared else None
+    named: dict[str, object] = {}
+    for name, value in (given or {}).items():
+        meant = next((variable.name for variable in declared if key(name) in names_of(variable.name)), None)
+        if meant is None:
+            known = ", ".join(variable.name for variable in declared) or "none"
+            raise BadInputError(f"The model {card.id} takes no clinical variable {name!r}. It takes: {known}.")
+        if meant in named:
+            raise BadInputError(f"The clinical variable {meant!r} is given twice.")
+        named[meant] = value
+    return encode_variables(declared, named, f"The model {card.id}") if declared else None

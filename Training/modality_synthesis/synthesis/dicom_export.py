@@ -10,7 +10,7 @@ from modality_synthesis.choices import EXPORT_FORMATS as FORMATS
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.progress import Reporter
 from modality_synthesis.synthesis.record import Record, read_record
-from modality_synthesis.volumes import atomic_folder, read_image
+from modality_synthesis.volumes import atomic_folder, check_folder_writable, check_outputs, read_image
 from modality_synthesis.volumes.dicom_content import Content
 from modality_synthesis.volumes.dicom_context import check_identity, new_context, source_context
 from modality_synthesis.volumes.dicom_parametric_map import need_highdicom, write_dicom_parametric_map
@@ -71,9 +71,11 @@ def export_dicom(
     if source_dicom is not None and (patient_id or patient_name):
         raise UsageError("Patient and study come from the source's DICOM series: leave out patient ID and name.")
     check_identity(patient_id, patient_name)
+    check_outputs([], folders=[folder], inputs=[volume, source_dicom])
     if file_format == "dicom-parametric-map":
         need_highdicom()
     _check_free(folder)
+    check_folder_writable(folder.parent, folder)
 
     reporter.progress(0.0, "Reading")
     image = read_image(volume, reporter=reporter)

@@ -13,8 +13,8 @@ from modality_synthesis.choices import SPACES
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.models import ModelPackage, choose_model, find_model
 from modality_synthesis.preprocessing import Prepared, prepare, restore_target, target_region
+from modality_synthesis.preprocessing.source_checks import check_before, check_prepared
 from modality_synthesis.progress import Reporter, parts
-from modality_synthesis.synthesis.checks import check_before, check_contrast
 from modality_synthesis.synthesis.clinical import clinical_values
 from modality_synthesis.synthesis.cost import Meter, describe_cost
 from modality_synthesis.synthesis.devices import check_device_name, choose_device
@@ -29,13 +29,14 @@ from modality_synthesis.synthesis.provenance import (
 )
 from modality_synthesis.volumes import (
     array,
+    atomic_files,
+    check_outputs,
     check_writable,
     file_sha256,
     image_like,
     read_image,
-    sidecar_path,
     write_image,
-    write_json,
+    write_sidecar,
 )
 
 if TYPE_CHECKING:
@@ -107,12 +108,13 @@ def synthesize(
     if space not in SPACES:
         raise UsageError(f"Unknown space {space!r}. Use {' or '.join(SPACES)}.")
     check_device_name(device)
+    check_outputs([], described=[output, uncertainty], inputs=[source])
     for path in (output, uncertainty):
         if path is not None:
             check_writable(path)
     package = choose_package(to, model)
     card = package.card
-    check_samples(card, samples, output, uncertainty)
+    check_samples(card, samples, uncertainty)
     values = clinical_values(card, clinical)
     scaling = choose_scaling(card, manufacturer, reporter)
 
@@ -122,7 +124,7 @@ def synthesize(
     image = read_image(source, reporter=reporter)
     check_before(image, card.route.source, source.name, reporter)
     prepared = prepare(image, card.preprocessing, name=source.name, reporter=reporter.part(0.03, 0.65))
-    check_contrast(prepared, card.route.source, reporter)
+    check_prepared(prepared, card.route.source, reporter)
 
     reporter.progress(0.65, "Loading the model")
     seeds = range(seed, seed + samples)
@@ -172,21 +174,14 @@ class _File:
 
 
 def _write(files: Sequence[_File], like: Path | None) -> None:
-    """Write volumes and sidecars; interrupted in between, none stays: no synthetic volume without its provenance."""
-    try:
+    """Write volumes and sidecars, all or none: no synthetic volume without its provenance."""
+    with atomic_files():
         for file in files:
             write_image(file.image, file.path, like=like, description=file.description)
-            write_json(dict(file.record), sidecar_path(file.path))
-    except BaseException:
-        for file in files:
-            file.path.unlink(missing_ok=True)
-            sidecar_path(file.path).unlink(missing_ok=True)
-        raise
+            write_sidecar(file.path, file.record)
 
 
-def check_samples(
-    card: Card, samples: int, output: str | Path | None = None, uncertainty: str | Path | None = None
-) -> None:
+def check_samples(card: Card, samples: int, uncertainty: str | Path | None = None) -> None:
     """Whether this model can draw so many samples.
 
     Raises:
@@ -199,12 +194,8 @@ def check_samples(
             f"The model {card.id} is deterministic: every sample would be the same, and its standard deviation says "
             "nothing. Leave out --samples and --uncertainty, or choose a diffusion model."
         )
-    if uncertainty is None:
-        return
-    if samples < 2:
+    if uncertainty is not None and samples < 2:
         raise UsageError("The uncertainty is the standard deviation of at least two samples: add --samples 8.")
-    if output is not None and Path(output).resolve() == Path(uncertainty).resolve():
-        raise UsageError("The volume and its uncertainty need files of their own.")
 
 
 def _mean_and_spread(drawn: Iterable[sitk.Image], samples: int) -> tuple[sitk.Image, sitk.Image | None]:

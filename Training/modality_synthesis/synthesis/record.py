@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_pascal
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.models.card import Line, Slug, Source, Target, Version
-from modality_synthesis.volumes import sidecar_path
+from modality_synthesis.volumes import check_sidecar, sidecar_path
 
 
 class _Part(BaseModel):
@@ -75,7 +75,7 @@ def read_record(volume: Path) -> Record:
     """The record beside a synthetic volume.
 
     Raises:
-        BadInputError: there is none, it is damaged, or it is no record of a synthetic volume.
+        BadInputError: there is none, it is damaged, it is no record of a synthetic volume, or not of this one.
     """
     path = sidecar_path(volume)
     try:
@@ -88,7 +88,10 @@ def read_record(volume: Path) -> Record:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path.name} cannot be read: {error}.") from None
     try:
-        return Record.model_validate(json.loads(text))
+        facts = json.loads(text)
+        if isinstance(facts, dict):
+            check_sidecar(volume, facts)
+        return Record.model_validate(facts)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,31 @@ import lightning
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.models.card import Output
 from modality_synthesis.progress import Reporter
+from modality_synthesis.tables import read_table
 from modality_synthesis.training.panels import draw_example, pixels
-from modality_synthesis.volumes import atomic_output
+from modality_synthesis.volumes import atomic_files, atomic_output
 
 LOG = Path("logs") / "metrics.csv"
 
 
 class SaveLast(Checkpoint):
-    """Keeps one checkpoint, of the last finished epoch; it is replaced in one step."""
+    """Keeps one checkpoint, of the last finished epoch; it and the table of epochs are replaced in one step."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, history: History, opened: Callable[[], None]) -> None:
+        self.path, self.history, self.opened = path, history, opened
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if not trainer.is_global_zero:
             trainer.save_checkpoint(self.path)  # every process takes part, the first one writes
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_output(self.path) as temporary:
-            trainer.save_checkpoint(temporary)
+        with atomic_files():
+            self.opened()
+            self.history.write()
+            with atomic_output(self.path) as temporary:
+                trainer.save_checkpoint(temporary)
 
 
 class History(Callback):
@@ -65,8 +70,10 @@ class History(Callback):
         plane = module.losses.plane
         if plane is not None and (not self.planes or self.planes[-1][1] != plane):
             self.planes.append((trainer.current_epoch, plane))
-        if trainer.is_global_zero:
-            write_rows(self.rows, self.path)
+
+    def write(self) -> None:
+        """Write the table."""
+        write_rows(self.rows, self.path)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "planes": self.planes}
@@ -86,9 +93,16 @@ def write_rows(rows: list[dict[str, float]], path: Path) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """What `write_rows` wrote."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(stream)]
+    """What `write_rows` wrote.
+
+    Raises:
+        BadInputError: it was changed or damaged.
+    """
+    try:
+        records = read_table(path, "training log").records
+        return [{name: float(text) for name, text in row.items() if text} for row in records]
+    except ValueError as error:
+        raise BadInputError(f"{path} is no training log: {error}") from None
 
 
 class ReportProgress(Callback):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,14 @@ from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.training.recipe import Recipe
 from modality_synthesis.validation import validate
-from modality_synthesis.volumes import atomic_output, write_json
+from modality_synthesis.volumes import (
+    atomic_files,
+    atomic_output,
+    check_folder_writable,
+    check_outputs,
+    refuse_foreign_json,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from modality_synthesis.training.callbacks import History
@@ -122,10 +129,15 @@ class RunFolder:
         """Of the last finished epoch."""
         return self.path / "checkpoints" / "last.ckpt"
 
-    def open(self, recipe: Recipe, split: Split, facts: RunFacts, *, resume: bool) -> None:
-        """Begin or continue a run.
+    def check(self, recipe: Recipe, split: Split, facts: RunFacts, inputs: Iterable[Path], *, resume: bool) -> None:
+        """Whether a run can begin, or be continued, here. Writes nothing.
+
+        Args:
+            inputs: recipe, table and volumes, which it must not replace.
 
         Raises:
+            UsageError: the run would replace an input, or a JSON file of somebody else.
+
             BadInputError: a run is there but is not to be continued, none is there to be continued, or it was begun
                 with another recipe, other patients, another fold or another number of processes.
         """
@@ -135,10 +147,26 @@ class RunFolder:
             raise BadInputError(
                 f"{self.path} holds a training run. Continue it with --resume, or choose another folder."
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(split.as_dict(), self.path / "splits.json")
-        write_json(recipe.model_dump(mode="json"), self.path / "recipe.json")
-        write_json(asdict(facts), self.path / "run.json")
+        described = [self.path / name for name in ("splits.json", "recipe.json", "run.json")]
+        others = [self.path / "examples.safetensors", self.path / "report.html", self.checkpoint]
+        check_outputs([*described, *others], inputs=inputs)
+        if not self._is_run:
+            refuse_foreign_json(described)
+        check_folder_writable(self.path)
+
+    def open(self, recipe: Recipe, split: Split, facts: RunFacts) -> None:
+        """Say what the run is; part of its first checkpoint, so that a run that never came so far leaves nothing."""
+        with atomic_files():
+            write_json(split.as_dict(), self.path / "splits.json")
+            write_json(recipe.model_dump(mode="json"), self.path / "recipe.json")
+            write_json(asdict(facts), self.path / "run.json")
+
+    @property
+    def _is_run(self) -> bool:
+        try:
+            return bool(self.facts().package_version)
+        except (BadInputError, TypeError):
+            return False
 
     def close(self, facts: RunFacts, examples: Sequence[Example]) -> None:
         """Write what the run came to."""
@@ -149,9 +177,10 @@ class RunFolder:
             for number, example in enumerate(examples)
             for part in _EXAMPLE_PARTS
         }
-        with atomic_output(self.path / "examples.safetensors") as temporary:
-            temporary.write_bytes(save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))
-        write_json(asdict(facts), self.path / "run.json")
+        with atomic_files():
+            with atomic_output(self.path / "examples.safetensors") as temporary:
+                temporary.write_bytes(save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))
+            write_json(asdict(facts), self.path / "run.json")
 
     def recipe(self) -> Recipe:
         """Raises BadInputError when the folder holds no run."""

@@ -15,6 +15,7 @@ from modality_synthesis.training.folder import RunFolder
 from modality_synthesis.training.recipe import Recipe, read_recipe
 from modality_synthesis.training.recipe import parse_fold as parse_fold
 from modality_synthesis.training.run import train
+from modality_synthesis.volumes import atomic_files
 
 TABLE = "folds.csv"
 
@@ -83,8 +84,9 @@ def train_folds(
     if helps:  # the first process of a distributed training puts the scores together
         return FoldsResult(folder, None)
     table = read_fold_table([folder / f"fold-{number}" for number in range(1, folds + 1)])
-    for name in (TABLE, "folds.md"):
-        write_fold_table(table, folder / name)
+    with atomic_files():
+        for name in (TABLE, "folds.md"):
+            write_fold_table(table, folder / name)
     return FoldsResult(folder, table)
 
 

@@ -14,6 +14,7 @@ from modality_synthesis.models import ModelPackage, write_package
 from modality_synthesis.progress import Reporter
 from modality_synthesis.training.export import card_facts
 from modality_synthesis.training.recipe import Recipe, read_recipe
+from modality_synthesis.volumes import check_outputs
 
 
 def import_checkpoint(
@@ -44,6 +45,7 @@ def import_checkpoint(
     from modality_synthesis.generators.pasta.checkpoint import load_published, published_weights
 
     reporter = reporter or Reporter()
+    check_outputs([], folders=[folder], inputs=[checkpoint, config])
     if format not in FORMATS:
         raise UsageError(f"Unknown checkpoint format {format!r}. Known: {', '.join(FORMATS)}.")
     recipe = config if isinstance(config, Recipe) else read_recipe(config)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from modality_synthesis.training.processes import Placement, place
 from modality_synthesis.training.recipe import Recipe, read_recipe
 from modality_synthesis.training.report import write_report
 from modality_synthesis.training.start import find_start, load_start, started_from
+from modality_synthesis.volumes.interruptions import shielded
 
 EXAMPLES = 2
 
@@ -106,7 +109,7 @@ def train(
     """
     settings = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
     placement = place(accelerator, devices, num_nodes, strategy)
-    table = read_cohort(cohort or settings.cohort)
+    table = read_cohort(cohort or settings.cohort, reporter)
     table.require(settings.route.source, settings.route.target)
     split = _split(table, settings, part)
     folder = RunFolder(Path(output))
@@ -126,10 +129,13 @@ def train(
     history = History(folder.path / LOG)
     best = KeepBest(Monitor(settings.training.monitor), settings.training.patience)
     progress = ReportProgress(fitting, settings.training.epochs)
-    trainer = _trainer(settings, placement, folder, [history, best, progress])
+    trainer = _trainer(
+        settings, placement, folder, [history, best, progress], history, partial(folder.open, settings, split, facts)
+    )
     leads = trainer.is_global_zero
     if leads:
-        folder.open(settings, split, facts, resume=resume)
+        inputs = [*table.files(), *([] if isinstance(recipe, Recipe) else [Path(recipe)])]
+        folder.check(settings, split, facts, inputs, resume=resume)
         _say(settings, facts, split, part, reporter)
         if placement.note:
             reporter.warning(placement.note)
@@ -161,7 +167,8 @@ def train(
     if settings.training.compile:
         compile_networks(generator)
     data = PairData(settings, training, validation, placement.processes)
-    _fit(trainer, module, data, folder.checkpoint if resume else None)
+    with _nothing_left_without_checkpoint(folder, leads):
+        _fit(trainer, module, data, folder.checkpoint if resume else None)
     if not leads:
         return TrainingResult(folder.path, None)
 
@@ -188,6 +195,23 @@ def train(
     )
     write_report(folder.path)
     return TrainingResult(folder.path, package)
+
+
+@contextmanager
+def _nothing_left_without_checkpoint(folder: RunFolder, leads: bool) -> Iterator[None]:
+    """A run that ends before its first checkpoint takes its logs with it: there is nothing to resume."""
+    logs = folder.path / LOG.parent
+    made = [place for place in (logs, *logs.parents) if not place.exists()]
+    try:
+        yield
+    except BaseException:
+        if leads and not folder.checkpoint.exists() and logs in made:
+            with shielded():
+                shutil.rmtree(logs, ignore_errors=True)
+                for place in made[1:]:
+                    with suppress(OSError):
+                        place.rmdir()
+        raise
 
 
 def _split(table: Cohort, recipe: Recipe, part: tuple[int, int] | None) -> Split:
@@ -222,7 +246,14 @@ def _say(recipe: Recipe, facts: RunFacts, split: Split, part: tuple[int, int] | 
         )
 
 
-def _trainer(recipe: Recipe, placement: Placement, folder: RunFolder, callbacks: list[Any]) -> lightning.Trainer:
+def _trainer(
+    recipe: Recipe,
+    placement: Placement,
+    folder: RunFolder,
+    callbacks: list[Any],
+    history: History,
+    opened: Callable[[], None],
+) -> lightning.Trainer:
     schedule = recipe.training
     logger = TensorBoardLogger(folder.path / "logs", name="", version="")
     with _quiet():
@@ -242,7 +273,7 @@ def _trainer(recipe: Recipe, placement: Placement, folder: RunFolder, callbacks:
                 callbacks=[
                     *callbacks,
                     ToTensorBoard(logger, recipe.output, schedule.image_every),
-                    SaveLast(folder.checkpoint),
+                    SaveLast(folder.checkpoint, history, opened),
                 ],
                 logger=logger,
                 log_every_n_steps=1,

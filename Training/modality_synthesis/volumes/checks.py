@@ -68,15 +68,26 @@ def not_orthonormal(name: str) -> BadInputError:
     )
 
 
-def check_values(image: sitk.Image, name: str) -> None:
-    """Refuse NaN, infinity and constant volumes."""
+def check_values(image: sitk.Image, name: str, *, unmeasured: bool = False) -> None:
+    """Refuse constant volumes, and NaN and infinity.
+
+    Args:
+        image: the volume.
+        name: the file's name.
+        unmeasured: NaN and infinity are allowed: they mark what was not measured (`coverage.find_coverage`).
+    """
     voxels = sitk.GetArrayViewFromImage(image)
     low, high = float(voxels.min()), float(voxels.max())  # NaN anywhere makes both NaN
     if not (math.isfinite(low) and math.isfinite(high)):
-        count = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
-        raise BadInputError(
-            f"{name} holds {count} voxels that are not finite (NaN or infinity). Replace them, by 0 outside "
-            "the head for example."
-        )
+        known = np.isfinite(voxels)
+        if not unmeasured:
+            # Not "replace them by 0": where the head should be, that would be taken for a measurement.
+            raise BadInputError(
+                f"{name} holds {voxels.size - np.count_nonzero(known)} voxels that are not finite (NaN or infinity), "
+                "so nothing is known there. Export or resample the volume again so that all of the head has values."
+            )
+        if not known.any():
+            raise BadInputError(f"{name} holds no value at all, only NaN or infinity. Export it again.")
+        low, high = float(voxels[known].min()), float(voxels[known].max())
     if low == high:
         raise BadInputError(f"{name} is empty: all its voxels are {low:g}. Export it again.")

@@ -46,6 +46,7 @@ _TAGS = [
     "InstanceNumber",
     "Modality",
     "Manufacturer",
+    "Units",
     "ImageType",
     "Rows",
     "Columns",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
@@ -40,7 +37,8 @@ def split_ending(path: str | Path) -> tuple[str, str]:
 
 
 def sidecar_path(volume_path: str | Path) -> Path:
-    """Where a volume's JSON sidecar belongs: `x.nii.gz` → `x.json`; a folder `x` → `x.json` beside it."""
+    """Where a file's JSON sidecar belongs: `x.nii.gz` → `x.json`, a table `x.csv` → `x.csv.json`; a folder `x` →
+    `x.json` beside it."""
     path = Path(volume_path)
     stem = split_ending(path)[0] if volume_ending(path) else path.name
     return path.with_name(f"{stem}.json")
@@ -55,32 +53,6 @@ def unsupported_ending(path: Path) -> BadInputError:
         f"{path.name} is not a volume that can be read: its ending is none of {', '.join(READABLE)}, and it "
         "is no DICOM file. Convert it to .nii.gz, or give a DICOM folder."
     )
-
-
-def check_writable(path: str | Path, *, endings: Sequence[str] = WRITABLE) -> None:
-    """Find out before hours of computing that an output cannot be written. Creates the parent folders.
-
-    Args:
-        path: the file to be written.
-        endings: the allowed file endings.
-
-    Raises:
-        BadInputError: unsupported ending, the path is a folder, or the folder cannot be created or written
-            to.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise BadInputError(f"{path} is a folder. Give the name of a file to write, ending in {', '.join(endings)}.")
-    if not path.name.lower().endswith(tuple(endings)):
-        raise BadInputError(f"{path.name} cannot be written: its ending is none of {', '.join(endings)}.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # os.access knows neither access control lists nor read-only network shares; trying does.
-        handle, probe = tempfile.mkstemp(prefix=".ms-probe-", dir=path.parent)
-        os.close(handle)
-        os.unlink(probe)
-    except OSError as error:
-        raise cannot_write(path, error) from None
 
 
 def cannot_read(path: Path, error: OSError) -> BadInputError:

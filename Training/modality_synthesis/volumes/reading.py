@@ -14,7 +14,9 @@ from modality_synthesis.volumes.itk_io import read_float
 from modality_synthesis.volumes.paths import unsupported_ending, volume_ending
 
 
-def read_image(path: str | Path, *, series: str | None = None, reporter: Reporter | None = None) -> sitk.Image:
+def read_image(
+    path: str | Path, *, series: str | None = None, unmeasured: bool = False, reporter: Reporter | None = None
+) -> sitk.Image:
     """Read and check one 3-D grey-value volume.
 
     Geometry is what ITK, and so 3D Slicer, makes of the file. Stored scaling (scl_slope, RescaleSlope) is
@@ -24,6 +26,7 @@ def read_image(path: str | Path, *, series: str | None = None, reporter: Reporte
         path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a DICOM folder, or one file
             of it.
         series: for DICOM: the SeriesInstanceUID, series number or description to take.
+        unmeasured: accept NaN and infinity as voxels that were not measured (`coverage.read_covered`).
         reporter: receives warnings: conflicting or missing orientation, corrected gantry tilt or uneven slices.
 
     Returns:
@@ -43,7 +46,7 @@ def read_image(path: str | Path, *, series: str | None = None, reporter: Reporte
         if series is not None:
             raise BadInputError(f"{path.name} is no DICOM data, so that no series can be chosen in it.")
         image = _read_file(path, reporter)
-    check_values(image, path.name)
+    check_values(image, path.name, unmeasured=unmeasured)
     return image
 
 

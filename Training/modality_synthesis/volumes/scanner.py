@@ -1,4 +1,4 @@
-"""Which scanner a volume comes from, as its own files say."""
+"""What a volume's own files say about how it was measured: the scanner's maker, the unit of its values."""
 
 from __future__ import annotations
 
@@ -16,23 +16,31 @@ def scanner_manufacturer(path: str | Path) -> str | None:
     Args:
         path: volume file or DICOM folder. A sidecar or header that cannot be read says nothing.
     """
-    path = Path(path)
-    return _from_sidecar(sidecar_path(path)) or _from_dicom(path)
+    return _stated(Path(path), "Manufacturer")
 
 
-def _from_sidecar(path: Path) -> str | None:
+def stated_units(path: str | Path) -> str | None:
+    """The `Units` of a volume's JSON sidecar (BIDS: `Bq/mL`, `SUVR`), or else of its DICOM header (`BQML`)."""
+    return _stated(Path(path), "Units")
+
+
+def _stated(path: Path, key: str) -> str | None:
+    return _from_sidecar(sidecar_path(path), key) or _from_dicom(path, key)
+
+
+def _from_sidecar(path: Path, key: str) -> str | None:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    name = facts.get("Manufacturer") if isinstance(facts, dict) else None
+    name = facts.get(key) if isinstance(facts, dict) else None
     return name.strip() or None if isinstance(name, str) else None
 
 
-def _from_dicom(path: Path) -> str | None:
+def _from_dicom(path: Path, key: str) -> str | None:
     try:
         files = dicom_files(path) if path.is_dir() else iter([path] if path.is_file() and is_dicom_file(path) else [])
         header = next(filter(None, map(read_header, files)), None)
     except BadInputError:
         return None
-    return None if header is None else str(header.get("Manufacturer") or "").strip() or None
+    return None if header is None else str(header.get(key) or "").strip() or None

@@ -9,8 +9,9 @@ import SimpleITK as sitk
 from modality_synthesis.volumes import metaimage, nifti, nrrd
 from modality_synthesis.volumes.atomic import atomic_output
 from modality_synthesis.volumes.geometry import affine, largest_displacement
+from modality_synthesis.volumes.guard import check_writable
 from modality_synthesis.volumes.itk_io import read_grid
-from modality_synthesis.volumes.paths import check_writable, volume_ending
+from modality_synthesis.volumes.paths import volume_ending
 
 _SAME_GRID_MM = 1e-3
 _INTEGERS = {

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation.figures.labels import legend_below, wrapped
 from modality_synthesis.evaluation.figures.style import (
     COLORS,
     NORMAL,
+    PAGE_HEIGHT,
+    PAGE_WIDTH,
     SMALL,
     check_figure_path,
     new_figure,
@@ -34,7 +37,7 @@ def draw_curves(runs: Sequence[str | Path], path: str | Path) -> None:
     Raises:
         BadInputError: a folder without a training log.
     """
-    check_figure_path(path)
+    check_figure_path(path, [file for run in runs for file in Path(run).glob("*")])
     if not runs:
         raise BadInputError("Name at least one run folder.")
     logs = {_name(Path(run), runs): read_log(run) for run in runs}
@@ -44,7 +47,8 @@ def draw_curves(runs: Sequence[str | Path], path: str | Path) -> None:
     last = max(float(epochs[-1]) for log in logs.values() for epochs, _ in log.values())
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure = new_figure(3.2 * columns + 0.4, 2.3 * rows + 0.6)
+    figure = new_figure(PAGE_WIDTH, min(2.1 * rows + 0.9, PAGE_HEIGHT), layout="constrained")
+    drawn = {}
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         plain(axes)
@@ -54,21 +58,17 @@ def draw_curves(runs: Sequence[str | Path], path: str | Path) -> None:
                 continue
             epochs, values = log[panel]
             marker = "o" if len(epochs) < 2 else None
-            axes.plot(epochs, values, color=COLORS[number % len(COLORS)], linewidth=1.3, label=run, marker=marker)
+            (drawn[run],) = axes.plot(epochs, values, color=COLORS[number % len(COLORS)], linewidth=1.3, marker=marker)
             shown.append(values)
         # A loss that falls by orders of magnitude would show its first epochs only.
         every = np.concatenate(shown)
         if panel.startswith("train/") and every.min() > 0 and every.max() > 50 * every.min():
             axes.set_yscale("log")
         axes.set_xlim(0, max(last, 1) * 1.02)
-        axes.set_title(_title(panel), fontsize=NORMAL, loc="left")
+        axes.set_title(wrapped(_title(panel), PAGE_WIDTH / columns - 0.6, NORMAL), fontsize=NORMAL, loc="left")
         if index >= len(panels) - columns:
             axes.set_xlabel("epoch", fontsize=SMALL)
-        if index == 0 and len(logs) > 1:
-            axes.legend(fontsize=SMALL - 1, frameon=False)
-    if len(logs) == 1:
-        figure.suptitle(next(iter(logs)), fontsize=NORMAL + 1, x=0.01, ha="left")
-    figure.tight_layout()
+    legend_below(figure, drawn)
     save_figure(figure, path)
 
 
@@ -88,7 +88,7 @@ def read_log(run: str | Path) -> dict[str, Curve]:
                         points.setdefault(name, {}).setdefault(float(row["epoch"]), []).append(float(text))
     except OSError:
         raise BadInputError(f"{run} holds no training log ({_LOG}). Give the folder of a training run.") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise BadInputError(f"{path} is no training log: {error}") from None
     if not points:
         raise BadInputError(f"{path} holds no finished epoch yet.")

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.comparison import Comparison, compare
+from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.planes import PLANES, center_of, cut, display_volume
-from modality_synthesis.evaluation.figures.style import NORMAL, SMALL, bare, check_figure_path, new_figure, save_figure
+from modality_synthesis.evaluation.figures.style import (
+    DIFFERENCE,
+    NORMAL,
+    PAGE_WIDTH,
+    SMALL,
+    bare,
+    check_figure_path,
+    difference_limit,
+    new_figure,
+    save_figure,
+    value_colors,
+    value_window,
+)
 from modality_synthesis.evaluation.signal import sidecar_record
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import array, image_like
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-WIDTH = 8.6
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,11 @@ class Panels:
     inside: np.ndarray
     units: str
     comparison: Comparison
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What the synthetic volume's sidecar says; empty without one."""
+        return (self.comparison.inputs.get("synthetic") or {}).get("provenance") or {}
 
     @property
     def reference_name(self) -> str:
@@ -106,14 +122,15 @@ def draw_difference(
         path: .png, .pdf or .svg to write.
         mask: the difference is shown inside it.
         match_signal: as in `compare`.
-        limit: largest difference of the color scale; default the 99th percentile of its magnitude.
+        limit: largest difference of the color scale; default a round share of the values' window
+            beyond nearly all of them (`style.difference_limit`).
         units: for the color bars; default what the synthetic volume's sidecar says.
         reporter: receives progress and notices.
 
     Raises:
         BadInputError: volumes that cannot be compared, or a limit that is not positive.
     """
-    check_figure_path(path)
+    check_figure_path(path, [synthetic, reference, mask])
     if limit is not None and limit <= 0:
         raise BadInputError("The limit of the difference's colors must be above 0.")
     panels = difference_panels(
@@ -125,27 +142,29 @@ def draw_difference(
 def difference_figure(panels: Panels, name: str, *, limit: float | None = None) -> Figure:
     """Three rows (real, synthetic, difference) of three planes; `name` is the synthetic volume's."""
     center = center_of(panels.inside)
-    low, high = (float(value) for value in np.percentile(panels.reference[panels.inside], [0.5, 99.8]))
-    largest = float(limit or np.percentile(np.abs(panels.difference[panels.inside]), 99) or 1.0)
+    record = panels.record
+    window = value_window(record.get("DisplayWindow"), panels.reference[panels.inside])
+    largest = limit or difference_limit(panels.difference[panels.inside], window)
+    colors = value_colors(str(record.get("Quantity", "")))
     rows = (
-        (panels.reference_name, panels.reference, "gray", (min(low, 0.0), high)),
-        ("synthetic", panels.synthetic, "gray", (min(low, 0.0), high)),
-        (f"synthetic − {panels.reference_name}", panels.difference, "RdBu_r", (-largest, largest)),
+        (panels.reference_name, panels.reference, colors, window),
+        ("synthetic", panels.synthetic, colors, window),
+        (f"synthetic − {panels.reference_name}", panels.difference, DIFFERENCE, (-largest, largest)),
     )
     shapes = [cut(panels.reference, plane, center).shape for plane in PLANES]
     title = _title(name, panels)
     across = sum(shape[1] for shape in shapes)
     above = 0.17 * len(title) + 0.3  # inches: the title's lines, the planes' names
-    figure = new_figure(WIDTH, 0.8 * WIDTH * 3 * max(shape[0] for shape in shapes) / across + above)
+    figure = new_figure(PAGE_WIDTH, 0.8 * PAGE_WIDTH * 3 * max(shape[0] for shape in shapes) / across + above)
     grid = figure.add_gridspec(
         3, 4, width_ratios=[*(shape[1] for shape in shapes), 0.04 * across],
-        left=0.05, right=0.88, bottom=0.02, top=1 - above / figure.get_size_inches()[1], wspace=0.04, hspace=0.05,
+        left=0.05, right=0.86, bottom=0.02, top=1 - above / figure.get_size_inches()[1], wspace=0.04, hspace=0.05,
     )  # fmt: skip
-    for row, (label, volume, colors, (least, greatest)) in enumerate(rows):
+    for row, (label, volume, table, (least, greatest)) in enumerate(rows):
         for column, plane in enumerate(PLANES):
             axes = figure.add_subplot(grid[row, column])
             shown = axes.imshow(
-                cut(volume, plane, center), cmap=colors, vmin=least, vmax=greatest, interpolation="bilinear"
+                cut(volume, plane, center), cmap=table, vmin=least, vmax=greatest, interpolation="bilinear"
             )
             bare(axes)
             if row == 0:
@@ -154,7 +173,7 @@ def difference_figure(panels: Panels, name: str, *, limit: float | None = None) 
                 axes.set_ylabel(label, fontsize=NORMAL)
         bar = figure.colorbar(shown, cax=figure.add_subplot(grid[row, 3]))
         bar.ax.tick_params(labelsize=SMALL)
-        bar.set_label(panels.units, fontsize=SMALL)
+        bar.set_label(wrapped(panels.units, 1.5, SMALL, lines=2), fontsize=SMALL)
     figure.suptitle("\n".join(title), fontsize=SMALL, x=0.05, y=0.99, ha="left", va="top")
     return figure
 
@@ -180,4 +199,4 @@ def _title(name: str, panels: Panels) -> list[str]:
         )
     if result.unmatched is not None:
         told += "The signals could not be matched. "
-    return textwrap.wrap(told + "The person's right is on the left.", 118)
+    return wrapped(told + "The person's right is on the left.", 0.9 * PAGE_WIDTH, SMALL).split("\n")

@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.style import NORMAL, SMALL, bare, check_figure_path, new_figure, save_figure
 from modality_synthesis.models import ModelPackage, find_model
 from modality_synthesis.progress import Reporter
@@ -47,7 +48,7 @@ def draw_features(
     from modality_synthesis.synthesis.pipeline import load_generator
 
     reporter = reporter or Reporter()
-    check_figure_path(path)
+    check_figure_path(path, [source])
     if maps < 1:
         raise UsageError("At least one feature map per layer is needed.")
     package = model if isinstance(model, ModelPackage) else find_model(model)
@@ -70,8 +71,8 @@ def draw_features(
     for row, (name, values) in enumerate(layers.items()):
         label = figure.add_subplot(grid[row, 0])
         bare(label)
-        channels, height, width = values.shape
-        label.text(0.0, 0.5, f"{name}\n{channels} x {height} x {width}", fontsize=NORMAL, va="center")
+        channels, tall, broad = values.shape
+        label.text(0.0, 0.5, f"{name}\n{channels} x {tall} x {broad}", fontsize=NORMAL, va="center")
         for column, channel in enumerate(np.argsort(-values.std(axis=(1, 2)), kind="stable")[:maps]):
             axes = figure.add_subplot(grid[row, column + 1])
             image = values[channel]
@@ -79,9 +80,10 @@ def draw_features(
             axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
             axes.set_title(str(channel), fontsize=SMALL - 2, pad=1.5, color="#777777")
             bare(axes)
+    title = f"Feature maps of {package.card.id}, axial slice {index} of {Path(source).name}"
     figure.suptitle(
-        f"Feature maps of {package.card.id}, axial slice {index} of {Path(source).name}", fontsize=NORMAL + 1, x=0.01,
-        y=0.99, ha="left",
+        wrapped(title, width - 0.2, NORMAL, lines=2),
+        fontsize=NORMAL, x=0.01, y=0.99, ha="left",
     )  # fmt: skip
     save_figure(figure, path)
 

@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.style import LARGE, SMALL, bare, check_figure_path, new_figure, save_figure
 from modality_synthesis.models import ModelPackage, find_model
 
@@ -27,21 +28,35 @@ def draw_filters(model: str | Path | ModelPackage, path: str | Path) -> None:
     """
     from modality_synthesis.synthesis.pipeline import load_generator
 
-    check_figure_path(path)
     package = model if isinstance(model, ModelPackage) else find_model(model)
+    check_figure_path(path, package.folder.glob("*"))
     name, filters = first_filters(load_generator(package))
     count = len(filters)
     columns = int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
-    figure = new_figure(0.55 * columns + 0.4, 0.55 * rows + 0.9)
+    broad = max(0.55 * columns + 0.4, 4.6)  # of the text above
+    figure = new_figure(broad, 0.55 * rows + 0.9)
     grid = figure.add_gridspec(
-        rows, columns, left=0.03, right=0.97, bottom=0.02, top=1 - 0.75 / (0.55 * rows + 0.9), wspace=0.12, hspace=0.12
+        rows,
+        columns,
+        left=0.03,
+        right=0.03 + 0.55 * columns / broad,
+        bottom=0.02,
+        top=1 - 0.75 / (0.55 * rows + 0.9),
+        wspace=0.12,
+        hspace=0.12,
     )
     for index, image in enumerate(filters):
         axes = figure.add_subplot(grid[index // columns, index % columns])
         axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         bare(axes)
-    figure.suptitle(f"First convolution of {package.card.id}", fontsize=LARGE, x=0.03, y=0.985, ha="left")
+    figure.suptitle(
+        wrapped(f"First convolution of {package.card.id}", broad - 0.2, LARGE, lines=1),
+        fontsize=LARGE,
+        x=0.03,
+        y=0.985,
+        ha="left",
+    )
     kernel = " x ".join(str(size) for size in filters.shape[1:3])
     height = 0.55 * rows + 0.9
     figure.text(

@@ -10,10 +10,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.planes import oriented
 from modality_synthesis.evaluation.figures.style import (
     COLORS,
     NORMAL,
+    PAGE_HEIGHT,
+    PAGE_WIDTH,
     SMALL,
     bare,
     check_figure_path,
@@ -58,7 +61,7 @@ def draw_profile(
     Raises:
         BadInputError: no volume, a point outside the first one, or MRI that share no signal.
     """
-    check_figure_path(path)
+    check_figure_path(path, volumes.values())
     save_figure(profile_figure(volumes, direction=direction, point=point, reporter=reporter), path)
 
 
@@ -84,13 +87,14 @@ def profile_figure(
     distances, line = line_points(first, through, axis)
 
     panels = list(dict.fromkeys(name.split()[-1] for name in images))
-    figure = new_figure(9.0, 2.5 + 1.45 * len(panels) + 0.6)
+    figure = new_figure(PAGE_WIDTH, min(2.5 + 1.45 * len(panels) + 0.6, PAGE_HEIGHT))
     height = figure.get_size_inches()[1]
-    top = figure.add_gridspec(1, len(images), left=0.02, right=0.98, top=1 - 0.3 / height, bottom=1 - 2.5 / height,
+    top = figure.add_gridspec(1, len(images), left=0.02, right=0.98, top=1 - 0.4 / height, bottom=1 - 2.5 / height,
                               wspace=0.05)  # fmt: skip
     for column, (name, image) in enumerate(images.items()):
-        _draw_slice(figure.add_subplot(top[0, column]), name, image, through, line)
-    below = figure.add_gridspec(len(panels), 1, left=0.08, right=0.98, top=1 - 2.75 / height, bottom=0.5 / height,
+        label = wrapped(name, PAGE_WIDTH / len(images) - 0.15, NORMAL, lines=2)
+        _draw_slice(figure.add_subplot(top[0, column]), label, image, through, line)
+    below = figure.add_gridspec(len(panels), 1, left=0.11, right=0.98, top=1 - 2.75 / height, bottom=0.5 / height,
                                 hspace=0.25)  # fmt: skip
     for row, panel in enumerate(panels):
         axes = figure.add_subplot(below[row, 0])
@@ -100,12 +104,15 @@ def profile_figure(
         factors = panel_factors({name: given[name] for name in members}, made, reporter or Reporter())
         for number, name in enumerate(members):
             factor = factors.get(name, 1.0)
+            told = f"{name} × {factor:.3g}" if name in factors else name
             axes.plot(distances, factor * sample(images[name], line), color=COLORS[number], linewidth=1.2,
-                      label=f"{name} × {factor:.3g}" if name in factors else name)  # fmt: skip
+                      label=wrapped(told, 5.5 / len(members), SMALL, lines=1))  # fmt: skip
         axes.set_xlim(distances[0], distances[-1])
         hounsfield = _is_hounsfield(images[members[0]])
         unit = ", HU" if hounsfield else f", signal of\n{made}" if factors else ""
-        axes.set_ylabel(panel + unit, fontsize=SMALL if factors else NORMAL)
+        axes.set_ylabel(
+            wrapped(panel + unit, 1.3, SMALL if factors else NORMAL, lines=3), fontsize=SMALL if factors else NORMAL
+        )
         if hounsfield:
             axes.set_ylim(*HU_WINDOW)
         if len(members) > 1:

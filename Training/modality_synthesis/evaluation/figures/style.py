@@ -1,42 +1,86 @@
-"""What the figures share: paper, ink, and writing the file."""
+"""What all figures share: page, ink, colors of values and of differences, and writing the files.
+
+Uptake (SUVR) is shown in inferno, everything else in gray, in the window that the model's card states; differences are
+synthetic minus real in one diverging map, white at zero, with limits symmetric around it. `slicer/display.py` holds the
+same maps for 3D Slicer.
+"""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modality_synthesis.volumes import atomic_output, check_writable
+import numpy as np
+
+from modality_synthesis.volumes import atomic_output, check_outputs, check_writable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ENDINGS = (".png", ".pdf", ".svg")
+# What an A4 or letter page holds beside its margins and a caption, inches.
+PAGE_WIDTH, PAGE_HEIGHT = 7.0, 9.0
+DPI = 220  # at the printed size
 # Told apart by people with any color vision (Okabe and Ito).
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a8a8a", "#000000")
+PAPER, INK, GRID = "#ffffff", "#1b1b1f", "#d9d9de"
+# What is measured, beside which the predictors have the palette's colors.
+MEASURED_COLOR = "#8a8a8a"
 SMALL, NORMAL, LARGE = 8, 9, 12
 
+UPTAKE, ANATOMY = "inferno", "gray"
+DIFFERENCE = "RdBu_r"  # blue: less than real, white: equal, red: more
+Z_SCORE = "magma"
+DARK_PAPER, DARK_INK, DARK_NOTE = "#101114", "#e8e8ea", "#f2b84b"  # of pictures of volumes that stand alone
+# A document's fonts are embedded as fonts, an SVG's text stays text, and the same figure gives the same bytes.
+_FILE_FORMAT = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "modality-synthesis"}
+_LIMITS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty white figure of so many inches, without a window."""
+
+# Colors
+
+
+def value_colors(quantity: str) -> str:
+    """matplotlib's map for values of a quantity (`SUVR`, `HU`, `signal`)."""
+    return UPTAKE if quantity == "SUVR" else ANATOMY
+
+
+def value_window(stated: Sequence[float] | None, values: np.ndarray) -> tuple[float, float]:
+    """Lower and upper end of the values' colors.
+
+    Args:
+        stated: the display window of the card or sidecar, which binds.
+        values: of the real volume inside the mask, where nothing is stated; nearly all of them are within.
+    """
+    if stated:
+        return float(stated[0]), float(stated[1])
+    low, high = (float(value) for value in np.percentile(values, [0.5, 99.8])) if values.size else (0.0, 1.0)
+    low = min(low, 0.0)
+    return low, high if high > low else low + 1
+
+
+def difference_limit(difference: np.ndarray, window: tuple[float, float]) -> float:
+    """End of the differences' colors, both ways: a round share of the window, beyond nearly all (99.5 %) of them."""
+    width = window[1] - window[0]
+    most = float(np.percentile(np.abs(difference), 99.5)) if difference.size else 0.0
+    return width * next((share for share in _LIMITS if share * width >= most), _LIMITS[-1])
+
+
+# Paper
+
+
+def new_figure(width: float, height: float, *, paper: str = PAPER, layout: str | None = None) -> Figure:
+    """An empty figure of so many inches, without a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=paper, layout=layout)  # type: ignore[arg-type]
     FigureCanvasAgg(figure)
     return figure
-
-
-def check_figure_path(path: str | Path) -> None:
-    """Refuse a place or a kind of file that cannot be written, before any work is done."""
-    check_writable(path, endings=ENDINGS)
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write PNG, PDF or SVG, by the file's ending; complete or not at all."""
-    path = Path(path)
-    with atomic_output(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.lower().lstrip("."))
 
 
 def bare(axes: Axes) -> None:
@@ -51,6 +95,42 @@ def plain(axes: Axes) -> None:
     """Axes of a diagram: two spines and a light grid."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.grid(True, color="#dddddd", linewidth=0.6)
+    axes.grid(True, color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=SMALL)
+
+
+# Files
+
+
+def check_figure_path(path: str | Path, inputs: Iterable[object] = ()) -> None:
+    """Refuse a place or a kind of file that cannot be written, or that is an input, before any work is done."""
+    check_outputs([path], inputs=inputs)
+    check_writable(path, endings=ENDINGS)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write PNG, PDF or SVG, by the file's ending; complete or not at all."""
+    path = Path(path)
+    with atomic_output(path) as temporary:
+        temporary.write_bytes(figure_bytes(figure, path.suffix.lower().lstrip(".")))
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """A figure as a `png`, `pdf` or `svg` file; the same figure gives the same bytes."""
+    stream = io.BytesIO()
+    date = {"svg": "Date", "pdf": "CreationDate"}.get(kind)
+    with file_format():
+        figure.savefig(
+            stream, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), metadata={date: None} if date else None
+        )
+    return stream.getvalue()
+
+
+@contextmanager
+def file_format() -> Iterator[None]:
+    """matplotlib's settings for fonts in documents."""
+    from matplotlib import rc_context
+
+    with rc_context(_FILE_FORMAT):
+        yield

@@ -99,7 +99,7 @@ class CompareSection(JobSection):
         self.parameters.regionsTable = made["regions"]
         self.parameters.calibrationTable = made["calibration"]
         self.parameters.referenceVolume = made["reference"]
-        self._matchReference()
+        self._matchReference(made["factor"])
         tables.showPlot(tables.chartOf(self._table()) or made["chart"])
         self.show()
         if "report" in made:
@@ -113,8 +113,11 @@ class CompareSection(JobSection):
         if synthetic is None:
             return
         self._shownKind = (self.parameters.differenceKind, self.parameters.comparisonOrientation)
+        source = results.sourceOf(synthetic) or self.parameters.inputVolume
+        if results.cardSource(synthetic) == "CT":
+            display.showBrainWindow(source)
         volumes = {
-            "Source": results.sourceOf(synthetic) or self.parameters.inputVolume,
+            "Source": source,
             "Synthetic": synthetic,
             "Reference": self.parameters.referenceVolume,
             "Difference": self.logic.differenceVolume(synthetic, self.parameters.differenceKind),
@@ -149,16 +152,16 @@ class CompareSection(JobSection):
         tips = metricTips(node) if kind == "Metrics" else None
         fillTable(self.ui.metricsTableWidget, *tableContent(node, COLUMNS[kind]), tips)
 
-    def _matchReference(self) -> None:
-        """Show the reference in the synthetic volume's colors and range: only then can they be compared by eye."""
+    def _matchReference(self, factor: float) -> None:
+        """Show the reference in the synthetic volume's colors and range: only then can they be compared by eye.
+
+        :param factor: what the reference was multiplied by to have the synthetic volume's signal; 1 for quantities.
+        """
         synthetic, reference = self.parameters.outputVolume, self.parameters.referenceVolume
-        reference.CreateDefaultDisplayNodes()
-        shown = reference.GetDisplayNode()
-        shown.SetAndObserveColorNodeID(synthetic.GetDisplayNode().GetColorNodeID())
-        shown.AutoWindowLevelOff()
-        shown.SetWindowLevelMinMax(*results.displayWindow(synthetic))
-        units = results.unitsOf(synthetic)
-        display.addLegend(reference, _("Measured") + f"\n{results.cardTarget(synthetic)}\n{units}")
+        low, high = results.displayWindow(synthetic)
+        colors = synthetic.GetDisplayNode().GetColorNode().GetName()
+        display.showQuantity(reference, colors, (low / factor, high / factor))
+        display.addLegend(reference, results.unitsOf(synthetic) or _("signal"))
 
 
 def metricTips(node: object) -> list:

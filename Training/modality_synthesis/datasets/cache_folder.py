@@ -1,0 +1,64 @@
+"""Where what was computed from a cohort is kept for the next time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from modality_synthesis.errors import BadInputError
+
+CACHE_VARIABLE = "MODALITY_SYNTHESIS_CACHE"
+
+
+def cache_folder(table: Path, named: str | Path | None = None) -> Path:
+    """The folder for a table's preprocessed volumes and checks; it exists and can be written.
+
+    In this order: the one that is named (`--cache`), the one in `MODALITY_SYNTHESIS_CACHE`, `.cache` beside the table,
+    and where the table's folder is read-only, the user's cache folder.
+
+    Raises:
+        BadInputError: a named folder, or none at all, can be written.
+    """
+    chosen = named or os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        folder, origin = Path(chosen), "--cache" if named else CACHE_VARIABLE
+        reason = _objection(folder)
+        if reason is None:
+            return folder
+        raise BadInputError(f"The cache folder {folder} ({origin}) cannot be written: {reason}. Name another one.")
+    beside = table.parent / ".cache"
+    if _objection(beside) is None:
+        return beside
+    users = _users_folder(table)
+    if users is not None and _objection(users) is None:
+        return users
+    raise BadInputError(
+        f"Neither {table.parent} nor your own cache folder can be written, and preprocessed volumes must be kept. Name "
+        f"a folder with --cache FOLDER, or in {CACHE_VARIABLE}."
+    )
+
+
+def _users_folder(table: Path) -> Path | None:
+    """In the user's cache folder, one folder per table; None where there is no user's folder."""
+    import platformdirs
+
+    try:
+        users = Path(platformdirs.user_cache_dir("modality-synthesis", appauthor=False))
+    except (KeyError, OSError, RuntimeError):  # no home, no entry in the user database
+        return None
+    name = hashlib.sha256(str(table.parent.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return users / "cohorts" / f"{table.parent.resolve().name or 'cohort'}-{name}"
+
+
+def _objection(folder: Path) -> str | None:
+    """Why nothing can be written there; the folder is made. Trying tells more than permissions do."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, probe = tempfile.mkstemp(prefix=".ms-probe-", dir=folder)
+        os.close(handle)
+        os.unlink(probe)
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return None

@@ -1,0 +1,155 @@
+"""Where a volume was measured. What was never measured is not zero, however the file says it.
+
+Programs mark voxels outside the scanner's field of view, lost slices and padding in many ways: NaN, a slab or plane of
+one value, a zone of exact zeros that a rotation made oblique, or no voxels at all. All of them end here, in one boolean
+array on the volume's grid, which travels with the values wherever they are sampled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from modality_synthesis.findings import Finding
+from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes.geometry import Interpolator, array, image_like, resample_like, same_geometry
+
+# Scattered zeros in air (a scanner clips noise) are measured; a zone of one value this thick is none.
+BLANK_MM = 8.0
+# Of a region: below the first share its figures are doubtful, below the second they are of another region.
+LOOK_BELOW, REFUSE_BELOW = 90.0, 50.0
+
+
+def find_coverage(image: sitk.Image) -> np.ndarray:
+    """Where a volume holds a measurement, bool (z, y, x).
+
+    Not measured: NaN and infinity; planes along a voxel axis that hold one value only (padding, lost slices); and zones
+    of the lowest value, or of exact zeros, that reach the border and are at least `BLANK_MM` thick.
+    """
+    values = sitk.GetArrayViewFromImage(image)
+    covered = np.isfinite(values)
+    known = values if covered.all() else np.where(covered, values, np.nan)
+    if not covered.any():
+        return covered
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        flat = ~(np.fmax.reduce(known, axis=others) > np.fmin.reduce(known, axis=others))
+        covered[(slice(None),) * axis + (flat,)] = False
+    spacing = image.GetSpacing()[::-1]
+    for blank in {0.0, float(np.fmin.reduce(known, axis=None))}:
+        covered &= ~_blank_zone(known == blank, spacing)
+    return covered
+
+
+def _blank_zone(zone: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+    """The parts of a zone that hold a box of `BLANK_MM` and reach the border, beyond which everything counts."""
+    from scipy import ndimage
+
+    if zone.mean() < 1e-3:
+        return np.zeros_like(zone)
+    reach = [max(round(BLANK_MM / 2 / step), 1) for step in spacing]
+    parts, count = ndimage.label(_spread(~_spread(~zone, reach), reach))
+    faces = [parts.take(end, axis) for axis in range(3) for end in (0, -1)]
+    reached = np.unique(np.concatenate([face.ravel() for face in faces]))
+    return np.isin(parts, reached[reached > 0]) if count else np.zeros_like(zone)
+
+
+def _spread(zone: np.ndarray, reach: list[int]) -> np.ndarray:
+    """A zone grown by a box of `reach` voxels to either side of each axis; nothing comes in from outside the array."""
+    for axis, most in enumerate(reach):
+        grown, along = zone.copy(), np.moveaxis(zone, axis, 0)
+        target = np.moveaxis(grown, axis, 0)
+        for step in range(1, min(most, len(along) - 1) + 1):
+            target[step:] |= along[:-step]
+            target[:-step] |= along[step:]
+        zone = grown
+    return zone
+
+
+def filled(image: sitk.Image, value: float = 0.0) -> sitk.Image:
+    """The volume with a value in place of NaN and infinity, for what cannot compute with these."""
+    values = array(image)
+    known = np.isfinite(values)
+    return image if known.all() else image_like(np.where(known, values, np.float32(value)), image)
+
+
+def resample_covered(
+    image: sitk.Image,
+    covered: np.ndarray,
+    grid: sitk.Image,
+    *,
+    transform: sitk.Transform | None = None,
+    interpolator: Interpolator = "linear",
+) -> tuple[sitk.Image, np.ndarray]:
+    """Sample a volume together with its coverage: no value is mixed with what was not measured.
+
+    Args:
+        image: float32 volume.
+        covered: bool, its coverage (z, y, x).
+        grid: gives the grid only.
+        transform: from world points of `grid` to world points of `image`; identity when None.
+        interpolator: as `resample_like`; `bspline` continues the nearest measured value where there is none.
+
+    Returns:
+        The volume on the grid, 0 where it is not covered, and its coverage there. Covered is what owes more than half
+        of its value to measured voxels.
+    """
+    if transform is None and same_geometry(image, grid, tolerance_mm=1e-6):
+        return resample_like(filled(image), grid), covered.copy()
+    weights = image_like(covered.astype(np.float32), image)
+    linear: Interpolator = "nearest" if interpolator == "nearest" else "linear"
+    share = array(resample_like(weights, grid, transform=transform, interpolator=linear))
+    inside = share > 0.5
+    if interpolator == "bspline":
+        source = image_like(_continued(array(image), covered), image)
+        moved = array(resample_like(source, grid, transform=transform, interpolator="bspline"))
+    else:
+        source = image_like(np.where(covered, array(image), 0.0).astype(np.float32), image)
+        moved = array(resample_like(source, grid, transform=transform, interpolator=linear))
+        moved = moved / np.where(inside, share, 1.0)
+    return image_like(np.where(inside, moved, 0.0).astype(np.float32), grid), inside
+
+
+def _continued(values: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Values with those of the nearest covered voxel where nothing is covered."""
+    from scipy import ndimage
+
+    if covered.all() or not covered.any():
+        return np.where(covered, values, 0.0).astype(np.float32)
+    nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
+    return values[tuple(nearest)]
+
+
+def coverage_finding(code: str, what: str, percent: float, reporter: Reporter, *, action: str) -> None:
+    """Judge how much of something was measured: doubtful below `LOOK_BELOW`, refused below `REFUSE_BELOW`.
+
+    Args:
+        code: of the finding.
+        what: the region or volume, as the sentence's subject ("pet.nii.gz: the reference region pons").
+        percent: of it that is covered.
+        reporter: receives the finding.
+        action: what to do when it is too little.
+
+    Raises:
+        BadInputError: less than `REFUSE_BELOW`.
+    """
+    level = "refuse" if percent < REFUSE_BELOW else "look" if percent < LOOK_BELOW else "ok"
+    limit = REFUSE_BELOW if level == "refuse" else LOOK_BELOW
+    message = f"{what} lies to {percent:.0f} % in what was measured."
+    if level != "ok":
+        message = f"{what} lies to {percent:.0f} % only in what was measured (at least {limit:.0f} % needed)."
+    reporter.finding(Finding(code, level, message, "" if level == "ok" else action, round(percent, 2), limit))
+
+
+def read_covered(path: str | Path, *, reporter: Reporter | None = None) -> tuple[sitk.Image, np.ndarray]:
+    """Read a volume in which NaN may mark what was not measured (`reading.read_image`), with its coverage.
+
+    Returns:
+        float32 volume, 0 in place of NaN and infinity, and `find_coverage`.
+    """
+    from modality_synthesis.volumes.reading import read_image
+
+    image = read_image(path, unmeasured=True, reporter=reporter)
+    return filled(image), find_coverage(image)

@@ -1,0 +1,69 @@
+"""The JSON beside a file that this program wrote: what the file shows, and the SHA-256 that ties the two together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.volumes.atomic import written
+from modality_synthesis.volumes.files import file_sha256, write_json
+from modality_synthesis.volumes.paths import sidecar_path
+
+HASH = "SHA256"
+
+
+def write_sidecar(path: str | Path, record: Mapping[str, Any]) -> Path:
+    """Write the sidecar of a file that was written just before, both inside one `atomic_files()`.
+
+    Args:
+        path: the volume or table.
+        record: what is said about it; its `GeneratedBy` must name this program. The file's SHA-256 is added.
+
+    Returns:
+        the sidecar's path.
+    """
+    sidecar = sidecar_path(path)
+    write_json({**record, HASH: file_sha256(written(path))}, sidecar)
+    return sidecar
+
+
+def read_sidecar(path: str | Path) -> dict[str, Any]:
+    """What the JSON beside a volume or table says; empty without a readable one.
+
+    A table's sidecar of version 0.1.0, `NAME.json` instead of `NAME.csv.json`, is read too.
+
+    Raises:
+        BadInputError: the sidecar describes another file than this one (`check_sidecar`).
+    """
+    path = Path(path)
+    for sidecar in (sidecar_path(path), *([path.with_suffix(".json")] if path.suffix in (".csv", ".tsv") else [])):
+        try:
+            record = json.loads(sidecar.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(record, dict):
+            if HASH in record and (path.is_dir() or sidecar != sidecar_path(path)):
+                return {}  # of a file that has the same stem
+            check_sidecar(path, record)
+            return record
+    return {}
+
+
+def check_sidecar(path: str | Path, record: Mapping[str, Any]) -> None:
+    """Whether a sidecar is the one of this file; one without a hash (of version 0.1.0) is taken at its word.
+
+    Raises:
+        BadInputError: the file was changed, or replaced, after the sidecar was written.
+    """
+    path = Path(path)
+    noted = record.get(HASH)
+    if noted is None or not path.is_file() or noted == file_sha256(path):
+        return
+    sidecar = sidecar_path(path).name
+    raise BadInputError(
+        f"{path.name} is not the file that {sidecar} describes: its SHA-256 differs, so it was changed or replaced "
+        f"after it was written. Make it again; if you changed it yourself, remove the line {HASH!r} from {sidecar}."
+    )
