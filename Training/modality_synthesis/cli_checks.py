@@ -5,6 +5,7 @@ The rooms check the same again, with everything else, whoever calls them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -79,13 +80,22 @@ def target(to: str | None, model: str | None) -> None:
 
 
 def outputs(paths: Iterable[Path | None], endings: Sequence[str] | None = None) -> None:
-    """Each output can be written; None was not asked for.
+    """Each output has an ending that is written, and no folder is in its place; None was not asked for.
+
+    Whether its folder can be written to is tried by the rooms, which load more for that.
 
     Raises:
-        BadInputError: an ending that is not written, a folder in its place, or one that cannot be written to.
+        BadInputError: names the output and the endings.
     """
-    from modality_synthesis.volumes import WRITABLE, check_writable
+    from modality_synthesis.volumes.paths import WRITABLE
 
+    allowed = WRITABLE if endings is None else tuple(endings)
     for path in paths:
-        if path is not None:
-            check_writable(path, endings=WRITABLE if endings is None else endings)
+        if path is None:
+            continue
+        if os.path.isdir(path):
+            raise BadInputError(
+                f"{path} is a folder. Give the name of a file to write, ending in {', '.join(allowed)}."
+            )
+        if not path.name.lower().endswith(tuple(allowed)):
+            raise BadInputError(f"{path.name} cannot be written: its ending is none of {', '.join(allowed)}.")

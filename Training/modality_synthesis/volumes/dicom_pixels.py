@@ -10,6 +10,7 @@ import numpy as np
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.dicom_index import Slice, damaged, quiet_pydicom
+from modality_synthesis.volumes.itk_paths import path_for_itk
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -88,7 +89,8 @@ def _decoded_by_gdcm(path: Path, dataset: Dataset) -> np.ndarray:
     if len(scaling) > 1:
         raise BadInputError(f"{path.name} is compressed and scales each frame differently. Export it uncompressed.")
     try:
-        values = sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat32))
+        with path_for_itk(path) as name:
+            values = sitk.GetArrayFromImage(sitk.ReadImage(name, sitk.sitkFloat32))
     except RuntimeError as error:
         raise damaged(path, error) from None
     if str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1":

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.checks import check_shape, not_orthonormal
+from modality_synthesis.volumes.itk_paths import path_for_itk
 
 
 def read_float(path: Path) -> sitk.Image:
@@ -21,8 +22,8 @@ def read_float(path: Path) -> sitk.Image:
     """
     grid = read_grid(path)
     check_shape(grid.GetSize(), grid.GetNumberOfComponents(), path.name)
-    with _explained(path):
-        image = sitk.ReadImage(str(path), sitk.sitkFloat32)
+    with _explained(path), path_for_itk(path) as name:
+        image = sitk.ReadImage(name, sitk.sitkFloat32)
     if image.GetDimension() > 3:
         image = sitk.Extract(image, [*image.GetSize()[:3], *[0] * (image.GetDimension() - 3)])
     # Header texts may name the patient; nothing downstream needs them.
@@ -38,8 +39,8 @@ def read_grid(path: Path) -> sitk.ImageFileReader:
         BadInputError: ITK refuses the file.
     """
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    with _explained(path):
+    with _explained(path), path_for_itk(path) as name:
+        reader.SetFileName(name)
         reader.ReadImageInformation()
     return reader
 

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.checks import check_shape
+from modality_synthesis.volumes.itk_paths import path_for_itk
 from modality_synthesis.volumes.paths import cannot_read
 from modality_synthesis.volumes.payload import check_payload
 
@@ -102,7 +103,8 @@ def write(image: sitk.Image, path: Path, *, description: str) -> None:
         labelled.EraseMetaData(key)
     if description:
         labelled.SetMetaData("Comment", " ".join(description.split())[:255])
-    sitk.WriteImage(labelled, str(path), useCompression=True, compressionLevel=1)
+    with path_for_itk(path, write=True) as name:
+        sitk.WriteImage(labelled, name, useCompression=True, compressionLevel=1)
 
 
 def _element(header: Header) -> int:
