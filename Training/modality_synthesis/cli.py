@@ -11,6 +11,7 @@ import typer
 from modality_synthesis import choices, cli_checks
 from modality_synthesis._version import __version__
 from modality_synthesis.cli_figures import figures_app
+from modality_synthesis.cli_recipes import recipes_app, sample
 from modality_synthesis.cli_session import ProgressOption
 from modality_synthesis.cli_session import command as _command
 from modality_synthesis.cli_session import need as _need
@@ -52,6 +53,8 @@ models_app = typer.Typer(help="Model packages: list, show, install, remove, veri
                          no_args_is_help=True, rich_markup_mode=None)  # fmt: skip
 app.add_typer(models_app, name="models")
 app.add_typer(figures_app, name="figures")
+app.add_typer(recipes_app, name="recipes")
+app.command(epilog="Example: modality-synthesis sample -o head.nii.gz")(sample)
 
 PARTLY_DONE = 3
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]

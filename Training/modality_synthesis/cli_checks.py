@@ -79,6 +79,11 @@ def target(to: str | None, model: str | None) -> None:
         choose_model(to)
 
 
+def already_there(path: Path) -> UsageError:
+    """The error for an output that nothing may replace."""
+    return UsageError(f"{path} exists already. Choose another name, or move it away.")
+
+
 def outputs(paths: Iterable[Path | None], endings: Sequence[str] | None = None) -> None:
     """Each output has an ending that is written, and no folder is in its place; None was not asked for.
 

@@ -218,7 +218,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         BadInputError: unreadable, an unknown key (the nearest known one is named), or a value out of range.
     """
     path = Path(path)
-    data = _read(path, seen=())
+    data = merged_recipe(path)
     for override in overrides:
         _apply(data, override)
     recipe = validate(Recipe, data, path.name)
@@ -226,6 +226,15 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for term in recipe.losses:
         check_loss_name(term.name)
     return recipe
+
+
+def merged_recipe(path: Path) -> dict[str, Any]:
+    """What a recipe says together with those it extends; not validated.
+
+    Raises:
+        BadInputError: unreadable, no YAML mapping, or a circle.
+    """
+    return _read(path, seen=())
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
