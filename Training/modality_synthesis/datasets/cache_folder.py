@@ -7,7 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.environment import user_folder
+from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 
 CACHE_VARIABLE = "MODALITY_SYNTHESIS_CACHE"
 
@@ -42,11 +43,9 @@ def cache_folder(table: Path, named: str | Path | None = None) -> Path:
 
 def _users_folder(table: Path) -> Path | None:
     """In the user's cache folder, one folder per table; None where there is no user's folder."""
-    import platformdirs
-
     try:
-        users = Path(platformdirs.user_cache_dir("modality-synthesis", appauthor=False))
-    except (KeyError, OSError, RuntimeError):  # no home, no entry in the user database
+        users = user_folder("cache")
+    except ModalitySynthesisError:
         return None
     name = hashlib.sha256(str(table.parent.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return users / "cohorts" / f"{table.parent.resolve().name or 'cohort'}-{name}"

@@ -133,7 +133,7 @@ def _parameters(made_by: Any) -> Iterator[str]:
             return
 
 
-def _class(made_by: Any) -> type:
+def _class(made_by: Any) -> Any:
     return made_by.func if isinstance(made_by, functools.partial) else made_by
 
 
