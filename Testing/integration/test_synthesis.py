@@ -16,9 +16,9 @@ import pytest
 import SimpleITK as sitk
 
 from modality_synthesis.preprocessing.registration import mni152
+from modality_synthesis.preprocessing.source_checks import CONTRAST_WARN_BELOW
 from modality_synthesis.resources import resource
 from modality_synthesis.synthesis import Synthesis, synthesize
-from modality_synthesis.preprocessing.source_checks import CONTRAST_WARN_BELOW
 from modality_synthesis.volumes import read_image, write_image
 
 MODEL = "demo-t1w-fdg"
