@@ -15,7 +15,7 @@ if os.path.isdir(os.path.join(_SOURCE_TREE, "modality_synthesis")) and _SOURCE_T
 
 from modality_synthesis.slicer import display, sample_data, sections, self_test  # noqa: E402
 from modality_synthesis.slicer.logic import SynthesisLogic  # noqa: E402
-from modality_synthesis.slicer.panel import SynthesisPanelWidget  # noqa: E402
+from modality_synthesis.slicer.panel import HELP_PAGE, SynthesisPanelWidget  # noqa: E402
 from modality_synthesis.slicer.parameters import SynthesisParameters  # noqa: E402
 
 
@@ -28,10 +28,9 @@ class CTtoMRSynthesis(ScriptedLoadableModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Image Synthesis")]
         self.parent.dependencies = []
         self.parent.contributors = ["ModalitySynthesis contributors"]
-        self.parent.helpText = (
-            _("""Makes a synthetic T1w or T2w MRI from a head CT, on this computer, and measures how far it can be trusted
-against a measured MRI. <b>Research use only, not for diagnosis.</b>""")
-            + self.getDefaultModuleDocumentationLink()
+        self.parent.helpText = _("""Makes a synthetic T1w or T2w MRI from a head CT, on this computer, and measures how far it can be trusted
+against a measured MRI. <b>Research use only, not for diagnosis.</b>""") + self.getDefaultModuleDocumentationLink(
+            HELP_PAGE
         )
         self.parent.acknowledgementText = _("""The generators follow three lines of published work: PASTA, pathology-aware MRI to PET
 translation with diffusion models (MICCAI 2024, doi 10.1007/978-3-031-72104-5_51); the cyclic 2.5D perceptual loss for T1w MRI

@@ -554,13 +554,14 @@ def test_batch_partly_done_names_the_row(
     monkeypatch.setenv("FAKE_WORKER_MODE", "partly")
     panel = ready()
     table = tmp_path / "cohort.csv"
-    table.write_text("subject,T1w\ns1,a.nii.gz\ns2,b.nii.gz\n", encoding="utf-8")
+    table.write_text('id,T1w,subject,note\n7,a.nii.gz,s1,"seen\ntwice"\n8,b.nii.gz,s2,\n', encoding="utf-8")
     panel.parameters.batchFolder = tmp_path
     panel.ui.batchTablePathLineEdit.currentPath = str(tmp_path / "missing.csv")
     assert "no cohort table" in panel.ui.batchButton.toolTip
     panel.ui.batchTablePathLineEdit.currentPath = str(table)
     click_and_wait(panel, wait, "batch")
     assert "Partly done" in panel.ui.batchStatusLabel.text
+    assert [panel.ui.batchTableWidget.item(row, 0).text() for row in range(2)] == ["s1", "s2"]
     assert panel.ui.batchTableWidget.item(1, 1).text() == "failed"
     assert panel.ui.batchTableWidget.item(1, 2).text() == "no such file"
 

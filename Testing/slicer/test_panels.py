@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ def test_module_describes_itself(app: Any, name: str) -> None:
     assert module.categories
     assert module.contributors
     assert "Research use only" in module.helpText
+    assert "slicer.readthedocs.io" not in module.helpText  # it has no page for an extension's module
     assert module.acknowledgementText.strip()
     assert module.icon is not None
 
@@ -101,6 +103,24 @@ def test_every_control_says_what_it_does(open_panel: Any, name: str) -> None:
         assert widget.accessibleName, widget.objectName
 
 
+UI_FILES = sorted(
+    [*REPOSITORY.glob("*Synthesis/Resources/UI/*.ui"), *REPOSITORY.glob("Training/*/slicer/Resources/UI/*.ui")]
+)
+
+
+@pytest.mark.parametrize("path", UI_FILES, ids=lambda path: path.stem)
+def test_fields_have_their_labels_and_selectors_do_not_widen_the_panel(path: Path) -> None:
+    """A label's buddy gives keyboard and screen reader the way; a selector's width follows the longest node name."""
+    widgets = {widget.get("name"): widget for widget in ElementTree.parse(path).iter("widget")}
+    for name, widget in widgets.items():
+        if widget.get("class") == "QLabel" and name.removesuffix("Label") in widgets:
+            assert widget.findtext("property[@name='buddy']/cstring") in widgets, name
+        if widget.get("class") == "qMRMLNodeComboBox":
+            policy = widget.find("property[@name='sizePolicy']/sizepolicy")
+            assert policy is not None, name
+            assert policy.get("hsizetype") == "Ignored", name
+
+
 def test_sections_come_in_the_agreed_order(open_panel: Any) -> None:
     import qt
 
@@ -148,7 +168,7 @@ def test_card_shows_data_license_use_and_badge(open_panel: Any, tmp_path: Path) 
 def test_without_a_model_the_panel_says_so(open_panel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from modality_synthesis.slicer import cards
 
-    monkeypatch.setattr(cards, "resources_folder", lambda: tmp_path)
+    monkeypatch.setattr(cards, "model_folders", lambda: [tmp_path])
     panel = open_panel()
     panel.parent.show()
     assert "No model for this route" in panel.ui.modelComboBox.currentText

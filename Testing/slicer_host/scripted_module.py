@@ -43,7 +43,8 @@ class ScriptedLoadableModule:
         return os.path.join(os.path.dirname(self.parent.path), "Resources", name)
 
     def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
-        return f'<p>For more information see the <a href="{slicer.app.moduleDocumentationUrl(self.moduleName)}">documentation</a>.</p>'
+        url = docPage or slicer.app.moduleDocumentationUrl(self.moduleName)
+        return f'<p>For more information see the <a href="{url}">documentation</a>.</p>'
 
     def runTest(self, msec: int = 100, **keywords: Any) -> None:
         test = getattr(importlib.import_module(type(self).__module__), self.moduleName + "Test")()

@@ -189,7 +189,8 @@ def test_words_for_unknown_are_one_list(write):
         ("subject,T1w,t1w\nA,a.nii,b.nii\n", "'T1w' and 't1w' mean the same"),
         ("subject,FDG-PET,fdg_pet\nA,a.nii,b.nii\n", "'FDG-PET' and 'fdg_pet' mean the same"),
         ("subject,age,Age\nA,1,2\n", "'age' and 'Age' mean the same"),
-        ("subject,T1w,split\nA,a.nii,trian\n", "line 2: the split 'trian' is not known; use one of train"),
+        ("subject,T1w\nA,a.nii\nSubject,T1W\nB,b.nii\n", "line 3: the header once more"),
+        ("a,a,subject\n1,2,3\n", "'a' and 'a' mean the same"),
         ("subject T1w age\nA a.nii 71\n", "no column 'subject'.*'subject T1w age'"),
         ("a.nii,A,71\n", "no column 'subject'"),
         ("# only\n# comments\n", "only comments"),
@@ -363,6 +364,7 @@ def test_what_is_not_there_is_named_for_what_it_is(tmp_path, write):
     wanted = ("datalad get", "datalad get", "git lfs pull", "link to moved.nii.gz", "does not exist")
     assert [want in reason for want, reason in zip(wanted, reasons, strict=True)] == [True] * 5
     assert why_absent(there) is None
+    assert "too long" in why_absent(tmp_path / ("x" * 300))
     with pytest.raises(BadInputError, match=r"T1w volume of A is missing.*datalad get"):
         read_cohort(write("subject,T1w\nA,annex.nii.gz\n")).require("T1w")
 

@@ -66,6 +66,12 @@ ManufacturerOption = Annotated[
     str | None,
     typer.Option("--manufacturer", help="Of the scanner whose image is wanted: Siemens, GE, Philips, ... or pooled."),
 ]
+SeriesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--series", metavar="N", help="Of a DICOM folder with several series: number or UID. FOLDER#N says the same."
+    ),
+]
 RowTimeoutOption = Annotated[
     float | None,
     typer.Option("--row-timeout", metavar="SECONDS", min=1, help="Give a row up that takes longer; default never."),
@@ -79,6 +85,7 @@ def synthesize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Volume to write; its .json sidecar goes beside it.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    series: SeriesOption = None,
     clinical: Annotated[
         str, typer.Option("--clinical", help="Clinical variables: age=71,sex=F (others unknown).")
     ] = "",
@@ -105,8 +112,9 @@ def synthesize(
 
         values = parse_clinical(clinical)
         from modality_synthesis.synthesis import synthesize as run
-        from modality_synthesis.volumes import check_outputs, sidecar_path
+        from modality_synthesis.volumes import check_outputs, sidecar_path, with_series
 
+        source = with_series(source, series)
         check_outputs([preview], described=[output, uncertainty], inputs=[source])
         with _one_result():
             result = run(
@@ -167,6 +175,7 @@ def compare(
     reference: Annotated[Path, typer.Argument(help="Real volume, in the same units.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for figures and maps.")] = None,
     difference: Annotated[Path | None, typer.Option("--difference", help="File for the signed difference.")] = None,
+    series: SeriesOption = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="Compare inside this mask.")] = None,
     data_range: Annotated[float | None, typer.Option("--data-range", help="For PSNR and SSIM, in units.")] = None,
     register: Annotated[bool, typer.Option("--register", help="Align the reference rigidly first.")] = False,
@@ -191,12 +200,13 @@ def compare(
         cli_checks.existing(synthetic, reference, mask, mri, uncertainty)
         cli_checks.outputs([difference])
         from modality_synthesis.evaluation import compare as run
+        from modality_synthesis.volumes import with_series
 
         with _one_result():
             result = run(
-                synthetic, reference, output, mask=mask, difference=difference, data_range=data_range,
-                register=register, match_signal=match_signal, mri=mri, template_space=template_space,
-                uncertainty=uncertainty, report=report, reporter=reporter,
+                synthetic, with_series(reference, series), output, mask=mask, difference=difference,
+                data_range=data_range, register=register, match_signal=match_signal, mri=mri,
+                template_space=template_space, uncertainty=uncertainty, report=report, reporter=reporter,
             )  # fmt: skip
         finish(reporter)
         if not isinstance(reporter, JsonReporter):
@@ -211,6 +221,7 @@ def compare(
 def suvr(
     pet: Annotated[Path, typer.Argument(help="PET volume, real or synthetic.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Table of regions (CSV).")],
+    series: SeriesOption = None,
     mri: Annotated[Path | None, typer.Option("--mri", help="The person's T1w MRI, aligned with the PET.")] = None,
     template_space: Annotated[bool, typer.Option("--template-space", help="The PET is in MNI152 space.")] = False,
     reference_region: Annotated[
@@ -248,11 +259,13 @@ def suvr(
         cli_checks.outputs([output], [".csv"])
         cli_checks.outputs([image, z_map])
         from modality_synthesis.evaluation import suvr as run
+        from modality_synthesis.volumes import with_series
 
         with _one_result():
             result = run(
-                pet, output, mri=mri, template_space=template_space, reference_region=reference_region,
-                custom_reference=reference_mask, normal_cohort=normal_cohort, tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
+                with_series(pet, series), output, mri=mri, template_space=template_space,
+                reference_region=reference_region, custom_reference=reference_mask, normal_cohort=normal_cohort,
+                tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
                 image=image, z_map=z_map, reporter=reporter,
             )  # fmt: skip
         written = {"table": output, "image": image, "z_map": z_map}
@@ -279,6 +292,7 @@ def export(
         Path | None,
         typer.Option("--source-dicom", help="The source's DICOM series: take patient, study and space from it."),
     ] = None,
+    series: SeriesOption = None,
     patient_id: Annotated[str, typer.Option("--patient-id", help="Without a source; default neutral.")] = "",
     patient_name: Annotated[str, typer.Option("--patient-name", help="Family^Given; default SYNTHETIC.")] = "",
     progress: ProgressOption = "auto",
@@ -288,7 +302,12 @@ def export(
         cli_checks.one_of("format", file_format, choices.EXPORT_FORMATS)
         cli_checks.existing(volume, source_dicom)
         from modality_synthesis.synthesis import export_dicom
+        from modality_synthesis.volumes import with_series
 
+        if series is not None and source_dicom is None:
+            raise UsageError("--series chooses in the source's DICOM folder: add --source-dicom FOLDER.")
+        if source_dicom is not None:
+            source_dicom = with_series(source_dicom, series)
         with _one_result():
             result = export_dicom(
                 volume, output, file_format=file_format, source_dicom=source_dicom, patient_id=patient_id,

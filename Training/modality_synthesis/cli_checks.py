@@ -18,16 +18,20 @@ def existing(*paths: Path | None) -> None:
     Raises:
         BadInputError: names the first one that is not.
     """
+    from modality_synthesis.volumes import why_absent
+
     for path in paths:
         if path is None:
             continue
         try:
-            path.stat()
-        except FileNotFoundError:
-            raise BadInputError(f"{path} does not exist. Check the path.") from None
+            reason = why_absent(path)
         except (OSError, ValueError) as error:
-            reason = (getattr(error, "strerror", None) or str(error)).lower()
-            raise BadInputError(f"{path} cannot be read: {reason}.") from None
+            why = (getattr(error, "strerror", None) or str(error)).lower()
+            raise BadInputError(f"{path} cannot be read: {why}.") from None
+        if reason == "it does not exist":
+            raise BadInputError(f"{path} does not exist. Check the path.")
+        if reason is not None:
+            raise BadInputError(f"{path} cannot be read: {reason}.")
 
 
 def one_of(option: str, value: str, choices: Sequence[str]) -> None:

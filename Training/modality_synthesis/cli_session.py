@@ -12,7 +12,7 @@ import typer
 
 from modality_synthesis.console import JsonReporter, ProgressKind, finish, make_reporter, write_json_line
 from modality_synthesis.errors import CancelledError, ModalitySynthesisError, UsageError, reported
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, reporting_to
 from modality_synthesis.stopping import stoppable
 
 ProgressOption = Annotated[
@@ -32,7 +32,7 @@ def command(progress: str) -> Iterator[Reporter]:
         _fail(make_reporter("none"), UsageError.code, _unknown_progress(progress), UsageError.exit_code)
     reporter = make_reporter(cast(ProgressKind, progress))
     try:
-        with stoppable(lambda: _say_error(reporter, CancelledError.code, "Cancelled.")):
+        with reporting_to(reporter), stoppable(lambda: _say_error(reporter, CancelledError.code, "Cancelled.")):
             yield reporter
     except typer.Exit:
         raise

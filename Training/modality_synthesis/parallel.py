@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from modality_synthesis import environment
 from modality_synthesis.errors import CancelledError, ModalitySynthesisError, WorkerLostError, reported
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Collecting, Reported, Reporter, current
 from modality_synthesis.stopping import end_with_parent
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def parallel_map(
         function: a module-level function, or a partial of one.
         items: picklable arguments.
         jobs: worker processes; default one per core. 1 runs in this process, unless `isolate` or `limit_s` is given.
-        reporter: receives progress.
+        reporter: receives progress, and the warnings and findings that the function reports to the current reporter.
         stage: what the progress bar says.
         on_start: called in this process with the index of each item that a worker takes up.
         on_result: called in this process with index and result of each item as it is finished.
@@ -70,7 +70,7 @@ def parallel_map(
         WorkerLostError: a worker was ended from outside or took too long, and there is no `on_failure`.
     """
     work = _Work(
-        function, items, reporter or Reporter(), stage, on_start or (lambda _: None),
+        Collecting(function), items, reporter or current(), stage, on_start or (lambda _: None),
         on_result or (lambda index, result: None), on_failure,
     )  # fmt: skip
     jobs = min(jobs or os.cpu_count() or 1, len(items))
@@ -89,7 +89,7 @@ def parallel_map(
 class _Work(Generic[Item, Result]):
     """What is to be done, and what of it is."""
 
-    function: Callable[[Item], Result]
+    function: Collecting[Item, Result]
     items: Sequence[Item]
     reporter: Reporter
     stage: str
@@ -107,6 +107,9 @@ class _Work(Generic[Item, Result]):
         if index not in self.started:
             self.started.add(index)
             self.on_start(index)
+
+    def done(self, index: int, reported: Reported[Result]) -> None:
+        self.finish(index, reported.retell(self.reporter))
 
     def finish(self, index: int, result: Result) -> None:
         self.start(index)
@@ -133,7 +136,7 @@ def _in_this_process(work: _Work[Any, Any]) -> None:
                 raise
             work.fail(index, reported(error))
         else:
-            work.finish(index, result)
+            work.done(index, result)
     if work.items:
         work.tell()
 
@@ -197,7 +200,7 @@ def _book(work: _Work[Any, Any], index: int, future: Future[Any], limit_s: float
         if isinstance(result, _Failure):
             work.fail(index, result.error)
         else:
-            work.finish(index, result)
+            work.done(index, result)
 
 
 def _how_it_ended(code: int) -> str:

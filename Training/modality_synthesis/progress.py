@@ -2,20 +2,25 @@
 
 Library functions take a `Reporter` and know nothing of terminals or JSON; `modality_synthesis.cli` provides the
 reporters that print. A reporter handed to a sub-task covers a part of its parent's range (`Reporter.part`), so
-every function can count from 0 to 1.
+every function can count from 0 to 1. What a function reports without a reporter at hand (a reader deep in a worker
+process) goes to the one of the command under way (`current`), so that it is never lost.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -51,9 +56,13 @@ class Reporter:
     def finding(self, finding: Finding) -> None:
         """Report what a check found: kept at any level, a warning too when it is `look`.
 
+        The same finding again (a file that is read twice) is not repeated.
+
         Raises:
             BadInputError: the level is `refuse`, and nobody has accepted it.
         """
+        if finding.level != "refuse" and finding in self.findings:
+            return
         self.findings.append(finding)
         self.emit_finding(finding)
         if finding.level == "look":
@@ -118,6 +127,76 @@ class _PartReporter(Reporter):
 
     def emit_row(self, index: int, state: str, message: str) -> None:
         self.parent.emit_row(index, state, message)
+
+
+class PythonWarnings(Reporter):
+    """For callers of the library without a reporter: what they must know becomes a Python warning."""
+
+    def emit_warning(self, message: str) -> None:
+        warnings.warn(message, stacklevel=4)
+
+
+@dataclass
+class _Doubts(_PartReporter):
+    def emit_status(self, message: str) -> None:
+        """Nothing."""
+
+    def emit_progress(self, fraction: float, stage: str) -> None:
+        """Nothing."""
+
+
+_CURRENT: ContextVar[Reporter | None] = ContextVar("reporter", default=None)
+
+
+def current() -> Reporter:
+    """Takes warnings and findings to the reporter of the command under way; without one, they become Python's.
+
+    Progress and status stay where they are: whoever has no reporter at hand does not know its share of the work.
+    """
+    parent = _CURRENT.get() or PythonWarnings()
+    return _Doubts(parent=parent, warnings=parent.warnings, findings=parent.findings)
+
+
+@contextmanager
+def reporting_to(reporter: Reporter) -> Iterator[None]:
+    """Make a reporter the `current` one."""
+    token = _CURRENT.set(reporter)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+@dataclass(frozen=True)
+class Reported(Generic[Result]):
+    """What a function returned in a worker process, and what it had to say there."""
+
+    result: Result
+    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    def retell(self, reporter: Reporter) -> Result:
+        """Say it in this process; returns the result."""
+        for finding in self.findings:
+            reporter.finding(finding)
+        said = {finding.text for finding in self.findings}
+        for message in self.warnings:
+            if message not in said:
+                reporter.warning(message)
+        return self.result
+
+
+@dataclass(frozen=True)
+class Collecting(Generic[Item, Result]):
+    """A function whose warnings and findings come back with its result; picklable when the function is."""
+
+    function: Callable[[Item], Result]
+
+    def __call__(self, item: Item) -> Reported[Result]:
+        reporter = Reporter()
+        with reporting_to(reporter):
+            result = self.function(item)
+        return Reported(result, tuple(reporter.warnings), tuple(reporter.findings))
 
 
 def parts(reporter: Reporter, weights: Iterable[float]) -> list[Reporter]:

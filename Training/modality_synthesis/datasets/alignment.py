@@ -25,7 +25,7 @@ from modality_synthesis.preprocessing.pair_registration import PairRegistration,
 from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
 from modality_synthesis.preprocessing.registration import mask_dice
 from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
     atomic_files,
@@ -111,7 +111,7 @@ def align_cohort(
     Raises:
         BadInputError: the table lacks a modality, or no pair could be aligned.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     table, folder = read_cohort(cohort, reporter, skip_unsafe=True), Path(output)
     if table.refused and not table.visits:
         raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
@@ -234,7 +234,7 @@ class _Head:
 
     @classmethod
     def of(cls, path: Path, modality: str) -> _Head:
-        native = read_image(path)
+        native = read_image(path, reporter=current())
         image = sitk.Cast(native, sitk.sitkFloat32)
         if modality == "CT":
             check_hounsfield(image, path.name)
@@ -265,7 +265,7 @@ def _save_check(still: _Head, head: _Head, found: PairRegistration, path: Path, 
     from matplotlib.figure import Figure
 
     grid = resample_isotropic(sitk.DICOMOrient(still.image, "LPS"), _SHOWN_MM)
-    lowest = float(sitk.GetArrayViewFromImage(head.image).min())
+    lowest = float(sitk.GetArrayFromImage(head.image).min())
     moved = sitk.Resample(head.image, grid, found.transform, sitk.sitkLinear, lowest)
     first, second = _shown(grid, still.modality), _shown(moved, head.modality)
     figure = Figure(figsize=(9, 9), facecolor="black", layout="constrained")

@@ -17,8 +17,9 @@ from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import ModalitySynthesisError, WorkerLostError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import ChainParameters, prepare, prepare_target, target_region
-from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import affine, atomic_output, read_image, transform_matrix
+from modality_synthesis.progress import Reporter, current
+from modality_synthesis.tables import safe_place
+from modality_synthesis.volumes import affine, atomic_output, data_path, read_image, transform_matrix
 
 # Of the files: another number makes old ones be computed anew.
 _FORMAT = "3"
@@ -103,7 +104,10 @@ def preprocess_pairs(
     """
     chain = chain.fixed
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = [Pair(visit, folder / f"{_key(visit, source, target, chain)}.safetensors") for visit in visits]
+    pairs = [
+        Pair(visit, safe_place(folder, visit.name).with_name(f"{_key(visit, source, target, chain)}.safetensors"))
+        for visit in visits
+    ]
     missing = [pair for pair in pairs if not pair.path.exists()]
     if wait:
         _wait_for(missing)
@@ -140,7 +144,7 @@ def _wait_for(pairs: Sequence[Pair], *, patience: float = 3600.0, pause: float =
 
 def _key(visit: Visit, source: str, target: str, chain: ChainParameters) -> str:
     # Size and time of change stand for the contents: hashing a cohort's gigabytes at every start would cost minutes.
-    stats = [visit.volumes[modality].stat() for modality in (source, target)]
+    stats = [data_path(visit.volumes[modality]).stat() for modality in (source, target)]
     facts = [
         __version__,
         _FORMAT,
@@ -157,8 +161,8 @@ def _preprocess(pair: Pair, source: str, target: str, chain: ChainParameters) ->
 
     torch.set_num_threads(1)
     volumes = pair.visit.volumes
-    prepared = prepare(read_image(volumes[source]), chain, name=volumes[source].name)
-    reference = prepare_target(read_image(volumes[target]), prepared, chain.target)
+    prepared = prepare(read_image(volumes[source], reporter=current()), chain, name=volumes[source].name)
+    reference = prepare_target(read_image(volumes[target], reporter=current()), prepared, chain.target)
     arrays = {
         "source": _compact(sitk.GetArrayFromImage(prepared.image)),
         "target": _compact(sitk.GetArrayFromImage(reference)),

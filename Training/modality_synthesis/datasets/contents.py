@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
-from modality_synthesis.volumes import file_sha256, write_json
+from modality_synthesis.volumes import data_path, file_sha256, write_json
 
 INDEX = "contents.json"
 
@@ -56,6 +56,7 @@ def _hash(path: Path) -> str | None:
 
 def _state(path: Path) -> list[list[object]] | None:
     """Of the file and what belongs to it; None when it is not there."""
+    path = data_path(path)
     try:
         files = sorted(path.rglob("*")) if path.is_dir() else [path, *_detached(path)]
         return [_stat(file) for file in files]

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-_GIT_LFS = b"version https://git-lfs.github.com/spec/"
+from modality_synthesis.volumes import data_path
 
 
 def volume_place(cell: str, folder: Path) -> Path:
@@ -23,27 +23,6 @@ def volume_place(cell: str, folder: Path) -> Path:
     if not others or _there(place):
         return place
     return next((folder / other for other in others if _there(folder / other)), folder / others[0])
-
-
-def why_absent(path: Path) -> str | None:
-    """Why a path that is named holds no data here, with the way out; None when something is there.
-
-    Links without a target, git-annex's (DataLad) and Git LFS's placeholders are told apart from what does not exist.
-    """
-    if path.is_symlink() and not path.exists():
-        target = os.readlink(path)
-        if ".git/annex/objects" in target.replace("\\", "/"):
-            return "its content is not here (git-annex); get it with 'datalad get' or 'git annex get'"
-        return f"it is a link to {target}, which does not exist"
-    if not path.exists():
-        return "it does not exist"
-    if path.is_file() and path.stat().st_size < 1024:
-        start = path.read_bytes()
-        if start.startswith(_GIT_LFS):
-            return "its content is not here (Git LFS); get it with 'git lfs pull'"
-        if start.startswith(b"/annex/objects/") or b".git/annex/objects/" in start:
-            return "its content is not here (git-annex); get it with 'datalad get' or 'git annex get'"
-    return None
 
 
 def _readings(cell: str) -> Iterator[str]:
@@ -69,6 +48,6 @@ def _home(cell: str) -> str:
 
 def _there(path: Path) -> bool:
     try:
-        return path.exists() or path.is_symlink()
+        return data_path(path).exists() or path.is_symlink()
     except (OSError, ValueError):
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
+from modality_synthesis.tables import read_table
 from modality_synthesis.volumes import write_rows
 
 TABLE = "qc.tsv"
@@ -102,23 +102,19 @@ def read_rows(path: Path) -> list[QcRow]:
     Raises:
         BadInputError: it cannot be read, lacks columns, or holds an unknown decision.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} cannot be read: {error}. Save it as UTF-8, or delete it.") from None
-    header = text.partition("\n")[0]
-    table = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in header else ";" if ";" in header else ",")
-    if not {"subject", "decision"} <= set(table.fieldnames or ()):
+    table = read_table(path, "qc table", COLUMNS)
+    own = {name: table.column(name) for name in COLUMNS}
+    if own["subject"] is None or own["decision"] is None:
         raise BadInputError(f"{path}: a qc table has the columns {', '.join(COLUMNS)}. Correct it, or delete it.")
     rows = []
-    for number, cells in enumerate(table, start=2):
-        known = {name: (cells.get(name) or "").strip() for name in COLUMNS}
+    for row in table.rows:
+        known = {name: "" if column is None else row.cells[column] for name, column in own.items()}
         known["decision"] = known["decision"].lower()
         if known["decision"] not in DECISIONS:
             raise BadInputError(
-                f"{path}, line {number}: the decision {known['decision']!r} is neither accept nor reject nor empty."
+                f"{path}, line {row.line}: the decision {known['decision']!r} is neither accept nor reject nor empty."
             )
         rows.append(QcRow(**known))
     return rows

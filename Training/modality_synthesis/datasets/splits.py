@@ -97,6 +97,25 @@ def fold(subjects: Sequence[str], number: int, folds: int, *, seed: int = 0, val
     )
 
 
+def folds_in_column(cohort: Cohort, column: str) -> dict[str, str | None]:
+    """Each subject's fold, as a column of the table has it; None for people in no fold.
+
+    Raises:
+        BadInputError: a person is in two folds, under one name or two that are alike.
+    """
+    found: dict[str, str | None] = {}
+    seen: dict[str, tuple[str | None, str]] = {}
+    for visit in cohort:
+        found[visit.subject] = own = visit.variable(column)
+        other, first = seen.setdefault(person_key(visit.subject), (own, visit.name))
+        if other != own:
+            raise BadInputError(
+                f"{cohort.path.name}: {visit.name} has {column}={own} and {first} has {other}; a patient may be "
+                "in one fold only."
+            )
+    return found
+
+
 def check_spellings(subjects: Sequence[str]) -> None:
     """Check that nobody has two names: `sub-01` and `01` drawn into two parts would be one patient in both.
 

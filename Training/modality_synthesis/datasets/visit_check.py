@@ -15,7 +15,7 @@ from modality_synthesis.preprocessing.contents import BrainLook, check_coarse_co
 from modality_synthesis.preprocessing.source_checks import check_before
 from modality_synthesis.preprocessing.target_checks import check_target, check_target_before
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import read_image
+from modality_synthesis.volumes import data_path, read_image
 
 # Where the brain is looked for, in this order.
 SOURCES = ("T1w", "CT", "T2w", "FLAIR")
@@ -96,7 +96,7 @@ def check_visit(visit: Visit, request: Request) -> list[Noted]:
         if path is None:
             if modality in request.required:
                 gathered.finding(Finding("missing", "refuse", f"{visit.name} has no {modality} volume in the table."))
-        elif not path.exists():
+        elif not data_path(path).exists():
             gathered.finding(
                 Finding("missing", "refuse", f"The {modality} volume of {visit.name} is not there: {path}")
             )

@@ -15,7 +15,7 @@ from modality_synthesis.preprocessing.pair_registration import (
     working_levels,
 )
 from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 
 _RADIUS_MM = 80.0
 # Correlation with the aligned reference in the foreground: other people's heads stay below the first, a synthesis of
@@ -69,7 +69,7 @@ def align(reference: sitk.Image, synthetic: sitk.Image, reporter: Reporter | Non
     Raises:
         BadInputError: the volumes could not be brought to agree.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     named = "The synthetic volume"
     foreground = head_foreground(synthetic, named)
     try:

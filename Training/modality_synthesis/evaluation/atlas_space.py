@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.preprocessing import BiasField, BrainMask, ChainParameters, Register, Reorient, prepare
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import array, read_image, resample_like
 
 _CHAIN = ChainParameters(source=(Reorient(), BrainMask(), BiasField(), Register()))
@@ -43,7 +43,7 @@ def custom_mask(mask: str | Path | sitk.Image, grid: sitk.Image) -> tuple[np.nda
     Raises:
         BadInputError: unreadable, or empty on the volume's grid.
     """
-    image = sitk.Cast(mask if isinstance(mask, sitk.Image) else read_image(mask), sitk.sitkFloat32)
+    image = sitk.Cast(mask if isinstance(mask, sitk.Image) else read_image(mask, reporter=current()), sitk.sitkFloat32)
     inside = array(resample_like(image, grid, interpolator="nearest")) > 0.5
     if not inside.any():
         name = "The reference mask" if isinstance(mask, sitk.Image) else Path(mask).name

@@ -13,7 +13,7 @@ from typing import Any
 from modality_synthesis.datasets.cache import Pair, preprocess_pairs
 from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
 from modality_synthesis.datasets.places import volume_place
-from modality_synthesis.datasets.splits import Split, split_cohort, subjects_of
+from modality_synthesis.datasets.splits import Split, folds_in_column, split_cohort, subjects_of
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.evaluation.baselines import fit_baselines
 from modality_synthesis.evaluation.classes import Classes
@@ -46,7 +46,8 @@ from modality_synthesis.preprocessing import (
     Resample,
     TargetMapping,
 )
-from modality_synthesis.progress import Reporter, parts
+from modality_synthesis.progress import Reporter, current, parts
+from modality_synthesis.tables import as_number
 from modality_synthesis.volumes import atomic_files, check_outputs, check_writable, is_own_json, refuse_foreign_json
 
 # The grid on which volumes made elsewhere are judged when no model brings its own: 2 mm, MNI152.
@@ -135,7 +136,7 @@ def evaluate(
         UsageError: options that do not go together.
         BadInputError: the cohort lacks volumes or subjects, or every visit failed.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     packages = _packages(model)
     check_report(report, output)
     check_report(downstream, output, "The downstream evaluation")
@@ -269,8 +270,11 @@ def _parts(
         if not tests:
             raise BadInputError(f"{table.path.name}: no subject is in the split {split!r}.")
         return [_Part(split, tests, table.of_subjects(division.train), _contenders(packages))]
-    of_subject = {visit.subject: visit.variable(folds) for visit in table}
-    names = sorted({fold for fold in of_subject.values() if fold is not None})
+    of_subject = folds_in_column(table, folds)
+    # Fold 2 before fold 10: the models are given in this order.
+    names = sorted(
+        {fold for fold in of_subject.values() if fold is not None}, key=lambda fold: (as_number(fold) or 0, fold)
+    )
     if len(names) != len(packages):
         raise UsageError(
             f"{table.path.name}: the column {folds!r} has {len(names)} folds and {len(packages)} models are given; "

@@ -23,7 +23,7 @@ from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_sign
 from modality_synthesis.evaluation.signal import match_signal as match
 from modality_synthesis.evaluation.similarity import scale_count
 from modality_synthesis.preprocessing.atlas import labels_on, regions
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import (
     array,
     atomic_files,
@@ -181,13 +181,13 @@ def compare(
         UsageError: both `mri` and `template_space`, or a report without a folder.
         BadInputError: unreadable volumes, no overlap, no agreement after alignment, or an empty mask.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     check_way_of_atlas("volumes", mri, template_space, required=False)
     check_report(report, output)
     _check_outputs(output, difference, register, report, (synthetic, reference, mask, mri, uncertainty))
     reporter.progress(0.0, "Reading")
-    wanted, made = _image(reference), _image(synthetic)
-    spread = None if uncertainty is None else _image(uncertainty)
+    wanted, made = _image(reference, reporter), _image(synthetic, reporter)
+    spread = None if uncertainty is None else _image(uncertainty, reporter)
     alignment = align(wanted, made, reporter.part(0.02, 0.3)) if register else None
     if alignment is not None:
         wanted = alignment.image
@@ -198,7 +198,7 @@ def compare(
         )
         _require_overlap(made, wanted)
         made = resample_like(made, wanted)
-    inside, mask_source = _mask(mask, wanted)
+    inside, mask_source = _mask(mask, wanted, reporter)
     factor, unmatched, shown = None, None, None
     signal = is_signal(synthetic) if match_signal is None else match_signal
     if signal or (mask is None and is_of_a_model(synthetic)):
@@ -271,8 +271,10 @@ def _check_outputs(
         check_writable(difference)
 
 
-def _image(volume: str | Path | sitk.Image) -> sitk.Image:
-    return sitk.Cast(volume, sitk.sitkFloat32) if isinstance(volume, sitk.Image) else read_image(volume)
+def _image(volume: str | Path | sitk.Image, reporter: Reporter) -> sitk.Image:
+    if isinstance(volume, sitk.Image):
+        return sitk.Cast(volume, sitk.sitkFloat32)
+    return read_image(volume, reporter=reporter)
 
 
 def _require_overlap(first: sitk.Image, second: sitk.Image) -> None:
@@ -286,12 +288,12 @@ def _require_overlap(first: sitk.Image, second: sitk.Image) -> None:
         )
 
 
-def _mask(mask: str | Path | sitk.Image | None, reference: sitk.Image) -> tuple[np.ndarray, str]:
+def _mask(mask: str | Path | sitk.Image | None, reference: sitk.Image, reporter: Reporter) -> tuple[np.ndarray, str]:
     if mask is None:
         inside, threshold = with_signal(array(reference))
         source = f"reference above {threshold:.4g} (5 % of its 99.9th percentile)"
     else:
-        image = _image(mask)
+        image = _image(mask, reporter)
         if not same_geometry(image, reference):
             image = resample_like(image, reference, interpolator="nearest")
         inside, source = array(image) > 0.5, "given"

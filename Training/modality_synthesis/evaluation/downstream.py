@@ -33,6 +33,7 @@ from modality_synthesis.evaluation.surface import (
 from modality_synthesis.models.card import Card, ClinicalVariable
 from modality_synthesis.models.clinical import encode_variables
 from modality_synthesis.preprocessing.atlas import Region, find_regions, regions
+from modality_synthesis.tables import as_number
 from modality_synthesis.volumes import write_json, write_rows
 
 MOST_FOLDS = 5
@@ -349,10 +350,7 @@ def _fairness(
 
 
 def _age(visit: Visit) -> float | None:
-    try:
-        return float(visit.variable("age") or "")
-    except ValueError:
-        return None
+    return as_number(visit.variable("age"))
 
 
 # Files

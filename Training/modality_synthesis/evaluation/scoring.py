@@ -32,11 +32,13 @@ from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
 from modality_synthesis.preprocessing.atlas import labels_on, regions
+from modality_synthesis.progress import current
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
     atomic_files,
     atomic_output,
     bounding_box,
+    data_path,
     file_sha256,
     matrix_transform,
     read_image,
@@ -348,13 +350,13 @@ def existing_file(pair: Pair, column: str) -> Path:
     if named is None:
         raise BadInputError(f"{pair.visit.name} has no volume in the column {column!r}.")
     path = Path(named)
-    if not path.exists():
+    if not data_path(path).exists():
         raise BadInputError(f"The volume of {pair.visit.name} in the column {column!r} is missing: {path}")
     return path
 
 
 def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> np.ndarray:
-    image = read_image(existing_file(pair, column))
+    image = read_image(existing_file(pair, column), reporter=current())
     moved = sitk.Resample(image, grid, matrix_transform(pair.placement()[1]), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     return np.where(sample["region"] > 0, sitk.GetArrayFromImage(moved), 0.0).astype(np.float32)
 
@@ -364,7 +366,7 @@ def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> n
 
 def _key(task: Task, settings: Settings) -> str:
     files = [
-        (name, path.stat().st_size, path.stat().st_mtime_ns)
+        (name, data_path(path).stat().st_size, data_path(path).stat().st_mtime_ns)
         for existing in settings.existing
         for name in filter(None, (existing.column, existing.uncertainty))
         for path in [existing_file(task.pair, name)]

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter, sobel
 from modality_synthesis._version import __version__
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.signal import is_signal, match_signal
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import (
     array,
     check_outputs,
@@ -114,7 +114,8 @@ def write_slice_scores(
     check_outputs([output], inputs=[synthetic, reference, mask])
     check_writable(output, endings=[".json"])
     refuse_foreign_json([output])
-    images = [sitk.DICOMOrient(read_image(path), "LPS") for path in (synthetic, reference, mask)]
+    reporter = reporter or current()
+    images = [sitk.DICOMOrient(read_image(path, reporter=reporter), "LPS") for path in (synthetic, reference, mask)]
     for path, image in ((synthetic, images[0]), (mask, images[2])):
         if not same_geometry(image, images[1]):
             raise BadInputError(
@@ -125,7 +126,7 @@ def write_slice_scores(
         raise BadInputError(f"{Path(mask).name}: the mask is empty.")
     factor = None
     if is_signal(synthetic):
-        factor, _ = match_signal(made, real, inside > 0.5, reporter or Reporter())
+        factor, _ = match_signal(made, real, inside > 0.5, reporter)
         real = real if factor is None else factor * real
     scores = score_slices(made, real, inside > 0.5, value_range, threshold=threshold)
     facts: dict[str, object] = {

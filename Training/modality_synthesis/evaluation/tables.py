@@ -23,7 +23,7 @@ from modality_synthesis.evaluation.z_map import paint_z
 from modality_synthesis.findings import Finding
 from modality_synthesis.preprocessing.atlas import reference_mask, regions
 from modality_synthesis.preprocessing.meta_regions import CENTILOID
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import (
     Mark,
     array,
@@ -121,7 +121,7 @@ def suvr(
         BadInputError: unreadable volumes, failed registration, a PET that lies elsewhere, or less than half of the
             reference region measured.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     check_way_of_atlas("PET", mri, template_space, required=True)
     if reference_region not in REFERENCE_REGIONS:
         raise UsageError(f"Unknown reference region {reference_region!r}. Use one of {', '.join(REFERENCE_REGIONS)}.")

@@ -13,7 +13,7 @@ from modality_synthesis.models.archive import pack, unpack
 from modality_synthesis.models.contents import package_files
 from modality_synthesis.models.package import ModelPackage, open_package, verify_package
 from modality_synthesis.models.store import STAGING_PREFIX, clean_staging, find_model
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.resources import user_models_folder
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -38,7 +38,7 @@ def install_model(
     """
     from modality_synthesis.volumes import atomic_folder, check_outputs
 
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise UsageError("--sha256 takes the 64 hexadecimal digits of the zip file's SHA-256.")
     store = _writable_store()

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.networks import shipped_weights
 from modality_synthesis.preprocessing.registration import mni152
-from modality_synthesis.preprocessing.resampling import resample_isotropic
+from modality_synthesis.preprocessing.resampling import resample_isotropic, resample_upright, tilt_degrees
 
 if TYPE_CHECKING:
     from modality_synthesis.preprocessing.brain_network import BrainNetwork
@@ -25,6 +25,11 @@ LEAST_SIGNAL_SHARE = 0.6
 AIR_SHARE = 0.05
 # Air left around the head.
 MARGIN_MM = 10.0
+# Up to this tilt a grid is as good as upright: the brain found is at most 2 % too large (measured at 10 degrees about
+# each axis: 0, 4 and 4 %, of which 4 % come from another cut of the field of view).
+STRAIGHT_DEGREES = 10.0
+# A brain found along other axes that is smaller than this share is a failure, no better answer.
+LEAST_OF_OTHER = 0.5
 
 
 def brain_mask(image: sitk.Image, network: str = "brain-mask", name: str = "The volume") -> sitk.Image:
@@ -87,11 +92,30 @@ def mask_volume_ml(mask: sitk.Image) -> float:
 
 
 def _probability(image: sitk.Image, network: str) -> sitk.Image:
+    """Of brain, on a grid of its own.
+
+    The network knows upright heads: of a head tilted by 25 degrees in the grid it makes a brain that is up to 21 % too
+    large, and never one that is too small. A grid that is tilted itself may have been laid along a tilted head, or may
+    hold an upright one: both its own axes and the world's are tried, and the smaller brain is the right one.
+    """
+    from modality_synthesis.preprocessing.brain_network import SPACING_MM
+
+    along_grid = _segment(resample_isotropic(image, SPACING_MM), network)
+    if tilt_degrees(image) <= STRAIGHT_DEGREES:
+        return along_grid
+    upright = _segment(resample_upright(image, SPACING_MM), network)
+    small, large = sorted((along_grid, upright), key=lambda found: mask_volume_ml(found > 0.5))
+    failed = mask_volume_ml(small > 0.5) < LEAST_OF_OTHER * mask_volume_ml(large > 0.5)
+    return large if failed else small
+
+
+def _segment(image: sitk.Image, network: str) -> sitk.Image:
+    """The probability of brain on an isotropic grid of the network's voxel size, cut to the head."""
     import torch
 
-    from modality_synthesis.preprocessing.brain_network import DIVISOR, FIELD, SPACING_MM, scale_intensities
+    from modality_synthesis.preprocessing.brain_network import DIVISOR, FIELD, scale_intensities
 
-    coarse = _around_head(resample_isotropic(image, SPACING_MM))
+    coarse = _around_head(image)
     volume = torch.from_numpy(sitk.GetArrayFromImage(coarse))
     wanted = [max(-(-size // DIVISOR) * DIVISOR, field) for size, field in zip(volume.shape, FIELD, strict=True)]
     before = [(want - size) // 2 for want, size in zip(wanted, volume.shape, strict=True)]

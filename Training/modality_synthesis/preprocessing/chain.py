@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.preprocessing import parameters as p
 from modality_synthesis.preprocessing.state import Prepared
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 
 # Shares of the time a 1 mm head takes on a CPU, so that the progress bar moves evenly.
 _COST = {"reorient": 0.2, "brain-mask": 1.0, "bias-field": 2.0, "register": 4.0, "resample": 0.5, "refine-mask": 0.2,
@@ -51,7 +51,7 @@ def prepare(
     Raises:
         BadInputError: the volume does not fit (no brain found, registration below the refusal threshold, ...).
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     native = sitk.Cast(image, sitk.sitkFloat32)
     state = Prepared(native=native, image=native, name=name)
     total = sum(_COST[step.step] for step in chain.source) or 1.0

@@ -111,7 +111,8 @@ def anchor_shift(image: sitk.Image, mask: sitk.Image, parameters: CTAnchor, name
     """
     coarse = resample_isotropic(image, 2 * _WORKING_MM)
     brain = sitk.Resample(mask, coarse, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    deep = sitk.GetArrayViewFromImage(_distance_to(brain)) < -parameters.depth_mm
+    distance = _distance_to(brain)
+    deep = sitk.GetArrayViewFromImage(distance) < -parameters.depth_mm
     values = sitk.GetArrayViewFromImage(coarse)[deep]
     tissue = values[(values > 0) & (values < 80)]
     if tissue.size < _FEWEST_DEEP:

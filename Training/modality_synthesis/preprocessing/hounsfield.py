@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 
 Limits = tuple[float, float]
 
@@ -59,7 +59,7 @@ def check_hounsfield(image: sitk.Image, name: str, reporter: Reporter | None = N
     Raises:
         BadInputError: what was found, what a CT has there, and what to do.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     values = sitk.GetArrayViewFromImage(image)[::2, ::2, ::2].ravel()
     lowest, highest = float(values.min()), float(values.max())
     if lowest > -500:

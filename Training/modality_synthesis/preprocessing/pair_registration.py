@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.preprocessing.registration import one_thread
 from modality_synthesis.preprocessing.resampling import resample_isotropic
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import transform_matrix
 
 # Coarse to fine. Sampled shares keep the cost of the levels alike; the seed and one thread keep the result the same.
@@ -79,7 +79,7 @@ def register_pair(
     Raises:
         RuntimeError: ITK found no overlap.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     copies = {level: resample_isotropic(fixed, level) for level in working_levels(fixed, moving)}
     masks = {level: _mask(foreground, image, level) for level, image in copies.items()}
     moved = {level: resample_isotropic(moving, level) for level in copies}

@@ -53,6 +53,27 @@ def resample_isotropic(image: sitk.Image, spacing_mm: float, *, is_mask: bool = 
     )
 
 
+def tilt_degrees(image: sitk.Image) -> float:
+    """How far the axis that is tilted most lies from the nearest axis of the world."""
+    cosines = np.abs(np.array(image.GetDirection()).reshape(3, 3)).max(axis=0)
+    return float(np.degrees(np.arccos(np.clip(cosines.min(), 0.0, 1.0))))
+
+
+def resample_upright(image: sitk.Image, spacing_mm: float) -> sitk.Image:
+    """On an isotropic grid along the world's axes that holds the image's field of view; float32, 0 outside it."""
+    spacing = (spacing_mm,) * 3
+    extent = np.array(image.GetSize()) * image.GetSpacing()
+    needed = np.abs(np.array(image.GetDirection()).reshape(3, 3)) @ extent
+    size = np.ceil(needed / spacing_mm).astype(int)
+    middle = image.TransformContinuousIndexToPhysicalPoint([(count - 1) / 2 for count in image.GetSize()])
+    origin = np.array(middle) - spacing_mm * (size - 1) / 2
+    source = antialias(sitk.Cast(image, sitk.sitkFloat32), spacing)
+    return sitk.Resample(
+        source, size.tolist(), sitk.Transform(), sitk.sitkLinear, origin.tolist(), spacing, np.eye(3).ravel().tolist(),
+        0.0, sitk.sitkFloat32,
+    )  # fmt: skip
+
+
 def resample_cubic(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform) -> sitk.Image:
     """One interpolation, cubic so that sharpness survives, held to the image's own range so that nothing rings.
 

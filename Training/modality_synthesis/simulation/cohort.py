@@ -13,7 +13,7 @@ from modality_synthesis._version import __version__
 from modality_synthesis.choices import SIMULATED_MODALITIES as MODALITIES
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.parallel import parallel_map
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.simulation.clinical import draw_person
 from modality_synthesis.simulation.labels import HEADS_BY_SPLIT
 from modality_synthesis.simulation.pet import SCANNERS
@@ -62,7 +62,7 @@ def simulate_cohort(
     Raises:
         BadInputError: an argument is out of range.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     unknown = [name for name in modalities if name not in MODALITIES]
     if unknown:
         raise BadInputError(f"Unknown modality {unknown[0]!r}. Choose from {', '.join(MODALITIES)}.")

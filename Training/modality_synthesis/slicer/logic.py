@@ -19,6 +19,7 @@ from modality_synthesis.slicer.cards import Card
 from modality_synthesis.slicer.command import WorkerCommand, run_blocking, worker_command
 from modality_synthesis.slicer.process import WorkerProcess
 from modality_synthesis.slicer.protocol import Outcome
+from modality_synthesis.tables import is_unknown, unsafe_name
 
 DICOM_FORMATS = {"DICOM series": "dicom-series", "DICOM parametric map": "dicom-parametric-map"}
 FILE_ENDINGS = {"NIfTI": ".nii.gz", "NRRD": ".nrrd"}
@@ -281,9 +282,14 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         os.makedirs(inputs, exist_ok=True)
         rows = []
         for node in volumes:
-            name = exchange.fileName(node.GetName())
-            taken = [row[0] for row in rows]
-            name = next(f"{name}{suffix}" for suffix in ("", *range(2, 10000)) if f"{name}{suffix}" not in taken)
+            name = exchange.fileName(node.GetName())[:100]
+            taken = [row[0].lower() for row in rows]
+            candidates = (f"{name}{suffix}" for suffix in ("", *range(2, 10000)))
+            name = next(
+                one
+                for one in candidates
+                if one.lower() not in taken and not is_unknown(one) and unsafe_name(one) is None
+            )
             exchange.writeVolume(node, os.path.join(inputs, name + ".nrrd"))
             rows.append([name, f"inputs/{name}.nrrd"])
         path = os.path.join(folder, "cohort.csv")

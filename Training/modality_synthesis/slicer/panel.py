@@ -16,6 +16,8 @@ from modality_synthesis.slicer.parameters import resetUnknownChoices
 
 # A section may change the parameter node while it updates (the first model of a list); the others must see it.
 MOST_ROUNDS = 4
+# Slicer's own documentation has no page for an extension's module.
+HELP_PAGE = "https://github.com/ModalitySynthesis/SlicerModalitySynthesis#in-3d-slicer"
 UI_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Resources", "UI")
 
 

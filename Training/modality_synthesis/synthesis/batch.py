@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
-from modality_synthesis.datasets.places import why_absent
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesize
 from modality_synthesis.tables import safe_place
@@ -22,6 +21,7 @@ from modality_synthesis.volumes import (
     clean_stale,
     file_sha256,
     read_sidecar,
+    why_absent,
     write_rows,
 )
 
@@ -82,7 +82,7 @@ def synthesize_batch(
             name a file fails alone.
         UsageError: a result would replace a volume of the table, or something that this program did not write.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     package = choose_package(to, model)
     table = read_cohort(cohort, reporter, skip_unsafe=True)
     if table.refused and not table.visits:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from modality_synthesis.choices import EXPORT_FORMATS as FORMATS
 from modality_synthesis.errors import BadInputError, UsageError
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.synthesis.record import Record, read_record
 from modality_synthesis.volumes import atomic_folder, check_folder_writable, check_outputs, read_image
 from modality_synthesis.volumes.dicom_content import Content
@@ -65,7 +65,7 @@ def export_dicom(
         BadInputError: unreadable volume, no record, a source with another grid, a folder with files in it, or
             highdicom is missing. Nothing is written then.
     """
-    reporter, volume, folder = reporter or Reporter(), Path(volume), Path(folder)
+    reporter, volume, folder = reporter or current(), Path(volume), Path(folder)
     if file_format not in FORMATS:
         raise UsageError(f"Unknown format {file_format!r}. Use {' or '.join(FORMATS)}.")
     if source_dicom is not None and (patient_id or patient_name):

@@ -11,7 +11,7 @@ from torch import Tensor
 from modality_synthesis.errors import OutOfMemoryError
 from modality_synthesis.generators.base import Batch, Generator
 from modality_synthesis.models.card import Inference, Plane
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 
 # Of (batch, channel, z, y, x): the axis along which the slices of a plane lie.
 _AXIS: dict[Plane, int] = {"axial": 2, "coronal": 3, "sagittal": 4}
@@ -44,7 +44,7 @@ def run_generator(
     Raises:
         OutOfMemoryError: not even the CPU has room.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     attempts = [(device, inference.batch_size)]
     if inference.mode != "whole" and inference.batch_size > 1:
         attempts.append((device, 1))

@@ -14,7 +14,7 @@ from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.models import ModelPackage, choose_model, find_model
 from modality_synthesis.preprocessing import Prepared, prepare, restore_target, target_region
 from modality_synthesis.preprocessing.source_checks import check_before, check_prepared
-from modality_synthesis.progress import Reporter, parts
+from modality_synthesis.progress import Reporter, current, parts
 from modality_synthesis.synthesis.clinical import clinical_values
 from modality_synthesis.synthesis.cost import Meter, describe_cost
 from modality_synthesis.synthesis.devices import check_device_name, choose_device
@@ -103,7 +103,7 @@ def synthesize(
         BadInputError, ModelMissingError, HashMismatchError, OutOfMemoryError: with a message for the user; nothing is
             written then.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     source = Path(source)
     if space not in SPACES:
         raise UsageError(f"Unknown space {space!r}. Use {' or '.join(SPACES)}.")

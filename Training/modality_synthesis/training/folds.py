@@ -10,7 +10,7 @@ from typing import Any
 from modality_synthesis.datasets.cohort import read_cohort
 from modality_synthesis.datasets.splits import fold
 from modality_synthesis.evaluation.folds import FoldTable, read_fold_table, write_fold_table
-from modality_synthesis.progress import Reporter, parts
+from modality_synthesis.progress import Reporter, current, parts
 from modality_synthesis.training.folder import RunFolder
 from modality_synthesis.training.recipe import Recipe, read_recipe
 from modality_synthesis.training.recipe import parse_fold as parse_fold
@@ -62,7 +62,7 @@ def train_folds(
         BadInputError, UsageError: as `train`; fewer patients than folds.
     """
     settings = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
-    reporter, folder = reporter or Reporter(), Path(output)
+    reporter, folder = reporter or current(), Path(output)
     subjects = [visit.subject for visit in read_cohort(cohort or settings.cohort)]
     tested = [fold(subjects, number, folds, seed=settings.training.seed).test for number in range(1, folds + 1)]
     _require_each_once(subjects, tested)

@@ -11,7 +11,7 @@ from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.generators import build_generator
 from modality_synthesis.models import ModelPackage, write_package
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.training.export import card_facts
 from modality_synthesis.training.recipe import Recipe, read_recipe
 from modality_synthesis.volumes import check_outputs
@@ -44,7 +44,7 @@ def import_checkpoint(
     from modality_synthesis.generators.pasta import Pasta
     from modality_synthesis.generators.pasta.checkpoint import load_published, published_weights
 
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     check_outputs([], folders=[folder], inputs=[checkpoint, config])
     if format not in FORMATS:
         raise UsageError(f"Unknown checkpoint format {format!r}. Known: {', '.join(FORMATS)}.")

@@ -113,7 +113,8 @@ def _is_step(model: type[BaseModel]) -> bool:
 
 def _step_models() -> list[type[BaseModel]]:
     source = Recipe.model_fields["preprocessing"].annotation
-    assert inspect.isclass(source) and issubclass(source, BaseModel)
+    assert inspect.isclass(source)
+    assert issubclass(source, BaseModel)
     return [model for model in _models_in(source.model_fields["source"].annotation) if _is_step(model)]
 
 

@@ -27,7 +27,7 @@ from modality_synthesis.generators import build_generator
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.losses import WeightedLosses
 from modality_synthesis.models import ModelPackage
-from modality_synthesis.progress import Reporter, parts
+from modality_synthesis.progress import Reporter, current, parts
 from modality_synthesis.synthesis.allocator import keep_freed_memory
 from modality_synthesis.training.callbacks import LOG, History, ReportProgress, SaveLast, ToTensorBoard
 from modality_synthesis.training.data import PairData
@@ -124,7 +124,7 @@ def train(
         started_from=None if start is None else started_from(start),
     )
     keep_freed_memory()
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     preparing, fitting, finishing = parts(reporter, (1, 8, 1))
     history = History(folder.path / LOG)
     best = KeepBest(Monitor(settings.training.monitor), settings.training.patience)

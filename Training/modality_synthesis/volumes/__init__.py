@@ -47,7 +47,15 @@ if TYPE_CHECKING:
         mark_columns,
         read_mark,
     )
-    from modality_synthesis.volumes.paths import READABLE, WRITABLE, sidecar_path, split_ending
+    from modality_synthesis.volumes.paths import (
+        READABLE,
+        WRITABLE,
+        data_path,
+        sidecar_path,
+        split_ending,
+        why_absent,
+        with_series,
+    )
     from modality_synthesis.volumes.reading import read_image
     from modality_synthesis.volumes.recovery import clean_stale
     from modality_synthesis.volumes.scanner import scanner_manufacturer, stated_units
@@ -73,6 +81,7 @@ _LAZY = {
     "check_writable": "guard",
     "clean_stale": "recovery",
     "coverage_finding": "coverage",
+    "data_path": "paths",
     "derived_record": "marks",
     "describe": "marks",
     "describe_geometry": "geometry",
@@ -99,6 +108,8 @@ _LAZY = {
     "split_ending": "paths",
     "stated_units": "scanner",
     "transform_matrix": "geometry",
+    "why_absent": "paths",
+    "with_series": "paths",
     "write_image": "writing",
     "write_json": "files",
     "write_rows": "files",
@@ -125,6 +136,7 @@ __all__ = [
     "check_writable",
     "clean_stale",
     "coverage_finding",
+    "data_path",
     "derived_record",
     "describe",
     "describe_geometry",
@@ -151,6 +163,8 @@ __all__ = [
     "split_ending",
     "stated_units",
     "transform_matrix",
+    "why_absent",
+    "with_series",
     "write_image",
     "write_json",
     "write_rows",

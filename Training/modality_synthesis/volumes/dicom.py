@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.checks import check_grid, check_shape
 from modality_synthesis.volumes.dicom_grid import on_grid
@@ -37,7 +38,7 @@ def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image
     columns, rows = stack.slices[0].size
     check_shape((columns, rows, stack.depth), 1, name)
     check_grid(stack.spacing, stack.direction.ravel().tolist(), name)
-    voxels = stack_values(stack.slices, name)
+    voxels = stack_values(stack.slices, name, reporter)
     files = len({part.path for part in stack.slices})
     if path.is_file() and files > 1:
         reporter.warning(f"{path.name} is one image of a DICOM series: the whole series of {files} images is read.")
@@ -64,13 +65,15 @@ def stack_grid(stack: Stack) -> sitk.Image:
 def find_stack(path: Path, series: str | None, reporter: Reporter) -> Stack:
     """The ordered slices that `read_dicom` reads; headers only. Arguments and errors are the same."""
     if path.is_file():
-        header = read_header(path)
-        if header is None:
+        if read_header(path) is None:
             raise BadInputError(f"{path.name} is a DICOM file without image data. Give the folder of an image series.")
-        folder, series = path.parent, series or str(header.SeriesInstanceUID)
+        folder = path.parent
     else:
         folder = path
-    info = choose(dicom_series(folder), series, folder.name)
+    info = choose(dicom_series(folder), series, folder.name, path)
+    for doubt in info.doubts:
+        action = "Compare the result with another program's, or export the series again."
+        reporter.finding(Finding("dicom-header", "look", f"{folder.name}: {doubt}.", action))
     stack = build_stack(info.planes, folder.name)
     repeated = len(info.planes) - len(stack.slices)
     if repeated:

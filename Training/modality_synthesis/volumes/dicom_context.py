@@ -14,8 +14,11 @@ from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.dicom import find_stack, stack_grid
 from modality_synthesis.volumes.dicom_content import Reference
-from modality_synthesis.volumes.dicom_index import damaged, quiet_pydicom
+from modality_synthesis.volumes.dicom_files import damaged, quiet_pydicom
+from modality_synthesis.volumes.dicom_numbers import text
+from modality_synthesis.volumes.dicom_stack import Stack
 from modality_synthesis.volumes.geometry import describe_geometry, same_geometry
+from modality_synthesis.volumes.paths import split_series
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -125,7 +128,8 @@ def source_context(source: Path, image: sitk.Image, name: str, reporter: Reporte
     Raises:
         BadInputError: no series, several, a damaged one, or one with another grid.
     """
-    stack = find_stack(source, None, reporter)
+    source, series = split_series(source)
+    stack = find_stack(source, series, reporter)
     grid = stack_grid(stack)
     if not same_geometry(_in_lps(grid), _in_lps(image), _SAME_GRID_MM):
         raise BadInputError(
@@ -138,12 +142,11 @@ def source_context(source: Path, image: sitk.Image, name: str, reporter: Reporte
     if not attributes.get("FrameOfReferenceUID"):
         reporter.warning(f"{source.name}: the series names no frame of reference; the export gets a new one.")
         attributes.FrameOfReferenceUID = new_uid()
-    instances = dict.fromkeys(plane.instance for plane in stack.slices)
     return _in_unicode(
         Context(
             attributes,
-            sources=tuple(Reference(str(header.SOPClassUID), instance) for instance in instances),
-            source_series=str(header.SeriesInstanceUID),
+            sources=_sources(stack, header, source.name, reporter),
+            source_series=text(header, "SeriesInstanceUID"),
             patient_position=str(header.get("PatientPosition") or ""),
         )
     )
@@ -178,10 +181,34 @@ def _full_header(path: Path) -> Dataset:
         with quiet_pydicom():
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             # Into Unicode by the file's own character set: the copy is written in another one.
-            header.decode()
+            header = _decoded(header)
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise damaged(path, error) from None
     return header
+
+
+def _decoded(header: Dataset) -> Dataset:
+    """Texts in Unicode; those that their declared character set cannot hold are read as Latin-1, byte by byte."""
+    try:
+        header.decode()
+        return header
+    except (UnicodeError, LookupError):
+        header.SpecificCharacterSet = "ISO_IR 100"
+        header.decode()
+        return header
+
+
+def _sources(stack: Stack, header: Dataset, name: str, reporter: Reporter) -> tuple[Reference, ...]:
+    """The images of a stack; none when their identifiers are missing or repeated, so that nobody is sent to others."""
+    files = {plane.path for plane in stack.slices}
+    instances = {plane.instance for plane in stack.slices}
+    sop_class, series = text(header, "SOPClassUID"), text(header, "SeriesInstanceUID")
+    if not (sop_class and series) or "" in instances or len(instances) < len(files):
+        reporter.warning(
+            f"{name}: its UIDs are missing or repeated, so that the export does not refer to its images one by one."
+        )
+        return ()
+    return tuple(Reference(sop_class, instance) for instance in dict.fromkeys(plane.instance for plane in stack.slices))
 
 
 def _taken(header: Dataset) -> Dataset:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +12,12 @@ import numpy as np
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.checks import MIN_VOXELS
-from modality_synthesis.volumes.paths import cannot_read
+from modality_synthesis.volumes.dicom_files import damaged, dicom_files, quiet_pydicom
+from modality_synthesis.volumes.dicom_numbers import has_decimal_comma, integer, number, numbers, text, texts
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-_ENDINGS = (".dcm", ".ima", ".dicom")
 _DICOMDIR = "1.2.840.10008.1.3.10"
 # They have rows and columns, but are no acquisition of a head.
 _NO_SOURCE = {
@@ -51,13 +49,16 @@ _TAGS = [
     "Rows",
     "Columns",
     "SamplesPerPixel",
+    "PhotometricInterpretation",
     "NumberOfFrames",
     "PixelSpacing",
+    "ImagerPixelSpacing",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
+_FRACTIONS = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Slice:
     Attributes:
         path: the file.
         frame: index of the plane in the file.
-        instance: SOP Instance UID.
+        instance: SOP Instance UID; empty when it has none.
         number: what to call the plane in messages (its instance number, or the frame counted from one).
         size: columns, rows.
         samples: numbers per pixel.
@@ -94,13 +95,14 @@ class SeriesInfo:
     """One series of a folder.
 
     Attributes:
-        uid: SeriesInstanceUID.
+        uid: SeriesInstanceUID; empty when an anonymizer took it out.
         number: series number, None when not given.
         description: series description.
         modality: DICOM's code: MR, CT, PT…
         slices: number of image planes.
         problem: why it can be no 3-D volume ("" when it may be one).
         planes: the planes, in no order.
+        doubts: what is odd about its headers, in words.
     """
 
     uid: str
@@ -110,6 +112,7 @@ class SeriesInfo:
     slices: int
     problem: str
     planes: tuple[Slice, ...] = field(repr=False)
+    doubts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         number = "no number" if self.number is None else str(self.number)
@@ -127,31 +130,29 @@ def dicom_series(folder: str | Path) -> list[SeriesInfo]:
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInputError(f"{folder} is not a folder. Give the folder that holds the DICOM files.")
-    series: dict[str, list[tuple[Dataset, list[Slice]]]] = {}
-    for file in dicom_files(folder):
-        header = read_header(file)
-        if header is not None:
-            series.setdefault(str(header.SeriesInstanceUID), []).append((header, _planes(header, file)))
-    if not series:
+    series: dict[tuple[object, ...], list[tuple[Dataset, list[Slice]]]] = {}
+    # Values are understood when they are asked for, and pydicom warns of odd ones then.
+    with quiet_pydicom():
+        for file in dicom_files(folder):
+            header = read_header(file)
+            if header is not None:
+                series.setdefault(_series_key(header), []).append((header, _planes(header, file)))
+        found = sorted((_describe(files) for files in series.values()), key=_order)
+    if not found:
         raise BadInputError(f"{folder.name} holds no DICOM images. Give the folder that holds one scan's DICOM files.")
-    return sorted((_describe(uid, files) for uid, files in series.items()), key=_order)
+    return found
 
 
-def dicom_files(folder: Path) -> Iterator[Path]:
-    """All DICOM files below a folder, sorted by path."""
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and not file.name.startswith(".") and is_dicom_file(file):
-            yield file
+def series_files(folder: Path, wanted: str) -> list[Path]:
+    """The files of one series of a folder. Arguments and errors are those of `choose`."""
+    info = choose(dicom_series(folder), wanted, folder.name)
+    return sorted({plane.path for plane in info.planes})
 
 
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file is DICOM by its preamble, or by its ending where old writers left the preamble out."""
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(132)
-    except OSError as error:
-        raise cannot_read(path, error) from None
-    return start[128:] == b"DICM" or (path.suffix.lower() in _ENDINGS and len(start) > 0)
+def _series_key(header: Dataset) -> tuple[object, ...]:
+    """What files of one series share. Anonymizers blank its UID, or give a whole study the same."""
+    uid, count = text(header, "SeriesInstanceUID"), number(header, "SeriesNumber")
+    return (uid, count) if uid else (uid, count, text(header, "SeriesDescription"), text(header, "Modality"))
 
 
 def read_header(path: Path) -> Dataset | None:
@@ -166,44 +167,32 @@ def read_header(path: Path) -> Dataset | None:
         # Files without a preamble need `force`; they are recognised by what they hold.
         with quiet_pydicom():
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-        if getattr(header.file_meta, "MediaStorageSOPClassUID", "") == _DICOMDIR:
+        meta_class = getattr(getattr(header, "file_meta", None), "MediaStorageSOPClassUID", None)
+        if meta_class == _DICOMDIR:
             return None
-        sop_class = header.get("SOPClassUID") or getattr(header.file_meta, "MediaStorageSOPClassUID", None)
-        is_image = "Rows" in header and "Columns" in header
+        sop_class = header.get("SOPClassUID") or meta_class
+        is_image = bool(integer(header, "Rows")) and bool(integer(header, "Columns"))
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise damaged(path, error) from None
     announced = sop_class is not None and "Image Storage" in getattr(sop_class, "name", "")
-    if "SeriesInstanceUID" not in header or (announced and not is_image):
+    if not is_image and (announced or sop_class is None):
         raise damaged(path, ValueError("its header ends too early"))
-    return header if is_image and header.get("Modality", "") not in _NO_SOURCE else None
+    return header if is_image and text(header, "Modality") not in _NO_SOURCE else None
 
 
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom from warning about odd values, which it quotes: they may name the patient."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def damaged(path: Path, error: Exception) -> BadInputError:
-    """The error for a DICOM file that cannot be understood."""
-    reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-    return BadInputError(f"{path.name} is a damaged DICOM file ({reason}). Export the series again.")
-
-
-def choose(series: Sequence[SeriesInfo], wanted: str | None, name: str) -> SeriesInfo:
+def choose(series: Sequence[SeriesInfo], wanted: str | None, name: str, file: Path | None = None) -> SeriesInfo:
     """The series to read.
 
     Args:
         series: what the folder holds.
         wanted: SeriesInstanceUID, series number or description; None takes the only one that can be a volume.
         name: the folder's name, for messages.
+        file: without `wanted`, the series that this file belongs to.
 
     Raises:
         BadInputError: none or several fit; the message lists them.
     """
-    listing = "; ".join(str(info) for info in series)
+    listing = _listing(series)
     if wanted is not None:
         wanted = wanted.strip()
         fitting = [info for info in series if wanted in (info.uid, str(info.number))]
@@ -211,22 +200,36 @@ def choose(series: Sequence[SeriesInfo], wanted: str | None, name: str) -> Serie
         if len(fitting) != 1:
             count = "no series" if not fitting else f"{len(fitting)} series"
             raise BadInputError(f"{name} holds {count} named '{wanted}'. It holds: {listing}.")
+    elif own := [info for info in series if any(plane.path == file for plane in info.planes)]:
+        fitting = own
     else:
         fitting = [info for info in series if not info.problem]
         if not fitting:
             raise BadInputError(f"{name} holds no series that is a 3-D volume. It holds: {listing}.")
         if len(fitting) > 1:
-            raise BadInputError(f"{name} holds several series; choose one by its number. It holds: {listing}.")
+            raise BadInputError(
+                f"{name} holds several series; choose one with --series NUMBER, or as {name}#NUMBER. "
+                f"It holds: {listing}."
+            )
     if fitting[0].problem:
         raise BadInputError(f"{name}: series {fitting[0]}.")
     return fitting[0]
 
 
+def _listing(series: Sequence[SeriesInfo]) -> str:
+    """In words, with the UIDs where the numbers do not tell the series apart."""
+    numbers_given = [info.number for info in series]
+    return "; ".join(
+        f"{info} {info.uid}" if info.number is None or numbers_given.count(info.number) > 1 else str(info)
+        for info in series
+    )
+
+
 def _planes(header: Dataset, path: Path) -> list[Slice]:
-    frames = int(header.get("NumberOfFrames") or 1)
+    frames = max(integer(header, "NumberOfFrames") or 1, 1)
     per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
     shared = next(iter(header.get("SharedFunctionalGroupsSequence") or []), None)
-    instance = int(header.get("InstanceNumber") or 0)
+    instance = integer(header, "InstanceNumber") or 0
     planes = []
     for frame in range(frames):
         own = per_frame[frame] if frame < len(per_frame) else None
@@ -236,11 +239,11 @@ def _planes(header: Dataset, path: Path) -> list[Slice]:
             Slice(
                 path=path,
                 frame=frame,
-                instance=str(header.get("SOPInstanceUID", path)),
+                instance=text(header, "SOPInstanceUID"),
                 number=instance if frames == 1 else frame + 1,
-                size=(int(header.Columns), int(header.Rows)),
-                samples=int(header.get("SamplesPerPixel") or 1),
-                localizer="LOCALIZER" in [str(part).upper() for part in header.get("ImageType") or []],
+                size=(integer(header, "Columns") or 0, integer(header, "Rows") or 0),
+                samples=integer(header, "SamplesPerPixel") or 1,
+                localizer="LOCALIZER" in [part.upper() for part in texts(header, "ImageType")],
                 spacing=_swap(_values(groups, "PixelMeasuresSequence", "PixelSpacing", 2)),
                 position=_values(groups, "PlanePositionSequence", "ImagePositionPatient", 3),
                 orientation=_values(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6),
@@ -254,10 +257,9 @@ def _values(groups: Sequence[Any], sequence: str, keyword: str, count: int) -> t
         if group is None:
             continue
         holder = next(iter(group.get(sequence) or []), group)
-        value = holder.get(keyword)
-        if value is not None and not isinstance(value, (str, float)) and len(value) == count:
-            numbers = tuple(float(number) for number in value)
-            return numbers if all(map(math.isfinite, numbers)) else None
+        value = numbers(holder, keyword)
+        if value is not None and len(value) == count:
+            return value
     return None
 
 
@@ -266,21 +268,33 @@ def _swap(spacing: tuple[float, ...] | None) -> tuple[float, float] | None:
     return None if spacing is None else (spacing[1], spacing[0])
 
 
-def _describe(uid: str, files: Sequence[tuple[Dataset, list[Slice]]]) -> SeriesInfo:
+def _describe(files: Sequence[tuple[Dataset, list[Slice]]]) -> SeriesInfo:
     header = files[0][0]
     planes = tuple(plane for _, group in files for plane in group)
     # A scout stored with the scan is no part of the stack.
     planes = tuple(plane for plane in planes if not plane.localizer) or planes
-    number = header.get("SeriesNumber")
     return SeriesInfo(
-        uid=uid,
-        number=None if number in (None, "") else int(number),
-        description=str(header.get("SeriesDescription") or "").strip(),
-        modality=str(header.get("Modality") or "?"),
+        uid=text(header, "SeriesInstanceUID"),
+        number=integer(header, "SeriesNumber"),
+        description=text(header, "SeriesDescription"),
+        modality=text(header, "Modality") or "?",
         slices=len(planes),
         problem=_problem(planes),
         planes=planes,
+        doubts=tuple(_doubts([header for header, _ in files], planes)),
     )
+
+
+def _doubts(headers: Sequence[Dataset], planes: Sequence[Slice]) -> Iterator[str]:
+    if not text(headers[0], "SeriesInstanceUID"):
+        yield "its files have no Series Instance UID; those of one number and description are taken as one series"
+    places = {(plane.instance, plane.frame): plane.position for plane in planes}
+    if not all(plane.instance for plane in planes) or len(places) < len({plane.position for plane in planes}):
+        yield "SOP Instance UIDs are missing or repeated; slices are told apart by position and content"
+    if any(has_decimal_comma(header, keyword) for header in headers for keyword in _FRACTIONS):
+        yield "numbers are written with decimal commas, which are read as points"
+    if any(text(header, "PhotometricInterpretation") == "MONOCHROME1" for header in headers):
+        yield "its gray scale is inverted for display (MONOCHROME1); the stored values are read, low ones being low"
 
 
 def _problem(planes: Sequence[Slice]) -> str:

@@ -2,65 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.volumes.dicom_index import Slice, damaged, quiet_pydicom
+from modality_synthesis.findings import Finding
+from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes.dicom_files import damaged, quiet_pydicom
+from modality_synthesis.volumes.dicom_index import Slice
+from modality_synthesis.volumes.dicom_numbers import integer, text
+from modality_synthesis.volumes.dicom_values import (
+    Scaling,
+    apply_modality_lut,
+    has_modality_lut,
+    philips_factor,
+    scalings,
+    without_padding,
+)
 from modality_synthesis.volumes.itk_paths import path_for_itk
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+# Of the mean; the scanner's slopes hold seven digits.
+_SAME_FACTOR = 1e-4
 
-def stack_values(slices: tuple[Slice, ...], name: str) -> np.ndarray:
-    """The rescaled voxels of ordered slices, float32 (z, y, x).
+
+def stack_values(slices: tuple[Slice, ...], name: str, reporter: Reporter) -> np.ndarray:
+    """The voxels of ordered slices in their units, float32 (z, y, x).
+
+    Args:
+        slices: in the order wanted.
+        name: the series' name, for messages.
+        reporter: receives findings.
 
     Raises:
         BadInputError: damaged pixel data, or an encoding that cannot be decoded.
     """
     width, height = slices[0].size
     voxels = np.empty((len(slices), height, width), dtype=np.float32)
+    factors: list[float | None] = [None] * len(slices)
     places: dict[Path, list[int]] = {}
     for index, plane in enumerate(slices):
         places.setdefault(plane.path, []).append(index)
     for path, indices in places.items():
         frames = _frames(path)
         for index in indices:
-            if slices[index].frame >= len(frames) or frames.shape[1:] != (height, width):
+            frame = slices[index].frame
+            if frame >= len(frames.values) or frames.values.shape[1:] != (height, width):
                 raise BadInputError(f"{name}: {path.name} holds fewer pixels than its header announces.")
-            voxels[index] = frames[slices[index].frame]
-    return voxels
+            voxels[index], factors[index] = frames.values[frame], frames.philips_factor
+    return _evened(voxels, factors, name, reporter)
 
 
-def _frames(path: Path) -> np.ndarray:
-    """All frames of a file, rescaled, float32 (frames, rows, columns)."""
+@dataclass(frozen=True)
+class _Frames:
+    """Of one file: values in units, float32 (frames, rows, columns), and Philips' factor."""
+
+    values: np.ndarray
+    philips_factor: float | None
+
+
+def _evened(voxels: np.ndarray, factors: list[float | None], name: str, reporter: Reporter) -> np.ndarray:
+    """Apply Philips' private scale where the slices' own differ; a common factor is no matter in MRI."""
+    known = [factor for factor in factors if factor is not None]
+    if not known or np.ptp(known) <= _SAME_FACTOR * np.mean(np.abs(known)):
+        return voxels
+    if len(known) < len(factors):
+        raise BadInputError(
+            f"{name}: only {len(known)} of {len(factors)} slices hold Philips' private scale, which differs from slice "
+            "to slice. Export the series from the scanner again, with private elements."
+        )
+    reporter.finding(
+        Finding(
+            "philips-scale",
+            "look",
+            f"{name}: the slices' public scale is not the scanner's: Philips' private scale (2005,100E) was applied, "
+            f"which differs by a factor of up to {max(known) / min(known):.2f} between slices. 3D Slicer does not "
+            "apply it.",
+            "Check that no stripes are left across the slices.",
+        )
+    )
+    return voxels * np.array(known, dtype=np.float32)[:, None, None]
+
+
+def _frames(path: Path) -> _Frames:
+    """All frames of a file."""
     import pydicom
     from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
     try:
         with quiet_pydicom():
             dataset = pydicom.dcmread(path, force=True)
-        syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
-        if syntax is None:
-            # Files from before DICOM's file format carry no preamble and this syntax.
-            syntax = dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-        # With optional packages pydicom decodes more, but a file must give the same values everywhere.
-        needs_gdcm = syntax.is_encapsulated and syntax != RLELossless
+            syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+            if syntax is None:
+                # Files from before DICOM's file format carry no preamble and this syntax.
+                syntax = dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+            # With optional packages pydicom decodes more, but a file must give the same values everywhere.
+            needs_gdcm = syntax.is_encapsulated and syntax != RLELossless
+            scaling = list(scalings(dataset, max(integer(dataset, "NumberOfFrames") or 1, 1)))
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise damaged(path, error) from None
-    if needs_gdcm:
-        return _decoded_by_gdcm(path, dataset)
+    values = _decoded_by_gdcm(path, dataset, scaling) if needs_gdcm else _decoded(path, dataset, scaling)
+    if len(set(scaling)) == 1 and not has_modality_lut(dataset):
+        values = without_padding(values, dataset, scaling[0])
+    return _Frames(values, philips_factor(dataset, scaling[0]))
+
+
+def _decoded(path: Path, dataset: Dataset, scaling: list[Scaling]) -> np.ndarray:
     try:
         with quiet_pydicom():
             stored = dataset.pixel_array
+            if has_modality_lut(dataset):
+                values = apply_modality_lut(stored, dataset)
+                return values.reshape(-1, *values.shape[-2:])
     except Exception as error:
         raise damaged(path, error) from None
     frames = stored.reshape(-1, *stored.shape[-2:])
-    scaling = _scaling(dataset, len(frames))
+    if len(frames) != len(scaling):
+        raise BadInputError(f"{path.name} holds {len(frames)} frames, its header announces {len(scaling)}.")
     return np.stack([_rescaled(frame, *line) for frame, line in zip(frames, scaling, strict=True)])
 
 
@@ -68,35 +131,26 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
 
 
-def _scaling(dataset: Dataset, frames: int) -> Iterator[tuple[float, float]]:
-    """Slope and intercept of each frame."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), None)
-    for frame in range(frames):
-        holder = dataset
-        for group in (shared, per_frame[frame] if frame < len(per_frame) else None):
-            holder = next(iter((group or {}).get("PixelValueTransformationSequence") or []), holder)
-        slope, intercept = holder.get("RescaleSlope"), holder.get("RescaleIntercept")
-        yield (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))
-
-
-def _decoded_by_gdcm(path: Path, dataset: Dataset) -> np.ndarray:
+def _decoded_by_gdcm(path: Path, dataset: Dataset, scaling: list[Scaling]) -> np.ndarray:
     """Frames in an encoding that only GDCM decodes here; it applies the rescale itself."""
     import SimpleITK as sitk
 
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    scaling = set(_scaling(dataset, frames))
-    if len(scaling) > 1:
+    if has_modality_lut(dataset):
+        raise BadInputError(
+            f"{path.name} is compressed and means its numbers by a Modality LUT, which is read from uncompressed files "
+            "only. Export it uncompressed (with dcmdjpeg or gdcmconv --raw, for example)."
+        )
+    if len(set(scaling)) > 1:
         raise BadInputError(f"{path.name} is compressed and scales each frame differently. Export it uncompressed.")
     try:
         with path_for_itk(path) as name:
             values = sitk.GetArrayFromImage(sitk.ReadImage(name, sitk.sitkFloat32))
     except RuntimeError as error:
         raise damaged(path, error) from None
-    if str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1":
+    if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
         # GDCM inverts the stored values for display: s becomes 2**bits - 1 - s, or -1 - s when signed.
-        slope, intercept = scaling.pop()
-        signed = int(dataset.get("PixelRepresentation") or 0)
-        largest = -1.0 if signed else 2.0 ** int(dataset.BitsStored) - 1
+        slope, intercept = scaling[0]
+        signed = integer(dataset, "PixelRepresentation") or 0
+        largest = -1.0 if signed else 2.0 ** (integer(dataset, "BitsStored") or 16) - 1
         values = (slope * largest + 2 * intercept - values.astype(np.float64)).astype(np.float32)
     return values.reshape(-1, *values.shape[-2:])

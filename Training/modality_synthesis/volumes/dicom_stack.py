@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.volumes.dicom_copies import without_copies
 from modality_synthesis.volumes.dicom_index import Slice
 
 # Positions are often rounded to 0.1 mm; a missing slice moves its neighbours apart by far more.
@@ -75,7 +76,7 @@ def build_stack(planes: Sequence[Slice], name: str) -> Stack:
         BadInputError: slices of different kinds, several at one position, missing slices, slices that are too far
             apart or shifted irregularly.
     """
-    planes = _unique(planes)
+    planes = without_copies(planes)
     _check_alike(planes, name)
     direction = _direction(planes[0], name)
     positions = np.array([plane.position for plane in planes])
@@ -97,14 +98,12 @@ def build_stack(planes: Sequence[Slice], name: str) -> Stack:
     )
 
 
-def _unique(planes: Sequence[Slice]) -> list[Slice]:
-    """One of each: the same object may lie in the folder twice, under two names."""
-    return list({(plane.instance, plane.frame): plane for plane in planes}.values())
-
-
 def _check_alike(planes: Sequence[Slice], name: str) -> None:
     if any(plane.spacing is None for plane in planes):
-        raise BadInputError(f"{name}: slices have no PixelSpacing, so that their size in mm is unknown.")
+        raise BadInputError(
+            f"{name}: slices have no PixelSpacing, so that their size in mm is unknown (an ImagerPixelSpacing is the "
+            "detector's, not the patient's). Export the series from the scanner or PACS again."
+        )
     for what, values in (
         ("orientations", [plane.orientation for plane in planes]),
         ("image sizes", [plane.size for plane in planes]),
@@ -145,7 +144,7 @@ def _check_distances(planes: Sequence[Slice], along: np.ndarray, name: str) -> N
     if repeated:
         raise BadInputError(
             f"{name}: {repeated} of {len(planes)} slices lie where another one lies (several echoes, time "
-            "points or reconstructions). Give a folder with one volume only."
+            "points or reconstructions, of different content). Give a folder with one volume only."
         )
     if _even(along - along[0]):
         return

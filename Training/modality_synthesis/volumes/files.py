@@ -15,8 +15,9 @@ from typing import Any
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes import metaimage, nrrd
 from modality_synthesis.volumes.atomic import atomic_output
-from modality_synthesis.volumes.dicom_index import dicom_files
-from modality_synthesis.volumes.paths import cannot_read
+from modality_synthesis.volumes.dicom_files import dicom_files
+from modality_synthesis.volumes.dicom_index import series_files
+from modality_synthesis.volumes.paths import cannot_read, split_series
 
 
 def write_json(data: Any, path: str | Path) -> None:
@@ -63,16 +64,18 @@ def write_rows(
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file in hexadecimal; of a DICOM folder, the SHA-256 over its DICOM files' sorted hashes.
 
-    A header with detached voxels (.nhdr, .mhd) is hashed together with its data file in the same way. A
-    folder's hash does not depend on the files' names; other files in it do not count.
+    Of one series of a folder (`FOLDER#2`) only that series' files count. A header with detached voxels (.nhdr, .mhd)
+    is hashed together with its data file in the same way. A folder's hash does not depend on the files' names; other
+    files in it do not count.
 
     Raises:
         BadInputError: missing or unreadable file, or a folder without DICOM files.
     """
-    path = Path(path)
+    path, series = split_series(path)
     try:
         if path.is_dir():
-            hashes = sorted(_hash(file) for file in dicom_files(path))
+            files = dicom_files(path) if series is None else series_files(path, series)
+            hashes = sorted(_hash(file) for file in files)
         elif path.suffix.lower() in (".nhdr", ".mhd"):
             room = nrrd if path.suffix.lower() == ".nhdr" else metaimage
             hashes = sorted({_hash(path), _hash(room.data_file(path, room.read_header(path)))})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
@@ -17,12 +18,39 @@ _INTERPOLATORS: dict[str, int] = {
 }
 
 
-def affine(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels are: mm between them, LPS of the first one, and nine direction cosines row by row."""
+
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
+
+    @classmethod
+    def from_affine(cls, matrix: np.ndarray) -> Grid:
+        """Of a (4, 4) matrix from voxel index to LPS mm whose axes are at right angles."""
+        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+        cosines = matrix[:3, :3] / spacing
+        return cls(tuple(spacing.tolist()), tuple(matrix[:3, 3].tolist()), tuple(cosines.ravel().tolist()))
+
+    @property
+    def affine(self) -> np.ndarray:
+        """The (4, 4) matrix from voxel index (x, y, z) to LPS world coordinates, mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.array(self.direction).reshape(3, 3) * np.array(self.spacing)
+        matrix[:3, 3] = self.origin
+        return matrix
+
+    def put_on(self, image: sitk.Image) -> None:
+        """Give a 3-D image this geometry."""
+        image.SetSpacing(self.spacing)
+        image.SetOrigin(self.origin)
+        image.SetDirection(self.direction)
+
+
+def affine(image: sitk.Image) -> np.ndarray:
     """The (4, 4) matrix from voxel index (x, y, z) to LPS world coordinates, mm."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    matrix[:3, 3] = image.GetOrigin()
-    return matrix
+    return Grid(image.GetSpacing(), image.GetOrigin(), image.GetDirection()).affine
 
 
 def transform_matrix(transform: sitk.Transform) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.volumes import metaimage, nrrd
-from modality_synthesis.volumes.dicom_index import is_dicom_file
+from modality_synthesis.volumes.dicom_files import is_dicom_file
 from modality_synthesis.volumes.interruptions import shielded
 from modality_synthesis.volumes.leases import new_token
 from modality_synthesis.volumes.paths import (

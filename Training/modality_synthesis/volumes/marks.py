@@ -14,7 +14,7 @@ from typing import Any
 
 from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.volumes import metaimage, nifti, nrrd
-from modality_synthesis.volumes.dicom_index import dicom_files, is_dicom_file
+from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file
 from modality_synthesis.volumes.files import file_sha256
 from modality_synthesis.volumes.paths import volume_ending
 from modality_synthesis.volumes.sidecars import read_sidecar
@@ -83,10 +83,9 @@ def _from_file(path: Path) -> Mark | None:
     if ending in (".nii", ".nii.gz"):
         return _from_description(bytes(nifti.read_header(path)["descrip"].item()).decode("ascii", "replace"))
     if ending in (".nrrd", ".nhdr"):
-        header = nrrd.read_header(path)
-        return _from_description(next((header[key] for key in ("content", "ITK_FileNotes") if key in header), ""))
+        return _from_description(nrrd.read_header(path).fields.get("content", ""))
     if ending in (".mha", ".mhd"):
-        return _from_description(metaimage.read_header(path).get("Comment", ""))
+        return _from_description(metaimage.read_header(path).fields.get("comment", ""))
     return _from_dicom(path)
 
 

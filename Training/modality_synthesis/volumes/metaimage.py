@@ -9,9 +9,11 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.findings import Finding
+from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.checks import check_shape
 from modality_synthesis.volumes.itk_paths import path_for_itk
-from modality_synthesis.volumes.paths import cannot_read
+from modality_synthesis.volumes.paths import cannot_read, missing_data
 from modality_synthesis.volumes.payload import check_payload
 
 _BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4}
@@ -79,14 +81,14 @@ def verify(path: Path) -> None:
         BadInputError: says which.
     """
     header = read_header(path)
-    components = int(header.fields.get("elementnumberofchannels", "1"))
+    components = _integer(header, "elementnumberofchannels", 1, path)
     check_shape(header.sizes, components, path.name)
     file = data_file(path, header)
     if not file.is_file():
-        raise BadInputError(f"{path.name}: its data file {file.name} is missing. Keep the two files together.")
+        raise missing_data(path, file, "ElementDataFile")
     if header.fields.get("binarydata", "True").lower() == "false":
         raise BadInputError(f"{path.name} stores its voxels as text. Save it as a binary .mha file.")
-    skip = int(header.fields.get("headersize", "0"))
+    skip = _integer(header, "headersize", 0, path)
     check_payload(
         file,
         name=path.name,
@@ -94,6 +96,34 @@ def verify(path: Path) -> None:
         expected=math.prod(header.sizes) * _element(header),
         compression="zlib" if header.fields.get("compresseddata", "False").lower() == "true" else "none",
     )
+
+
+def scaled(path: Path, image: sitk.Image, reporter: Reporter) -> sitk.Image:
+    """Apply the slope and offset that turn stored numbers into intensities, which ITK ignores.
+
+    Raises:
+        BadInputError: they are no numbers.
+    """
+    fields = read_header(path).fields
+    try:
+        slope = float(fields.get("elementtointensityfunctionslope", "1"))
+        offset = float(fields.get("elementtointensityfunctionoffset", "0"))
+    except ValueError:
+        slope = offset = math.nan
+    if not (math.isfinite(slope) and math.isfinite(offset) and slope != 0):
+        raise BadInputError(f"{path.name}: its ElementToIntensityFunction is no number. Correct the header.")
+    if (slope, offset) == (1.0, 0.0):
+        return image
+    reporter.finding(
+        Finding(
+            "intensity-function",
+            "look",
+            f"{path.name}: its header says that intensities are {slope:g} times the stored numbers plus {offset:g}; "
+            "that was applied. 3D Slicer and ITK show the stored numbers.",
+            "If the stored numbers are meant, remove the two ElementToIntensityFunction lines.",
+        )
+    )
+    return sitk.ShiftScale(image, offset / slope, slope, sitk.sitkFloat32)
 
 
 def write(image: sitk.Image, path: Path, *, description: str) -> None:
@@ -105,6 +135,13 @@ def write(image: sitk.Image, path: Path, *, description: str) -> None:
         labelled.SetMetaData("Comment", " ".join(description.split())[:255])
     with path_for_itk(path, write=True) as name:
         sitk.WriteImage(labelled, name, useCompression=True, compressionLevel=1)
+
+
+def _integer(header: Header, key: str, default: int, path: Path) -> int:
+    try:
+        return int(header.fields.get(key, default))
+    except ValueError:
+        raise BadInputError(f"{path.name} is damaged: {key} in its header is no number. Export it again.") from None
 
 
 def _element(header: Header) -> int:

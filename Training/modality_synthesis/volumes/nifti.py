@@ -1,8 +1,4 @@
-"""NIfTI-1: what ITK leaves unchecked when reading, and exact headers when writing.
-
-Which of a header's two orientations counts is ITK's decision (and so 3D Slicer's): the sform when its code is
-1 or the qform has no code, else the qform.
-"""
+"""NIfTI-1: what ITK leaves unchecked when reading, and exact headers when writing."""
 
 from __future__ import annotations
 
@@ -16,12 +12,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes.checks import check_shape
-from modality_synthesis.volumes.geometry import affine, largest_displacement
-from modality_synthesis.volumes.itk_io import read_grid
+from modality_synthesis.findings import Finding
+from modality_synthesis.volumes import itk_io
+from modality_synthesis.volumes.checks import MIN_VOXELS, check_shape
+from modality_synthesis.volumes.geometry import Grid, affine
+from modality_synthesis.volumes.nifti_grid import locate
 from modality_synthesis.volumes.paths import cannot_read
-from modality_synthesis.volumes.payload import load_payload
+from modality_synthesis.volumes.payload import first_bytes, load_payload
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
 _HEADER_BYTES = 348
 _GZIP_MAGIC = b"\x1f\x8b"
 _COLOUR_OR_COMPLEX = {32: 2, 128: 3, 1792: 2, 2048: 2, 2304: 4}  # NIfTI data type code → numbers per voxel
-_UNIT_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI world is RAS
 _GEOMETRY_FIELDS = (
     "pixdim",
@@ -40,7 +36,6 @@ _GEOMETRY_FIELDS = (
     *(f"qoffset_{axis}" for axis in "xyz"),
     *(f"srow_{axis}" for axis in "xyz"),
 )
-_DISAGREEMENT_MM = 0.1
 
 
 def read_header(path: Path) -> Nifti1Header:
@@ -62,8 +57,7 @@ def read_header(path: Path) -> Nifti1Header:
         header = Nifti1Header(block, check=False)
         header.get_data_dtype()
         rank = int(header["dim"][0])
-        dims = [int(count) for count in header["dim"][1 : rank + 1]]
-        sound = 1 <= rank <= 7 and all(count > 0 for count in dims) and float(header["vox_offset"]) >= 0
+        sound = 1 <= rank <= 7 and all(count > 0 for count in _shape(header)) and float(header["vox_offset"]) >= 0
     except (HeaderDataError, ValueError, KeyError):
         sound = False
     if not sound:
@@ -71,8 +65,8 @@ def read_header(path: Path) -> Nifti1Header:
     return header
 
 
-def read(path: Path) -> sitk.Image:
-    """The volume of a .nii or .nii.gz file in float32, with ITK's geometry.
+def read(path: Path) -> tuple[sitk.Image, list[Finding]]:
+    """The volume of a .nii or .nii.gz file in float32, and what is to be said about its orientation.
 
     The voxels are not read by ITK, which replaces NaN and infinity by 0, fills what is missing with zeros and
     ignores the checksum.
@@ -81,46 +75,54 @@ def read(path: Path) -> sitk.Image:
         BadInputError: wrong kind of voxels, header errors, truncated or damaged data.
     """
     header = read_header(path)
-    dims = header["dim"].tolist()
-    shape = dims[1 : dims[0] + 1]
+    shape, findings = _volume_shape(header, path.name)
     check_shape(shape, _COLOUR_OR_COMPLEX.get(int(header["datatype"]), 1), path.name)
+    image = sitk.GetImageFromArray(_voxels(path, header, shape[:3]))
+    grid, doubts = _located(path, header, shape)
+    grid.put_on(image)
+    return image, findings + doubts
+
+
+def read_grid(path: Path) -> tuple[tuple[int, ...], Grid]:
+    """Size and grid of the volume that `read` makes; the voxels are not read. Same errors."""
+    header = read_header(path)
+    shape, _ = _volume_shape(header, path.name)
+    return tuple(shape), _located(path, header, shape)[0]
+
+
+def _shape(header: Nifti1Header) -> list[int]:
+    """Voxels per axis; further axes of length 0, which old writers announce, are of length 1."""
+    rank = int(header["dim"][0])
+    dims = [int(count) for count in header["dim"][1 : rank + 1]]
+    return dims[:3] + [count or 1 for count in dims[3:]]
+
+
+def _volume_shape(header: Nifti1Header, name: str) -> tuple[list[int], list[Finding]]:
+    """`_shape`, with slices that lie along the fourth axis, the third one being empty, brought to the third."""
+    shape = _shape(header)
+    if len(shape) < 4 or shape[2] != 1 or shape[3] < MIN_VOXELS or math.prod(shape[4:]) > 1:
+        return shape, []
+    finding = Finding(
+        "fourth-dimension",
+        "look",
+        f"{name} is stored as {'×'.join(map(str, shape))}: its {shape[3]} slices lie along the fourth axis, where time "
+        "points belong. They are taken as the slices of one volume.",
+        "If they are time points of one slice, it cannot be used.",
+    )
+    return [shape[0], shape[1], shape[3]], [finding]
+
+
+def _located(path: Path, header: Nifti1Header, shape: list[int]) -> tuple[Grid, list[Finding]]:
     if not all(math.isfinite(step) and step != 0 for step in header["pixdim"][1:4].tolist()):
         raise BadInputError(f"{path.name} has no voxel size in its header (pixdim is zero or not finite). Correct it.")
-    image = sitk.GetImageFromArray(_voxels(path, header, shape[:3]))
-    grid = read_grid(path)
-    image.SetSpacing(grid.GetSpacing())
-    image.SetOrigin(grid.GetOrigin())
-    image.SetDirection(grid.GetDirection())
-    return image
-
-
-def warn_about_orientation(path: Path, image: sitk.Image, reporter: Reporter) -> None:
-    """Say so when the file does not tell where its voxels are, or tells it in two ways that disagree.
-
-    Args:
-        path: the file.
-        image: as ITK read it.
-        reporter: receives the warning.
-    """
-    header = read_header(path)
-    coded = _coded_affines(header)
-    if not coded:
-        reporter.warning(
-            f"{path.name} does not say how it is oriented (no qform or sform code). Its axes are taken as "
-            "Left, Posterior, Superior, as ITK and 3D Slicer do: check left and right."
-        )
-        return
-    used = _LPS @ affine(image)
-    apart = {name: largest_displacement(used, matrix, image.GetSize()) for name, matrix in coded.items()}
-    worst = max(apart, key=lambda name: apart[name])
-    if not apart[worst] <= _DISAGREEMENT_MM:
-        best = min(apart, key=lambda name: apart[name])
-        other = f"the {best} is used" if best != worst else "the voxel size in pixdim is used"
-        pair = "qform and sform" if best != worst else f"{worst} and voxel size"
-        reporter.warning(
-            f"{path.name}: {pair} disagree by up to {apart[worst]:.1f} mm; {other}, as ITK and 3D Slicer do. "
-            "Check the position and left/right."
-        )
+    try:
+        reader = itk_io.read_grid(path)
+    except BadInputError:  # a sheared sform, for example
+        return locate(header, tuple(shape[:3]), None, path.name)
+    axes = reader.GetDimension()
+    cosines = np.array(reader.GetDirection()).reshape(axes, axes)[:3, :3]
+    itk = Grid(reader.GetSpacing()[:3], reader.GetOrigin()[:3], tuple(cosines.ravel().tolist()))
+    return locate(header, tuple(shape[:3]), itk, path.name)
 
 
 def write(image: sitk.Image, path: Path, *, like: Nifti1Header | None, description: str) -> None:
@@ -172,8 +174,8 @@ def _first_bytes(path: Path) -> bytes:
     if packed and path.suffix.lower() != ".gz":
         raise BadInputError(f"{path.name} is gzip-compressed. Rename it to {path.name}.gz.")
     try:
-        with gzip.open(path) if packed else path.open("rb") as stream:
-            block = stream.read(_HEADER_BYTES)
+        with path.open("rb") as stream:
+            block = first_bytes(stream, _HEADER_BYTES) if packed else stream.read(_HEADER_BYTES)
     except (EOFError, OSError, zlib.error) as error:
         raise BadInputError(f"{path.name} is damaged ({error}). Copy or download it again.") from None
     if len(block) < _HEADER_BYTES:
@@ -189,18 +191,6 @@ def _is_gzip(path: Path) -> bool:
             return stream.read(2) == _GZIP_MAGIC
     except OSError as error:
         raise cannot_read(path, error) from None
-
-
-def _coded_affines(header: Nifti1Header) -> dict[str, np.ndarray]:
-    """Index → RAS in mm, for each orientation that the header declares valid."""
-    scale = np.diag([_UNIT_TO_MM.get(int(header["xyzt_units"]) & 7, 1.0)] * 3 + [1.0])
-    found = {}
-    if int(header["sform_code"]) > 0:
-        found["sform"] = scale @ header.get_sform()
-    if int(header["qform_code"]) > 0:
-        with np.errstate(invalid="ignore"):
-            found["qform"] = scale @ header.get_qform()
-    return found
 
 
 def _header(image: sitk.Image, dtype: np.dtype[Any]) -> Nifti1Header:

@@ -14,7 +14,7 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.checks import check_shape
 from modality_synthesis.volumes.geometry import affine
-from modality_synthesis.volumes.paths import cannot_read
+from modality_synthesis.volumes.paths import cannot_read, missing_data
 from modality_synthesis.volumes.payload import check_payload
 
 _BYTES = {
@@ -44,6 +44,11 @@ class Header:
         """Samples per axis, fastest first."""
         return [int(count) for count in self.fields["sizes"].split()]
 
+    @property
+    def byte_skip(self) -> int:
+        """Bytes before the voxels; -1 means that the voxels are the last bytes of the file."""
+        return int(self.fields.get("byte skip", self.fields.get("byteskip", "0")))
+
 
 def read_header(path: Path) -> Header:
     """The header of a .nrrd or .nhdr file.
@@ -63,6 +68,7 @@ def read_header(path: Path) -> Header:
             end = stream.tell()
         header = Header(fields, end)
         sound = fields["type"].lower() in _BYTES and "encoding" in fields and all(n > 0 for n in header.sizes)
+        sound = sound and header.byte_skip >= -1
     except OSError as error:
         raise cannot_read(path, error) from None
     except (KeyError, ValueError):
@@ -93,7 +99,7 @@ def verify(path: Path) -> None:
     check_shape(size, components, path.name)
     file = data_file(path, header)
     if not file.is_file():
-        raise BadInputError(f"{path.name}: its data file {file.name} is missing. Keep the two files together.")
+        raise missing_data(path, file, "data file")
     encoding = header.fields["encoding"].lower()
     if encoding not in ("raw", "gzip", "gz"):
         raise BadInputError(f"{path.name} is stored with the encoding '{encoding}'. Save it as raw or gzip.")
@@ -103,7 +109,7 @@ def verify(path: Path) -> None:
         offset=header.end if file == path else 0,
         expected=math.prod(header.sizes) * _BYTES[header.fields["type"].lower()],
         compression="none" if encoding == "raw" else "gzip",
-        skip=max(int(header.fields.get("byte skip", header.fields.get("byteskip", "0"))), 0),
+        skip=max(header.byte_skip, 0),
     )
 
 

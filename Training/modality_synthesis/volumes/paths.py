@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
@@ -19,6 +21,10 @@ _KNOWN_ELSEWHERE = {
     ".par": "a Philips volume; convert it with 'dcm2niix'",
     ".rec": "a Philips volume; convert it with 'dcm2niix'",
 }
+
+_LARGEST_POINTER = 1024
+_DATALAD = "get it with 'datalad get' or 'git annex get'"
+_GIT_LFS = b"version https://git-lfs.github.com/spec/"
 
 
 def volume_ending(path: str | Path) -> str:
@@ -45,6 +51,72 @@ def sidecar_path(volume_path: str | Path) -> Path:
     return path.parent / f"{stem}.json"
 
 
+def split_series(path: str | Path) -> tuple[Path, str | None]:
+    """A DICOM folder and the series to take from it: `head#2` is series 2 of the folder `head`.
+
+    A path that exists as it is written is no such pair; then the series is None, as for every path without `#`.
+    """
+    path = Path(path)
+    folder, mark, series = str(path).rpartition("#")
+    if not mark or not series or os.path.lexists(path) or not Path(folder).exists():
+        return path, None
+    return Path(folder), series
+
+
+def with_series(path: str | Path, series: str | None) -> Path:
+    """The path of one series of a DICOM folder, as `split_series` takes it apart; the path itself without a series."""
+    return Path(path) if series is None else Path(f"{path}#{series}")
+
+
+def data_path(path: str | Path) -> Path:
+    """The file or folder that a volume's path names, without the series: what exists, has a size and a date."""
+    return split_series(path)[0]
+
+
+def why_absent(path: Path) -> str | None:
+    """Why a path that is named holds no data here, with the way out; None when something is there.
+
+    Links without a target, git-annex's (DataLad) and Git LFS's placeholders are told apart from what does not exist.
+    """
+    path = data_path(path)
+    if path.is_symlink() and not path.exists():
+        target = os.readlink(path)
+        if ".git/annex/objects" in target.replace("\\", "/"):
+            return f"its content is not here (git-annex); {_DATALAD}"
+        return f"it is a link to {target}, which does not exist"
+    if not path.exists():
+        return "it does not exist"
+    if path.is_file() and path.stat().st_size < _LARGEST_POINTER:
+        with path.open("rb") as stream:
+            start = stream.read(256)
+        if start.startswith(_GIT_LFS):
+            return "its content is not here (Git LFS); get it with 'git lfs pull'"
+        if start.startswith(b"/annex/objects/") or b".git/annex/objects/" in start:
+            return f"its content is not here (git-annex); {_DATALAD}"
+    return None
+
+
+def check_is_there(path: Path) -> None:
+    """Refuse a file that is not there, or that only stands for one: links without target, pointers, pipes, devices.
+
+    Raises:
+        BadInputError: says which, and how to get the file.
+    """
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise BadInputError(f"{path} is no regular file (a pipe or device). Save the volume as a file first.")
+    try:
+        reason = why_absent(path)
+        empty = reason is None and path.is_file() and path.stat().st_size == 0
+    except OSError as error:
+        raise cannot_read(path, error) from None
+    if reason is not None and not path.exists() and not path.is_symlink():
+        raise BadInputError(f"{path} does not exist. Check the path.")
+    if reason is not None:
+        raise BadInputError(f"{path.name}: {reason}.")
+    if empty:
+        raise BadInputError(f"{path.name} is empty (0 bytes). Copy or download it again.")
+
+
 def unsupported_ending(path: Path) -> BadInputError:
     """The error for a file whose ending is not read here: it says how to convert."""
     hint = _KNOWN_ELSEWHERE.get(path.suffix.lower())
@@ -54,6 +126,23 @@ def unsupported_ending(path: Path) -> BadInputError:
         f"{path.name} is not a volume that can be read: its ending is none of {', '.join(READABLE)}, and it "
         "is no DICOM file. Convert it to .nii.gz, or give a DICOM folder."
     )
+
+
+def missing_data(path: Path, file: Path, field: str) -> BadInputError:
+    """The error for a header whose separate data file is not there.
+
+    Args:
+        path: the header's file.
+        file: the data file it names.
+        field: the header's field that names it.
+    """
+    base = re.split(r"[\\/]", file.name)[-1]
+    if base != file.name and (path.parent / base).is_file():
+        return BadInputError(
+            f"{path.name} names its data file by a path of another computer ({file.name}). {base} lies beside it: "
+            f"open {path.name} in a text editor and write '{base}' behind {field}."
+        )
+    return BadInputError(f"{path.name}: its data file {base} is missing. Keep the two files together.")
 
 
 def cannot_read(path: Path, error: OSError) -> BadInputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,9 @@ from modality_synthesis.errors import BadInputError
 
 Compression = Literal["none", "gzip", "zlib"]
 
-_BLOCK = 1 << 22
+_BLOCK = 1 << 20
+_MAGIC = b"\x1f\x8b"
+_GZIP, _EITHER = 31, 47  # zlib's names for the headers it accepts
 
 
 def check_payload(
@@ -43,8 +44,8 @@ def load_payload(file: Path, *, name: str, expected: int, compression: Compressi
         if compression == "none":
             content = file.read_bytes()
         else:
-            with gzip.open(file) as stream:
-                content = stream.read()
+            with file.open("rb") as stream:
+                content = b"".join(_unpacked(stream))
     _check_length(len(content), expected, name)
     return content
 
@@ -54,7 +55,7 @@ def _damage_explained(file: Path, name: str) -> Iterator[None]:
     again = "Copy or download it again."
     try:
         yield
-    except (gzip.BadGzipFile, zlib.error):
+    except zlib.error:
         raise BadInputError(f"{name} is damaged: its compressed data is wrong (checksum). {again}") from None
     except EOFError:
         raise BadInputError(f"{name} is truncated: its compressed data ends too early. {again}") from None
@@ -75,20 +76,41 @@ def _length(stream: BinaryIO, offset: int, compression: Compression) -> int:
     if compression == "none":
         return stream.seek(0, 2) - offset
     stream.seek(offset)
-    if compression == "gzip":
-        # GzipFile checks length and CRC when it reaches the end.
-        with gzip.GzipFile(fileobj=stream) as unpacked:
-            return sum(len(block) for block in iter(lambda: unpacked.read(_BLOCK), b""))
-    return _zlib_length(stream)
+    # MetaImage files of different writers hold a zlib or a gzip header.
+    return sum(map(len, _unpacked(stream, wbits=_GZIP if compression == "gzip" else _EITHER)))
 
 
-def _zlib_length(stream: BinaryIO) -> int:
-    # 47: a zlib or a gzip header; MetaImage files of different writers hold either.
-    unpacker = zlib.decompressobj(wbits=47)
-    total = 0
-    while not unpacker.eof:
-        block = stream.read(1 << 18)
-        if not block:
-            raise EOFError
-        total += len(unpacker.decompress(block))
-    return total
+def first_bytes(stream: BinaryIO, count: int) -> bytes:
+    """The first uncompressed bytes of a gzip stream; its checksum is not looked at.
+
+    Raises:
+        EOFError, zlib.error: no such stream, or a damaged one.
+    """
+    content = b""
+    for block in _unpacked(stream, block=1 << 12):
+        content += block
+        if len(content) >= count:
+            break
+    return content[:count]
+
+
+def _unpacked(stream: BinaryIO, *, wbits: int = _GZIP, block: int = _BLOCK) -> Iterator[bytes]:
+    """The uncompressed data of all members, each checked for length and CRC at its end.
+
+    What follows the last member (a tape's zeros, a download's trailer) is passed over, as `gzip` does.
+
+    Raises:
+        EOFError: a member ends too early.
+        zlib.error: damaged data.
+    """
+    packed = stream.read(block)
+    while True:
+        member = zlib.decompressobj(wbits)
+        while not member.eof:
+            if not packed:
+                raise EOFError
+            yield member.decompress(packed)
+            packed = member.unused_data if member.eof else stream.read(block)
+        packed += stream.read(len(_MAGIC))
+        if not packed.startswith(_MAGIC):
+            return

@@ -7,11 +7,11 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import metaimage, nifti, nrrd
 from modality_synthesis.volumes.checks import check_grid, check_values
 from modality_synthesis.volumes.itk_io import read_float
-from modality_synthesis.volumes.paths import unsupported_ending, volume_ending
+from modality_synthesis.volumes.paths import check_is_there, split_series, unsupported_ending, volume_ending
 
 
 def read_image(
@@ -19,15 +19,16 @@ def read_image(
 ) -> sitk.Image:
     """Read and check one 3-D grey-value volume.
 
-    Geometry is what ITK, and so 3D Slicer, makes of the file. Stored scaling (scl_slope, RescaleSlope) is
-    applied.
+    Geometry is what ITK, and so 3D Slicer, makes of the file, but for a NIfTI file whose sform and qform contradict
+    each other (`nifti_grid`). Stored scaling (scl_slope, RescaleSlope, ElementToIntensityFunctionSlope) is applied.
 
     Args:
         path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a DICOM folder, or one file
-            of it.
+            of it; `FOLDER#2` is series 2 of a DICOM folder.
         series: for DICOM: the SeriesInstanceUID, series number or description to take.
         unmeasured: accept NaN and infinity as voxels that were not measured (`coverage.read_covered`).
-        reporter: receives warnings: conflicting or missing orientation, corrected gantry tilt or uneven slices.
+        reporter: receives findings and warnings: conflicting or missing orientation, corrected gantry tilt or uneven
+            slices. Default: the one of the command under way (`progress.current`).
 
     Returns:
         float32 volume, LPS world in mm, without metadata.
@@ -37,7 +38,9 @@ def read_image(
             infinity or constant values; implausible voxel size; sheared axes; DICOM slices that do not form a
             regular stack.
     """
-    path, reporter = Path(path), reporter or Reporter()
+    reporter = reporter or current()
+    path, named = split_series(path)
+    series = series or named
     if is_dicom_input(path):
         from modality_synthesis.volumes.dicom import read_dicom
 
@@ -56,15 +59,12 @@ def is_dicom_input(path: Path) -> bool:
     Raises:
         BadInputError: missing, empty or unsupported file.
     """
+    check_is_there(path)
     if path.is_dir():
         return True
-    if not path.exists():
-        raise BadInputError(f"{path} does not exist. Check the path.")
     if volume_ending(path):
-        if path.stat().st_size == 0:
-            raise BadInputError(f"{path.name} is empty (0 bytes). Copy or download it again.")
         return False
-    from modality_synthesis.volumes.dicom_index import is_dicom_file
+    from modality_synthesis.volumes.dicom_files import is_dicom_file
 
     if not is_dicom_file(path):
         raise unsupported_ending(path)
@@ -74,14 +74,15 @@ def is_dicom_input(path: Path) -> bool:
 def _read_file(path: Path, reporter: Reporter) -> sitk.Image:
     ending = volume_ending(path)
     if ending in (".nii", ".nii.gz"):
-        image = nifti.read(path)
-        nifti.warn_about_orientation(path, image, reporter)
+        image, findings = nifti.read(path)
+        for finding in findings:
+            reporter.finding(finding)
     elif ending in (".nrrd", ".nhdr"):
         nrrd.verify(path)
         image = read_float(path)
         nrrd.warn_about_orientation(path, reporter)
     else:
         metaimage.verify(path)
-        image = read_float(path)
+        image = metaimage.scaled(path, read_float(path), reporter)
     check_grid(image.GetSpacing(), image.GetDirection(), path.name)
     return image

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.volumes.dicom_index import dicom_files, is_dicom_file, read_header
-from modality_synthesis.volumes.paths import sidecar_path
+from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file
+from modality_synthesis.volumes.dicom_index import read_header, series_files
+from modality_synthesis.volumes.dicom_numbers import text
+from modality_synthesis.volumes.paths import sidecar_path, split_series
 
 
 def scanner_manufacturer(path: str | Path) -> str | None:
@@ -16,16 +18,27 @@ def scanner_manufacturer(path: str | Path) -> str | None:
     Args:
         path: volume file or DICOM folder. A sidecar or header that cannot be read says nothing.
     """
-    return _stated(Path(path), "Manufacturer")
+    return _stated(path, "Manufacturer")
 
 
 def stated_units(path: str | Path) -> str | None:
     """The `Units` of a volume's JSON sidecar (BIDS: `Bq/mL`, `SUVR`), or else of its DICOM header (`BQML`)."""
-    return _stated(Path(path), "Units")
+    return _stated(path, "Units")
 
 
-def _stated(path: Path, key: str) -> str | None:
+def _stated(path: str | Path, key: str) -> str | None:
+    path, series = split_series(path)
+    if series is not None:
+        return _from_series(path, series, key)
     return _from_sidecar(sidecar_path(path), key) or _from_dicom(path, key)
+
+
+def _from_series(folder: Path, series: str, key: str) -> str | None:
+    try:
+        header = read_header(series_files(folder, series)[0])
+    except BadInputError:
+        return None
+    return None if header is None else text(header, key) or None
 
 
 def _from_sidecar(path: Path, key: str) -> str | None:
@@ -41,6 +54,6 @@ def _from_dicom(path: Path, key: str) -> str | None:
     try:
         files = dicom_files(path) if path.is_dir() else iter([path] if path.is_file() and is_dicom_file(path) else [])
         header = next(filter(None, map(read_header, files)), None)
-    except BadInputError:
+    except (BadInputError, OSError, ValueError):
         return None
-    return None if header is None else str(header.get(key) or "").strip() or None
+    return None if header is None else text(header, key) or None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes import nifti
 from modality_synthesis.volumes.itk_io import read_grid
-from modality_synthesis.volumes.paths import volume_ending
+from modality_synthesis.volumes.paths import split_series, volume_ending
 from modality_synthesis.volumes.reading import is_dicom_input
 
 _FORMATS = {
@@ -48,17 +51,27 @@ def sniff(path: str | Path) -> VolumeInfo:
         BadInputError: missing or unsupported file, unreadable header, or a DICOM folder without exactly one
             volume.
     """
-    path = Path(path)
+    path, series = split_series(path)
     if is_dicom_input(path):
-        return _sniff_dicom(path)
-    grid = read_grid(path)
-    dtype = sitk.GetPixelIDValueAsString(grid.GetPixelID())
-    return VolumeInfo(path, _FORMATS[volume_ending(path)], grid.GetSize(), grid.GetSpacing(), dtype)
+        return _sniff_dicom(path, series)
+    kind = _FORMATS[volume_ending(path)]
+    if kind == "NIfTI":
+        size, grid = nifti.read_grid(path)
+        return VolumeInfo(path, kind, size, grid.spacing, _in_words(nifti.read_header(path).get_data_dtype()))
+    header = read_grid(path)
+    dtype = sitk.GetPixelIDValueAsString(header.GetPixelID())
+    return VolumeInfo(path, kind, header.GetSize(), header.GetSpacing(), dtype)
 
 
-def _sniff_dicom(path: Path) -> VolumeInfo:
+def _in_words(dtype: np.dtype[Any]) -> str:
+    """As ITK names voxel types."""
+    kind = {"i": "signed integer", "u": "unsigned integer", "f": "float"}.get(dtype.kind, dtype.name)
+    return f"{8 * dtype.itemsize}-bit {kind}"
+
+
+def _sniff_dicom(path: Path, series: str | None) -> VolumeInfo:
     from modality_synthesis.volumes.dicom import find_stack
 
-    stack = find_stack(path, None, Reporter())
+    stack = find_stack(path, series, Reporter())
     size = (*stack.slices[0].size, stack.depth)
     return VolumeInfo(path, "DICOM", size, stack.spacing, "16-bit integer, rescaled")

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.volumes import metaimage, nifti, nrrd
 from modality_synthesis.volumes.atomic import atomic_output
-from modality_synthesis.volumes.geometry import affine, largest_displacement
+from modality_synthesis.volumes.geometry import Grid, affine, largest_displacement
 from modality_synthesis.volumes.guard import check_writable
 from modality_synthesis.volumes.itk_io import read_grid
 from modality_synthesis.volumes.paths import volume_ending
@@ -72,9 +72,14 @@ def _write(image: sitk.Image, path: Path, source: Path | None, description: str)
 
 
 def _is_on_grid(image: sitk.Image, like: Path) -> bool:
-    if not volume_ending(like) or not like.is_file():
+    ending = volume_ending(like)
+    if not ending or not like.is_file():
         return False
-    grid = read_grid(like)
-    if grid.GetSize() != image.GetSize():
+    if ending in (".nii", ".nii.gz"):
+        size, grid = nifti.read_grid(like)
+    else:
+        header = read_grid(like)
+        size, grid = header.GetSize(), Grid(header.GetSpacing(), header.GetOrigin(), header.GetDirection())
+    if size != image.GetSize():
         return False
-    return largest_displacement(affine(image), affine(grid), image.GetSize()) <= _SAME_GRID_MM
+    return largest_displacement(affine(image), grid.affine, size) <= _SAME_GRID_MM

@@ -13,7 +13,7 @@ from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.style import NORMAL, SMALL, bare, check_figure_path, new_figure, save_figure
 from modality_synthesis.models import ModelPackage, find_model
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import array, read_image
 
 if TYPE_CHECKING:
@@ -47,13 +47,14 @@ def draw_features(
     from modality_synthesis.preprocessing import prepare
     from modality_synthesis.synthesis.pipeline import load_generator
 
-    reporter = reporter or Reporter()
+    reporter = reporter or current()
     check_figure_path(path, [source])
     if maps < 1:
         raise UsageError("At least one feature map per layer is needed.")
     package = model if isinstance(model, ModelPackage) else find_model(model)
     generator = load_generator(package)
-    prepared = prepare(read_image(source), package.card.preprocessing, name=Path(source).name, reporter=reporter)
+    image = read_image(source, reporter=reporter)
+    prepared = prepare(image, package.card.preprocessing, name=Path(source).name, reporter=reporter)
     volume = array(prepared.image)
     index = _largest_slice(prepared.mask, volume) if slice_index is None else slice_index
     if not 0 <= index < len(volume):

@@ -25,7 +25,7 @@ from modality_synthesis.evaluation.figures.style import (
     save_figure,
 )
 from modality_synthesis.evaluation.signal import covered, is_signal, match_signal, with_signal
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import array, read_image, resample_like
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def profile_figure(
         raise BadInputError("Name at least one volume, CT=ct.nii.gz for example.")
     if direction not in ("left-right", "front-back"):
         raise BadInputError(f"Unknown direction {direction!r}. Use left-right or front-back.")
-    given = {name: read_image(file) for name, file in volumes.items()}
+    reporter = reporter or current()
+    given = {name: read_image(file, reporter=reporter) for name, file in volumes.items()}
     images = {name: oriented(image) for name, image in given.items()}
     first = next(iter(images.values()))
     through = head_center(first) if point is None else (-point[0], -point[1], point[2])
@@ -101,7 +102,7 @@ def profile_figure(
         plain(axes)
         members = [name for name in images if name.split()[-1] == panel]
         made = next((name for name in members if is_signal(volumes[name])), None)
-        factors = panel_factors({name: given[name] for name in members}, made, reporter or Reporter())
+        factors = panel_factors({name: given[name] for name in members}, made, reporter)
         for number, name in enumerate(members):
             factor = factors.get(name, 1.0)
             told = f"{name} × {factor:.3g}" if name in factors else name
