@@ -246,6 +246,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise BadInputError(f"The recipe {path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise BadInputError(f"{path.name} is not YAML: {str(error).splitlines()[0]}.") from None
+    except RecursionError:
+        raise BadInputError(f"{path.name} is no recipe: it is nested too deeply to be read.") from None
     if not isinstance(data, dict):
         raise BadInputError(f"{path.name}: a recipe is a YAML mapping.")
     bases = data.pop("extends", None) or []
