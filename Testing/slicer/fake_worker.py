@@ -35,7 +35,7 @@ def progress(fraction: float, stage: str) -> None:
 
 def cancelled(*arguments: object) -> None:
     """What Ctrl-C does to the real one."""
-    say(type="error", code="CANCELLED", message="Cancelled. Nothing was left half-written.")
+    say(type="error", code="CANCELLED", message="Cancelled.")
     os._exit(130)
 
 

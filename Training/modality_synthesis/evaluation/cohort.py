@@ -25,6 +25,7 @@ from modality_synthesis.evaluation.downstream import downstream as judge_downstr
 from modality_synthesis.evaluation.downstream_visit import VisitQuestions
 from modality_synthesis.evaluation.kept_volumes import volume_path
 from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
+from modality_synthesis.evaluation.requests import check_contenders, check_report
 from modality_synthesis.evaluation.scoring import (
     Contender,
     Existing,
@@ -154,16 +155,11 @@ def evaluate(
     """
     reporter = reporter or current()
     packages = _packages(model)
-    if report and output is None:
-        raise UsageError("A report needs a folder to go to: add -o FOLDER.")
-    if downstream and output is None:
-        raise UsageError("The downstream evaluation needs a folder to go to: add -o FOLDER.")
+    check_report(report, output)
+    check_report(downstream, output, "The downstream evaluation")
+    check_contenders(packages, synthetic, uncertainty)
     if keep_volumes and (output is None or not packages):
         raise UsageError("Volumes are kept in the output folder (-o FOLDER), and made by a model (--model).")
-    if not packages and not synthetic:
-        raise UsageError("Say what to evaluate: --model, or --synthetic with a column of the table.")
-    if uncertainty is not None and not synthetic:
-        raise UsageError("--uncertainty names the column that goes with --synthetic. With --model, use --samples.")
     table = read_cohort(cohort, reporter)
     source, target = _route(packages, table, to)
     table.require_some(source, target)

@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis._version import __version__
-from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.alignment import Alignment
 from modality_synthesis.evaluation.atlas_space import to_template
 from modality_synthesis.evaluation.calibration import Calibration, calibrate
@@ -29,6 +29,7 @@ from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_
 from modality_synthesis.evaluation.reference_checks import doubt_reference
 from modality_synthesis.evaluation.region_comparison import RegionComparison, compare_regions
 from modality_synthesis.evaluation.region_table import AtlasGrid
+from modality_synthesis.evaluation.requests import check_report, check_way_of_atlas
 from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, sidecar_record, with_signal
 from modality_synthesis.evaluation.signal import match_signal as match
 from modality_synthesis.evaluation.similarity import scale_count
@@ -217,10 +218,8 @@ def compare(
             the synthetic volume measured in the reference, or an empty mask.
     """
     reporter = reporter or current()
-    if mri is not None and template_space:
-        raise UsageError("Say how the atlas reaches the volumes: the T1w MRI (--mri) or --template-space, not both.")
-    if report and output is None:
-        raise UsageError("A report needs a folder to go to: add -o FOLDER.")
+    check_way_of_atlas("volumes", mri, template_space, required=False)
+    check_report(report, output)
     _check_outputs(output, difference, register, report, (synthetic, reference, mask, mri, uncertainty))
     reporter.progress(0.0, "Reading")
     found_before = len(reporter.findings)

@@ -18,7 +18,6 @@ from modality_synthesis.simulation.mri import Acquisition, simulate_mri
 from modality_synthesis.simulation.pet import Scanner, regional_uptake, simulate_pet
 from modality_synthesis.volumes import atomic_files, write_image, write_json
 
-MODALITIES = ("T1w", "T2w", "CT", "FDG-PET", "TAU-PET")
 FILES = {
     "T1w": "anat/{subject}_T1w.nii.gz",
     "T2w": "anat/{subject}_T2w.nii.gz",

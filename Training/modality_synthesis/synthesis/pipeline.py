@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
+from modality_synthesis.choices import SPACES
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.fingerprint import fingerprint
 from modality_synthesis.models import ModelPackage
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
     from modality_synthesis.generators.base import Generator
     from modality_synthesis.models import Card
-
-SPACES = ("native", "template")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from modality_synthesis.choices import CHECKPOINT_FORMATS as FORMATS
 from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.generators import build_generator
@@ -14,8 +15,6 @@ from modality_synthesis.training.checkpoints import load_checkpoint
 from modality_synthesis.training.export import card_facts
 from modality_synthesis.training.recipe import Recipe, read_recipe
 from modality_synthesis.volumes import check_outputs
-
-FORMATS = ("pasta",)
 
 
 def import_checkpoint(

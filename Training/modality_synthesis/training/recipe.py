@@ -11,7 +11,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modality_synthesis.datasets.parameters import Augmentation, AugmentationPreset, Sampling
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.generators import check_generator_name
+from modality_synthesis.losses import check_loss_name
 from modality_synthesis.models.card import ClinicalVariable, Inference, Licence, Line, Output, Route, Slug, Version
 from modality_synthesis.preprocessing import ChainParameters
 from modality_synthesis.training.rates import CosineRate, Rate
@@ -227,6 +229,18 @@ def _is_literal_pasta(data: Any) -> bool:
     return isinstance(parameters, Mapping) and bool(parameters.get("literal"))
 
 
+def parse_fold(text: str) -> tuple[int, int]:
+    """`2/5` as (2, 5).
+
+    Raises:
+        UsageError: written otherwise.
+    """
+    number, sign, folds = text.partition("/")
+    if not sign or not number.strip().isdigit() or not folds.strip().isdigit():
+        raise UsageError(f"A fold is written NUMBER/FOLDS, 1/5 for example; {text!r} is not.")
+    return int(number), int(folds)
+
+
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and validate a recipe.
 
@@ -238,10 +252,23 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         BadInputError: unreadable, an unknown key (the nearest known one is named), or a value out of range.
     """
     path = Path(path)
-    data = _read(path, seen=())
+    data = merged_recipe(path)
     for override in overrides:
         _apply(data, override)
-    return validate(Recipe, data, path.name)
+    recipe = validate(Recipe, data, path.name)
+    check_generator_name(recipe.generator.name)
+    for term in recipe.losses:
+        check_loss_name(term.name)
+    return recipe
+
+
+def merged_recipe(path: Path) -> dict[str, Any]:
+    """What a recipe says together with those it extends; not validated.
+
+    Raises:
+        BadInputError: unreadable, no YAML mapping, or a circle.
+    """
+    return _read(path, seen=())
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -253,6 +280,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise BadInputError(f"The recipe {path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise BadInputError(f"{path.name} is not YAML: {str(error).splitlines()[0]}.") from None
+    except RecursionError:
+        raise BadInputError(f"{path.name} is no recipe: it is nested too deeply to be read.") from None
     if not isinstance(data, dict):
         raise BadInputError(f"{path.name}: a recipe is a YAML mapping.")
     bases = data.pop("extends", None) or []

@@ -46,8 +46,9 @@ def sidecar_path(volume_path: str | Path) -> Path:
     """Where a file's JSON sidecar belongs: `x.nii.gz` → `x.json`, a table `x.csv` → `x.csv.json`; a folder `x` →
     `x.json` beside it."""
     path = Path(volume_path)
+    path = path if path.name else path.absolute()  # the working folder, as `.`
     stem = split_ending(path)[0] if volume_ending(path) else path.name
-    return path.with_name(f"{stem}.json")
+    return path.parent / f"{stem}.json"
 
 
 def split_series(path: str | Path) -> tuple[Path, str | None]:
