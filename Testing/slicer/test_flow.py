@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from fakes import CLINICAL, add_head, head_matrix, install_card
 
+from modality_synthesis.evaluation.figures.style import difference_colors
+
 
 @pytest.fixture
 def ready(open_panel: Any, tmp_path: Path) -> Any:
@@ -467,6 +469,9 @@ def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
     color = [0.0] * 4
     shown.GetColorNode().GetColor(127, color)
     assert color[:3] == [1.0, 1.0, 1.0]  # zero is neutral
+    for index in (0, 60, 190, 254):  # and the map is that of the reports
+        shown.GetColorNode().GetColor(index, color)
+        assert color[:3] == pytest.approx(difference_colors()(index)[:3], abs=0.01)
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(difference)
     assert legend.GetTitleText() == "Diff"
     other = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(pet)

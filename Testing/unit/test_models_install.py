@@ -181,7 +181,7 @@ def test_damaged_encrypted_and_odd_archives_are_refused(tmp_path, store, files):
     assert_refused(path, store, "not an intact zip")
     path.write_bytes(b"")
     assert_refused(path, store, "not an intact zip")
-    assert_refused(tmp_path / "absent.zip", store, "neither a folder nor a zip")
+    assert_refused(tmp_path / "absent.zip", store, "absent.zip does not exist")
     assert_refused(zipped(path, {}), store, r"no model\.json")
     assert_refused(zipped(path, {"model.json": files["model.json"]}), store, r"no weights\.safetensors")
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
-from modality_synthesis.datasets import alignment
+from modality_synthesis.datasets import alignment, cohort_check
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.scoring import record_path
@@ -32,8 +32,16 @@ def cohort(tmp_path):
     return folder / "cohort.csv"
 
 
+@pytest.fixture
+def unseen(monkeypatch):
+    """Nobody looks into the volumes: they are stand-ins."""
+    monkeypatch.setattr(cohort_check, "check_visit", lambda visit, request: [])
+
+
 def tree(folder, without):
-    return {path for path in folder.rglob("*") if without not in (path, *path.parents)}
+    """Everything in a folder but an output folder and the table's cache."""
+    own = (without, folder / "a" / "b" / ".cache")
+    return {path for path in folder.rglob("*") if not {*own} & {path, *path.parents}}
 
 
 def run(*arguments):
@@ -41,7 +49,7 @@ def run(*arguments):
     return ran.exit_code, [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
 
 
-def test_a_batch_refuses_unsafe_rows_alone(cohort, tmp_path, monkeypatch):
+def test_a_batch_refuses_unsafe_rows_alone(cohort, tmp_path, monkeypatch, unseen):
     def synthesize(source, target, **_):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(b"volume")
@@ -63,10 +71,10 @@ def test_a_batch_refuses_unsafe_rows_alone(cohort, tmp_path, monkeypatch):
     assert all(f"line {index + 2} of the table" in rows[index]["message"] for index in UNSAFE)
     states = {message["row"]: message["state"] for message in messages if "row" in message}
     assert [index for index in sorted(states) if states[index] == "failed"] == UNSAFE
-    assert {path.name for path in output.iterdir()} == {"good", "ok", "batch.csv"}
+    assert {path.name for path in output.iterdir()} == {"good", "ok", "batch.csv", "qc.tsv"}
 
 
-def test_an_alignment_refuses_unsafe_rows_alone(cohort, tmp_path, monkeypatch):
+def test_an_alignment_refuses_unsafe_rows_alone(cohort, tmp_path, monkeypatch, unseen):
     def align(visit, folder, fixed, moving, affine):
         return [alignment.Aligned(visit.name, name, "aligned", file="x.nii.gz") for name in moving]
 
@@ -124,5 +132,7 @@ def test_no_path_built_from_a_name_leaves_its_folder(tmp_path, name):
         record_path(tmp_path, name)
     package = SimpleNamespace(card=SimpleNamespace(route=SimpleNamespace(source="T1w", target="FDG-PET")))
     with pytest.raises(BadInputError, match="cannot name a file"):
-        batch._run_row(Visit(name), package, tmp_path, False, "cpu", 0, 1, None)
+        batch._files(Visit(name), tmp_path, package, 1)
+    with pytest.raises(BadInputError, match="cannot name a file"):
+        alignment._files(Visit(name), "T1w")
     assert list(tmp_path.iterdir()) == []

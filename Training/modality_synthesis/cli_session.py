@@ -81,6 +81,16 @@ def result(reporter: Reporter, files: dict[str, Path], **facts: Any) -> None:
         print(f"{name + ':':<10} {path}")
 
 
+def require_all(finished: int, total: int) -> None:
+    """End a command over rows with the code that says how many are finished: 0 all, 3 some, 1 none.
+
+    Raises:
+        typer.Exit: not all are.
+    """
+    if finished < total:
+        raise typer.Exit(3 if finished else 1)
+
+
 def need(*modules: str, extra: str) -> None:
     """Refuse a command whose optional libraries are not installed."""
     import importlib.util

@@ -82,6 +82,8 @@ def reported(error: BaseException) -> ModalitySynthesisError:
         return OutOfMemoryError("Not enough memory. Close other programs and try again.")
     if isinstance(error, OSError):
         return BadInputError(_refused_by_system(error))
+    if isinstance(error, RecursionError):
+        return BadInputError("An input is nested too deeply to be read (JSON or YAML). Is it the right file?")
     return ModalitySynthesisError(
         f"Unexpected error ({type(error).__name__}): {_first_line(error)} This is a fault of the program; please "
         f"report it with what {TRACEBACK_VARIABLE}=1 makes the same command print."

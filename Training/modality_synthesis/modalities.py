@@ -6,7 +6,7 @@ import difflib
 import re
 
 MODALITIES = ("T1w", "T2w", "FLAIR", "CT", "FDG-PET", "TAU-PET", "AMYLOID-PET")
-# Names of PET tracers in use; compared without capitals, signs and isotope (`[18F]FDG`, `18FFDG` and `f18-fdg` are FDG).
+# Names of PET tracers in use; compared without capitals, signs and isotope (`[18F]FDG` and `f18-fdg` are FDG).
 TRACERS = {
     "FDG-PET": ("fdg", "fluorodeoxyglucose", "fludeoxyglucose"),
     "TAU-PET": ("av1451", "flortaucipir", "tauvid", "ftp", "t807", "mk6240", "florquinitau", "pi2620", "ro948",

@@ -76,6 +76,8 @@ class Screening:
             for row in rows:
                 if row.level == "look" and row.decision != "accept":
                     reporter.warning(row.message)
+                elif row.level == "refuse" and not row.leaves_out:
+                    reporter.warning(f"{row.message} Accepted in qc.tsv.")
         left = self.left_out
         if not left:
             return

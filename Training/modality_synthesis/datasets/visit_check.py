@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.findings import Finding
+from modality_synthesis.preprocessing.anatomy_checks import check_brain_volume
 from modality_synthesis.preprocessing.contents import BrainLook, check_coarse_contrast, check_extents, find_brain
 from modality_synthesis.preprocessing.source_checks import check_before
 from modality_synthesis.preprocessing.target_checks import check_target, check_target_before
@@ -133,6 +134,7 @@ def _check_alone(image: sitk.Image, modality: str, path: Path, gathered: Gatheri
     if not gathered.tried("brain", lambda: found.append(find_brain(shown, name))) or found[0] is None:
         return None
     check_extents(found[0].extents_mm, name, gathered)
+    check_brain_volume(found[0].volume_ml, name, gathered)
     if modality != "CT":
         check_coarse_contrast(found[0], modality, name, gathered)
     return found[0]

@@ -11,7 +11,7 @@ from modality_synthesis.errors import BadInputError, HashMismatchError, UsageErr
 from modality_synthesis.models.archive import pack, unpack
 from modality_synthesis.models.contents import package_files
 from modality_synthesis.models.package import ModelPackage, open_package, verify_package
-from modality_synthesis.models.store import find_model
+from modality_synthesis.models.store import find_model, shipped_model
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.resources import user_models_folder
 
@@ -29,7 +29,7 @@ def install_model(
     Args:
         source: folder, zip, or URL of a zip (https; file:// and http of this machine too).
         sha256: expected SHA-256 of the zip.
-        replace: replace an installed package of the same id.
+        replace: replace an installed package of the same id; hide a shipped one.
         reporter: receives progress.
 
     Raises:
@@ -104,6 +104,8 @@ def _bring(archive: Path, target: Path, shown: str, sha256: str | None, reporter
             raise UsageError("--sha256 checks a zip file; a folder has none.")
         _copy_folder(archive, target)
         return
+    if not archive.exists():
+        raise BadInputError(f"{shown} does not exist. Check the path; an address begins with https://.")
     if not archive.is_file():
         raise BadInputError(f"{shown} is neither a folder nor a zip file nor an address.")
     if sha256 is not None and file_sha256(archive) != sha256.lower():
@@ -144,11 +146,19 @@ def _verify(staged: Path, shown: str) -> ModelPackage:
     except (BadInputError, HashMismatchError) as error:
         # The staging folder's path says nothing to the user, and it is gone by the time of reading.
         message = str(error).replace(f"{staged}{os.sep}", "").replace(str(staged), "it")
+        message = message.removeprefix(f"{staged.name}/")
         raise type(error)(f"{shown} is not installed: {message}") from None
 
 
 def _refuse_replacing(place: Path, package: ModelPackage) -> None:
     if not place.exists() and not place.is_symlink():
+        shipped = shipped_model(package.card.id)
+        # The very same model again hides nothing.
+        if shipped is not None and shipped.card != package.card:
+            raise BadInputError(
+                f"A model {package.card.id} came with the program; this one would hide it. Give the package another "
+                "id (in its model.json), or use --replace to hide the shipped one."
+            )
         return
     try:
         there = f"{package.card.id} {open_package(place).card.version} is installed already"

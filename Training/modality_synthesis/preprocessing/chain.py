@@ -7,7 +7,7 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.findings import Finding
 from modality_synthesis.preprocessing import parameters as p
 from modality_synthesis.preprocessing.state import Prepared
 from modality_synthesis.progress import Reporter, current
@@ -67,17 +67,19 @@ def _reorient(state: Prepared, _: p.Reorient, __: Reporter) -> None:
     state.image = sitk.DICOMOrient(state.image, "LPS")
 
 
-def _brain_mask(state: Prepared, step: p.BrainMask, _: Reporter) -> None:
+def _brain_mask(state: Prepared, step: p.BrainMask, reporter: Reporter) -> None:
     from modality_synthesis.preprocessing.brain_mask import brain_mask
 
-    _keep_mask(state, brain_mask(state.image, step.network, state.name))
+    _keep_mask(state, brain_mask(state.image, step.network, state.name), reporter)
 
 
-def _keep_mask(state: Prepared, mask: sitk.Image) -> None:
+def _keep_mask(state: Prepared, mask: sitk.Image, reporter: Reporter) -> None:
+    from modality_synthesis.preprocessing.anatomy_checks import check_brain_volume
     from modality_synthesis.preprocessing.brain_mask import mask_volume_ml
 
     state.mask = state.native_mask = mask
     state.quality["brain_ml"] = round(mask_volume_ml(mask), 1)
+    check_brain_volume(state.quality["brain_ml"], state.name, reporter)
 
 
 def _ct_head(state: Prepared, step: p.CTHead, reporter: Reporter) -> None:
@@ -88,10 +90,10 @@ def _ct_head(state: Prepared, step: p.CTHead, reporter: Reporter) -> None:
     state.image = remove_surroundings(state.image, step)
 
 
-def _ct_brain_mask(state: Prepared, step: p.CTBrainMask, _: Reporter) -> None:
+def _ct_brain_mask(state: Prepared, step: p.CTBrainMask, reporter: Reporter) -> None:
     from modality_synthesis.preprocessing.ct import ct_brain_mask
 
-    _keep_mask(state, ct_brain_mask(state.image, step, state.name))
+    _keep_mask(state, ct_brain_mask(state.image, step, state.name), reporter)
 
 
 def _ct_anchor(state: Prepared, step: p.CTAnchor, _: Reporter) -> None:
@@ -115,6 +117,7 @@ def _bias_field(state: Prepared, step: p.BiasField, _: Reporter) -> None:
 
 
 def _register(state: Prepared, step: p.Register, reporter: Reporter) -> None:
+    from modality_synthesis.preprocessing.anatomy_checks import check_doubts
     from modality_synthesis.preprocessing.registration import register_to_template
 
     image = state.image
@@ -123,17 +126,23 @@ def _register(state: Prepared, step: p.Register, reporter: Reporter) -> None:
         image = sitk.Clamp(image, sitk.sitkFloat32, low, high) - low
     found = register_to_template(image, state.require_mask())
     state.quality["registration_dice"] = round(found.dice, 4)
-    if found.dice < step.refuse_below:
-        raise BadInputError(
-            f"{state.name}: registration to the {step.template.upper()} template failed (brain overlap "
-            f"{found.dice:.2f}, at least {step.refuse_below:.2f} needed). Check that the volume shows a "
-            "whole adult brain."
-        )
     if found.dice < step.warn_below:
-        reporter.warning(
-            f"{state.name}: registration to the template is doubtful (brain overlap {found.dice:.2f}; usual is above "
-            f"{step.warn_below:.2f}). Look at the result before using it."
+        refused = found.dice < step.refuse_below
+        reporter.finding(
+            Finding(
+                "registration",
+                "refuse" if refused else "look",
+                f"{state.name}: registration to the {step.template.upper()} template "
+                f"{'failed' if refused else 'is doubtful'} (brain overlap {found.dice:.2f}; usual is above "
+                f"{step.warn_below:.2f}).",
+                "Check that the volume shows a whole adult brain, and that its axes are named right."
+                if refused
+                else "Look at the result before using it.",
+                round(found.dice, 4),
+                step.refuse_below if refused else step.warn_below,
+            )
         )
+    check_doubts(state.name, reporter)
     state.to_native = found.transform
 
 

@@ -179,7 +179,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
     ) -> list:
         folder = self._makeFolder()
         source = os.path.join(folder, exchange.fileName(inputVolume.GetName()) + ".nrrd")
-        exchange.writeVolume(inputVolume, source)
+        results.handOver(inputVolume, source)
         output = os.path.join(folder, "out", "synthetic.nrrd")
         arguments = ["synthesize", source, "--model", card.id, "-o", output, "--device", device, "--seed", str(seed)]
         if clinical:
@@ -291,9 +291,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
                 for one in candidates
                 if one.lower() not in taken and not is_unknown(one) and unsafe_name(one) is None
             )
-            path = os.path.join(inputs, name + ".nrrd")
-            exchange.writeVolume(node, path)
-            results.writeSidecar(node, path)
+            results.handOver(node, os.path.join(inputs, name + ".nrrd"))
             rows.append([name, f"inputs/{name}.nrrd"])
         path = os.path.join(folder, "cohort.csv")
         with open(path, "w", newline="", encoding="utf-8") as file:
@@ -347,8 +345,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
             return False
         temporary = self._makeFolder()
         path = os.path.join(temporary, exchange.fileName(volumeNode.GetName()) + ".nrrd")
-        exchange.writeVolume(volumeNode, path)
-        results.writeSidecar(volumeNode, path)
+        results.handOver(volumeNode, path)
         form = DICOM_FORMATS[fileFormat]
         output = exchange.newPath(os.path.join(folder, f"{exchange.fileName(volumeNode.GetName())}_{form}"))
         arguments = ["export", path, "-o", output, "--format", form]

@@ -51,7 +51,7 @@ def _is_data_set(path: Path) -> bool:
     try:
         with quiet_pydicom():
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_PROVES_DICOM, force=True)
-        return len(header) > 0
+        return any(keyword in header for keyword in _PROVES_DICOM)
     except Exception:  # pydicom raises many kinds on what is no DICOM
         return False
 

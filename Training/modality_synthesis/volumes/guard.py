@@ -182,7 +182,7 @@ def _key(path: Path) -> tuple[object, ...]:
 def _files_of_input(path: Path) -> Iterator[Path]:
     """An input and everything that belongs to it."""
     yield path
-    for file in (sidecar_path(path), path.with_suffix(".json")):
+    for file in (sidecar_path(path), path.parent / f"{path.stem}.json"):
         if path.is_file() and file.is_file():
             yield file
     ending = volume_ending(path)

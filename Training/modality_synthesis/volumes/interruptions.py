@@ -35,7 +35,7 @@ class Shield:
         while self.waiting:
             handler = self.before[self.waiting[0]]
             if not callable(handler):  # the system's own: it takes effect when the shield is gone
-                raise CancelledError("Cancelled. Nothing was left half-written.")
+                raise CancelledError("Cancelled.")
             handler(self.waiting.pop(0), None)
 
 
