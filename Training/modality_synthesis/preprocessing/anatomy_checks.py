@@ -90,13 +90,14 @@ def check_brain_volume(volume_ml: float, name: str, reporter: Reporter) -> None:
         "Is the voxel size in its header right (1 mm where no header was written), and is the whole brain in the field "
         "of view?"
         if small
-        else "Are its axes named right (exchanged or mirrored ones hide the head), its voxel size, and is it a head?"
+        else "Are its axes named right (exchanged or mirrored ones hide the head), and its voxel size? Is it a head?"
     )
     reporter.finding(
         Finding(
             "brain-volume",
             "look" if possible else "refuse",
-            f"{name}: the brain found measures {volume_ml:.0f} ml; brains have {low:.0f} to {high:.0f} ml. {cause}",
+            f"{name}: the brain found measures {volume_ml:.0f} ml; {'usual are' if possible else 'brains have'} {low:.0f} "
+            f"to {high:.0f} ml. {cause}",
             "Look at it in 3D Slicer, with its directions.",
             round(volume_ml, 1),
             low if small else high,
