@@ -35,7 +35,7 @@ def progress(fraction: float, stage: str) -> None:
 
 def cancelled(*arguments: object) -> None:
     """What Ctrl-C does to the real one."""
-    say(type="error", code="CANCELLED", message="Cancelled. Nothing was left half-written.")
+    say(type="error", code="CANCELLED", message="Cancelled.")
     os._exit(130)
 
 
@@ -176,7 +176,7 @@ def suvr() -> dict:
         "NormalCohort": Path(cohort).name if cohort else None,
         **({"Centiloid": {"value": 34.2, "tracer": tracer}} if tracer else {}),
     }
-    table.with_suffix(".json").write_text(json.dumps(record), encoding="utf-8")
+    table.with_name(table.name + ".json").write_text(json.dumps(record), encoding="utf-8")
     if option("--z-map"):
         halves = np.zeros(sitk.GetArrayFromImage(image).shape, np.float32)
         halves[:, :, : halves.shape[2] // 2], halves[:, :, halves.shape[2] // 2 :] = -3.4, 1.0

@@ -78,8 +78,9 @@ def already_preprocessed(folder: Path) -> Iterator[None]:
 
 
 def write_model(
-    folder: Path, name: str, parameters: Mapping[str, Any], generator: Generator, **facts: Any
-) -> ModelPackage:
+    folder: Path, name: str, parameters: Mapping[str, Any], generator: Generator, *,
+    baselines: tuple[bytes, int] | None = None, **facts: Any,
+) -> ModelPackage:  # fmt: skip
     """A package named like its folder, with the generator's weights; `facts` add to its card."""
     card = {
         "id": folder.name, "version": "1.0.0", "name": folder.name, "badge": "demonstration",
@@ -89,4 +90,4 @@ def write_model(
         "output": {"quantity": "SUVR", "units": "SUVR", "reference_region": "none", "display_window": [0, 2]},
         "training": {"data": "simulated", "simulated": True, "subjects": {"train": 6, "validation": 2, "test": 4}},
     }  # fmt: skip
-    return write_package(folder, {**card, **facts}, generator.package_state())
+    return write_package(folder, {**card, **facts}, generator.package_state(), baselines=baselines)

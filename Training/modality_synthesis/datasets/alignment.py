@@ -19,6 +19,7 @@ from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cache_folder import cache_folder
 from modality_synthesis.datasets.cohort import MODALITIES, Cohort, Visit, read_cohort
 from modality_synthesis.datasets.cohort_check import decision_tables, screen
+from modality_synthesis.datasets.simulated import MARK, is_simulated_file
 from modality_synthesis.datasets.visit_check import Request
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
@@ -144,7 +145,14 @@ def align_cohort(
         return [Aligned(visits[index].name, name, "failed", reason=str(error)) for name in moving]
 
     aligned = parallel_map(
-        work, visits, jobs=jobs, reporter=aligning, stage="Aligning", on_failure=failed, limit_s=limit_s
+        work,
+        visits,
+        jobs=jobs,
+        reporter=aligning,
+        stage="Aligning",
+        on_failure=failed,
+        limit_s=limit_s,
+        name=lambda visit: visit.name,
     )
     made = dict(zip((visit.name for visit in visits), aligned, strict=True))
     results = [
@@ -200,7 +208,10 @@ def _align_volume(visit: Visit, name: str, still: _Head, folder: Path, affine: b
         _save_check(still, head, found, check, f"{visit.name}: {name} on {still.modality}")
         if not reason:
             mark = read_mark(visit.volumes[name])
-            write_image(moved, file, description=describe(f"{name} aligned with {still.modality}", mark))
+            text = describe(f"{name} aligned with {still.modality}", mark)
+            if mark is None and is_simulated_file(visit.volumes[name]):
+                text = MARK  # stays: a model card says what its cohort was
+            write_image(moved, file, description=text)
             if mark is not None:
                 program = [{"Name": "modality-synthesis", "Version": __version__}]
                 record = derived_record(mark, {"moving": visit.volumes[name], "fixed": visit.volumes[still.modality]})

@@ -189,8 +189,9 @@ def preprocess_pairs(
 
         work = partial(_preprocess, source=source, target=target, chain=chain, quantity=quantity)
         made = parallel_map(
-            work, missing, jobs=jobs, reporter=reporter, stage="Preprocessing", on_failure=failed, limit_s=limit_s
-        )
+            work, missing, jobs=jobs, reporter=reporter, stage="Preprocessing", on_failure=failed, limit_s=limit_s,
+            name=lambda pair: pair.visit.name,
+        )  # fmt: skip
         rows |= {pair.path: row for pair, row in zip(missing, made, strict=True)}
     if screening is None:
         return [_passed(pair, rows[pair.path]) for pair in pairs]
@@ -294,8 +295,6 @@ def _preprocess(pair: Pair, source: str, target: str, chain: ChainParameters, qu
             "to_native": transform_matrix(prepared.to_native),
         }
     except ModalitySynthesisError as error:
-        if error.exit_code == 130:
-            raise
         gathered[current].finding(Finding("not-prepared", "refuse", str(error)))
     except Exception as error:
         # What was refused already, and was looked at further only because a person may accept it, can fail in any way.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from modality_synthesis.datasets.cache import arrays_in
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes import atomic_output
 
 Sample = dict[str, np.ndarray]
@@ -60,13 +61,48 @@ class Baselines:
             volumes[TISSUE] = self.mean * np.tensordot(self.tissue_weights, _tissue_terms(sample), axes=1)
         return {name: np.where(region, volume, 0.0).astype(np.float32) for name, volume in volumes.items()}
 
-    def save(self, path: Path) -> None:
-        """Write the fitted arrays."""
+    def to_bytes(self, *, compact: bool = False) -> bytes:
+        """A safetensors file; `compact` halves it, with an error of less than a thousandth of each value."""
         from safetensors.numpy import save
 
         arrays = {name: np.ascontiguousarray(value) for name, value in vars(self).items()}
+        return save({name: _compact(value) if compact else value for name, value in arrays.items()})
+
+    @classmethod
+    def of_bytes(cls, content: bytes, source: Path) -> Baselines:
+        """Read what `to_bytes` wrote.
+
+        Args:
+            content: of the file.
+            source: names it in messages.
+
+        Raises:
+            BadInputError: something else.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            arrays = {name: value.astype(np.float64) for name, value in load(content).items()}
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise BadInputError(f"{source} is no file of baselines: {error}") from None
+        shapes = {name: value.shape for name, value in arrays.items()}
+        volumes = {shapes.get(name) for name in ("mean", "slope", "intercept")}
+        wanted = {item.name for item in fields(cls)}
+        if (
+            set(shapes) != wanted
+            or len(volumes) != 1
+            or len(shapes["mean"]) != 3
+            or (shapes["tissue_weights"], shapes["scale"]) != ((4,), (2,))
+            or not all(np.isfinite(value).all() for value in arrays.values())
+        ):
+            raise BadInputError(f"{source} is no file of baselines: its arrays are not those of fitted baselines.")
+        return cls(**arrays)
+
+    def save(self, path: Path) -> None:
+        """Write the fitted arrays."""
         with atomic_output(path) as temporary:
-            temporary.write_bytes(save(arrays))
+            temporary.write_bytes(self.to_bytes())
 
     @classmethod
     def is_intact(cls, path: Path) -> bool:
@@ -76,9 +112,11 @@ class Baselines:
     @classmethod
     def load(cls, path: Path) -> Baselines:
         """Read what `save` wrote."""
-        from safetensors.numpy import load_file
+        return cls.of_bytes(path.read_bytes(), path)
 
-        return cls(**load_file(path))
+
+def _compact(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float16) if values.ndim == 3 and np.abs(values).max(initial=0) < 6e4 else values
 
 
 def fit_baselines(samples: Iterable[Sample]) -> Baselines:

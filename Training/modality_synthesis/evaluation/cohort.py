@@ -17,26 +17,28 @@ from modality_synthesis.datasets.places import volume_place
 from modality_synthesis.datasets.splits import Split, folds_in_column, split_cohort, subjects_of
 from modality_synthesis.datasets.visit_check import Request
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
-from modality_synthesis.evaluation.baselines import Baselines, fit_baselines
+from modality_synthesis.evaluation.baseline_files import fitted_baselines, kept_baselines
 from modality_synthesis.evaluation.classes import Classes
 from modality_synthesis.evaluation.data_range import known_range
 from modality_synthesis.evaluation.downstream import clinical_effects, visit_questions
 from modality_synthesis.evaluation.downstream import downstream as judge_downstream
 from modality_synthesis.evaluation.downstream_visit import VisitQuestions
+from modality_synthesis.evaluation.kept_volumes import volume_path
 from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
+from modality_synthesis.evaluation.requests import check_contenders, check_report
 from modality_synthesis.evaluation.scoring import (
     Contender,
     Existing,
     Record,
     Settings,
     Task,
-    load_sample,
     read_arrays,
     score,
 )
 from modality_synthesis.evaluation.statistics import grouping
 from modality_synthesis.evaluation.study import FACTS, TABLES, Evaluation, collect, write_evaluation
-from modality_synthesis.fingerprint import fingerprint
+from modality_synthesis.evaluation.verdict import FEWEST_PATIENTS
+from modality_synthesis.findings import Finding
 from modality_synthesis.models import ModelPackage, find_model
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import (
@@ -101,6 +103,7 @@ def evaluate(
     report: bool = False,
     classes: Classes | None = None,
     downstream: bool = False,
+    keep_volumes: bool = False,
     limit_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> Evaluation:
@@ -124,7 +127,8 @@ def evaluate(
         groups: columns for subgroups; default every column with a few groups or numbers.
         division: who is in which split; default the table's own split (`split_cohort`).
         baselines: also score copy of the input, population mean, voxelwise regression and, for T1w, mean x tissue,
-            fitted on the cohort's training subjects.
+            fitted on the cohort's training subjects, or, where the table has none, on those of the model's training,
+            which its package keeps.
         data_range: for PSNR and SSIM; default that of `data_range.known_range`, as `compare` has it.
         cache: folder for preprocessed volumes; default as in `cache_folder`.
         qc: table of findings and decisions (`qc.tsv`); default in the output folder.
@@ -137,6 +141,7 @@ def evaluate(
             variables of either group.
         downstream: classify, vary each clinical variable, project onto the surface (`evaluation.downstream`); needs an
             output folder. The classes default to CN and AD in the column `diagnosis`.
+        keep_volumes: also write the models' volumes as NIfTI with sidecars into `output/volumes`.
         limit_s: seconds that one visit's preprocessing, or its scoring, may take.
         reporter: receives progress.
 
@@ -150,22 +155,20 @@ def evaluate(
     """
     reporter = reporter or current()
     packages = _packages(model)
-    if report and output is None:
-        raise UsageError("A report needs a folder to go to: add -o FOLDER.")
-    if downstream and output is None:
-        raise UsageError("The downstream evaluation needs a folder to go to: add -o FOLDER.")
-    if not packages and not synthetic:
-        raise UsageError("Say what to evaluate: --model, or --synthetic with a column of the table.")
-    if uncertainty is not None and not synthetic:
-        raise UsageError("--uncertainty names the column that goes with --synthetic. With --model, use --samples.")
+    check_report(report, output)
+    check_report(downstream, output, "The downstream evaluation")
+    check_contenders(packages, synthetic, uncertainty)
+    if keep_volumes and (output is None or not packages):
+        raise UsageError("Volumes are kept in the output folder (-o FOLDER), and made by a model (--model).")
     table = read_cohort(cohort, reporter)
     source, target = _route(packages, table, to)
     table.require_some(source, target)
-    divided = _parts(table, packages, division or split_cohort(table, seed=seed), split, folds)
+    divided = _parts(table, packages, division or _division(table, split, seed), split, folds)
     if downstream:
         classes = classes or Classes()
     if classes is not None:
         classes.check(table.visits, table.path.name)
+    _say_when_too_few(divided, reporter)
     chain = packages[0].card.preprocessing if packages else DEFAULT_CHAIN
     existing = tuple(
         Existing(column, column, uncertainty if number == 0 else None) for number, column in enumerate(synthetic)
@@ -186,11 +189,19 @@ def evaluate(
         seed=seed,
         samples=samples,
         folder=None if output is None else Path(output),
+        keep_volumes=keep_volumes,
         low=packages[0].card.output.display_window[0] if packages else 0.0,
         metrics=(*METRICS, *(SLICE_METRICS if source == "CT" and not target.endswith("PET") else ())),
     )
     if output is not None:
-        _check_outputs(Path(output), table.files(*synthetic, *([uncertainty] if uncertainty else ())), report)
+        places = [
+            volume_path(Path(output), visit.name, one.name)
+            for part in divided
+            for visit in part.tests
+            for one in (part.contenders if keep_volumes else ())
+        ]
+        inputs = table.files(*synthetic, *([uncertainty] if uncertainty else ()))
+        _check_outputs(Path(output), inputs, report, places)
     table = _with_absolute_paths(table, [name for name in (*synthetic, uncertainty) if name])
     left_out: dict[str, str] = {}
 
@@ -260,9 +271,21 @@ def evaluate(
     return result
 
 
-def _check_outputs(folder: Path, inputs: Sequence[Path], report: bool) -> None:
+def _say_when_too_few(divided: Sequence[_Part], reporter: Reporter) -> None:
+    count = len({visit.subject for part in divided for visit in part.tests})
+    if count < FEWEST_PATIENTS:
+        reporter.finding(
+            Finding(
+                "few-patients", "look",
+                f"Only {count} patient(s) to evaluate: too few for intervals, tests or a statement about others.",
+                f"Evaluate at least {FEWEST_PATIENTS} patients.", count, FEWEST_PATIENTS,
+            )
+        )  # fmt: skip
+
+
+def _check_outputs(folder: Path, inputs: Sequence[Path], report: bool, volumes: Sequence[Path]) -> None:
     names = [*TABLES, *(["report.html", "report.pdf"] if report else [])]
-    check_outputs([folder / name for name in names], inputs=inputs)
+    check_outputs([folder / name for name in names], described=volumes, inputs=inputs)
     if not is_own_json(folder / FACTS):
         refuse_foreign_json([folder / FACTS, folder / "downstream.json"])
     check_writable(folder / FACTS, endings=[".json"])
@@ -312,6 +335,13 @@ def _route(packages: Sequence[ModelPackage], table: Cohort, to: str | None) -> t
     if to is not None and to != route.target:
         raise UsageError(f"The model {packages[0].card.id} makes {route.target}, not {to}.")
     return route.source, route.target
+
+
+def _division(table: Cohort, split: str, seed: int) -> Split:
+    subjects = {visit.subject: None for visit in table}
+    if split == "all" and len(subjects) < 3 and not any(visit.split for visit in table):
+        return Split((), (), tuple(subjects))  # too few to divide, and everybody is evaluated anyway
+    return split_cohort(table, seed=seed, needed=())
 
 
 def _parts(
@@ -397,8 +427,6 @@ def _measure(
         )  # fmt: skip
 
     training = part.training if baselines or classes is not None else []
-    if baselines and not training:
-        reporter.warning("The cohort has no training subjects: the baselines are left out.")
     together = {visit.name: visit for visit in [*training, *part.tests]}
     made = {pair.visit.name: pair for pair in preprocess(list(together.values()), settings.chain, first)}
     tests = {visit.name: made[visit.name] for visit in part.tests if visit.name in made}
@@ -411,8 +439,9 @@ def _measure(
             tests = {name: pair for name, pair in tests.items() if name in there}
             for name in tests:
                 own[name][contender.name] = there[name]
-    if trains and baselines:
-        settings = replace(settings, baselines=_fitted(trains, settings, folder, second))
+    if baselines and tests:
+        found = _baselines(part, settings, next(iter(tests.values())), trains, folder, second)
+        settings = replace(settings, baselines=found)
     if classes is not None:
         questions = visit_questions(classes, part.contenders, trains, settings, folder, thorough=thorough)
         settings = replace(settings, questions=questions)
@@ -421,6 +450,7 @@ def _measure(
     records: list[Record | None] = parallel_map(
         work, tasks, jobs=_scoring_jobs(settings, jobs), reporter=third, stage="Scoring", limit_s=limit_s,
         on_failure=lambda index, error: leave_out(tasks[index].pair.visit, error),
+        name=lambda task: task.pair.visit.name,
     )  # fmt: skip
     done = [(task.pair.visit, record) for task, record in zip(tasks, records, strict=True) if record is not None]
     return [visit for visit, _ in done], [record for _, record in done], settings.questions
@@ -435,15 +465,32 @@ def _scoring_jobs(settings: Settings, jobs: int | None) -> int | None:
     return jobs if choose_device(settings.device).type == "cpu" else 1
 
 
-def _fitted(trains: Sequence[Pair], settings: Settings, folder: Path, reporter: Reporter) -> Path:
-    """The file of the baselines of these training pairs."""
-    mapping = settings.chain.target
-    # A pair's name holds the hashes of its volumes.
-    made_of = fingerprint(mapping=mapping.model_dump(mode="json"), pairs=sorted(pair.path.name for pair in trains))
-    path = folder / f"baselines-{made_of[:16]}.safetensors"
-    if not Baselines.is_intact(path):
-        fit_baselines(load_sample(pair, mapping) for pair in reporter.track(trains, "Fitting the baselines")).save(path)
-    return path
+def _keeper(contenders: Sequence[Contender], settings: Settings) -> ModelPackage | None:
+    """The model whose package keeps baselines on the evaluation's grid."""
+    return next(
+        (
+            one.package
+            for one in contenders
+            if one.package.card.baselines is not None and one.package.card.preprocessing.source == settings.chain.source
+        ),
+        None,
+    )
+
+
+def _baselines(
+    part: _Part, settings: Settings, test: Pair, trains: Sequence[Pair], folder: Path, reporter: Reporter
+) -> Path | None:
+    """Fitted on the table's training subjects; without any, those that the model's package keeps."""
+    if trains:
+        return fitted_baselines(trains, settings.chain.target, folder, reporter)
+    keeper = _keeper(part.contenders, settings)
+    if keeper is not None:
+        return kept_baselines(keeper, test.brain().shape)
+    reporter.warning(
+        "The table has no training subjects and no model's package keeps baselines: none is scored, so that nothing "
+        "says whether a simple predictor does as well."
+    )
+    return None
 
 
 def _with_absolute_paths(table: Cohort, columns: Sequence[str]) -> Cohort:
@@ -485,6 +532,20 @@ def _groups(
     return found
 
 
+def _baselines_from(table: Cohort, divided: Sequence[_Part], settings: Settings) -> str:
+    """What the baselines were fitted on, where they were scored."""
+    count = sum(len(part.training) for part in divided)
+    if count:
+        return f"{count} training visits of {table.path.name}"
+    keepers = [_keeper(part.contenders, settings) for part in divided]
+    kept = [one.card for one in keepers if one is not None]
+    return "; ".join(
+        f"the {card.baselines.subjects} training subjects of {card.id} {card.version}, kept in its package"
+        for card in kept
+        if card.baselines is not None
+    )
+
+
 def _facts(
     table: Cohort, divided: Sequence[_Part], packages: Sequence[ModelPackage], source: str, target: str,
     settings: Settings,
@@ -498,6 +559,7 @@ def _facts(
             "tested": sum(len(part.tests) for part in divided),
             "training_for_baselines": sum(len(part.training) for part in divided),
         },
+        "baselines_from": _baselines_from(table, divided, settings),
         "route": {"source": source, "target": target},
         "models": [package.card.model_dump(mode="json") for package in packages],
         "existing_columns": [one.column for one in settings.existing],

@@ -22,6 +22,7 @@ from modality_synthesis.volumes import (
     find_coverage,
     read_image,
     resample_covered,
+    resample_like,
     same_geometry,
 )
 from modality_synthesis.volumes.coverage import LOOK_BELOW
@@ -116,6 +117,27 @@ def on_common_grid(
         refuse=brain_only,
     )  # fmt: skip
     return CommonGrid(made, wanted, made_there, measured, alignment, round(percent, 2))
+
+
+def on_grid_of(reference: sitk.Image, synthetic: sitk.Image, reporter: Reporter | None = None) -> sitk.Image:
+    """The synthetic volume on the reference's grid, as `on_common_grid` brings it there.
+
+    Args:
+        reference: whose grid.
+        synthetic: in the same world.
+        reporter: receives the doubts; None where another grid is nothing unusual.
+
+    Raises:
+        BadInputError: the volumes hardly overlap.
+    """
+    return on_common_grid(
+        synthetic, reference, register=False, brain_only=False, reporter=reporter or Reporter()
+    ).synthetic
+
+
+def mask_on_grid_of(reference: sitk.Image, mask: sitk.Image) -> sitk.Image:
+    """A mask on the reference's grid, resampled (nearest voxel) where it lies on another."""
+    return mask if same_geometry(mask, reference) else resample_like(mask, reference, interpolator="nearest")
 
 
 def say_what_was_made(inside: np.ndarray, there: np.ndarray, reporter: Reporter) -> None:

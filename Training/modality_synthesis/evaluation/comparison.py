@@ -12,17 +12,24 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis._version import __version__
-from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.alignment import Alignment
 from modality_synthesis.evaluation.atlas_space import to_template
 from modality_synthesis.evaluation.calibration import Calibration, calibrate
-from modality_synthesis.evaluation.common_grid import CommonGrid, on_common_grid, read_volume, say_what_was_made
+from modality_synthesis.evaluation.common_grid import (
+    CommonGrid,
+    mask_on_grid_of,
+    on_common_grid,
+    read_volume,
+    say_what_was_made,
+)
 from modality_synthesis.evaluation.comparison_checks import check_person, check_roles, check_units, statement
 from modality_synthesis.evaluation.data_range import known_range, measured_range
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_arrays
 from modality_synthesis.evaluation.reference_checks import doubt_reference
 from modality_synthesis.evaluation.region_comparison import RegionComparison, compare_regions
 from modality_synthesis.evaluation.region_table import AtlasGrid
+from modality_synthesis.evaluation.requests import check_report, check_way_of_atlas
 from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, sidecar_record, with_signal
 from modality_synthesis.evaluation.signal import match_signal as match
 from modality_synthesis.evaluation.similarity import scale_count
@@ -44,7 +51,6 @@ from modality_synthesis.volumes import (
     read_mark,
     refuse_foreign_json,
     resample_like,
-    same_geometry,
     write_image,
     write_json,
     write_rows,
@@ -212,10 +218,8 @@ def compare(
             the synthetic volume measured in the reference, or an empty mask.
     """
     reporter = reporter or current()
-    if mri is not None and template_space:
-        raise UsageError("Say how the atlas reaches the volumes: the T1w MRI (--mri) or --template-space, not both.")
-    if report and output is None:
-        raise UsageError("A report needs a folder to go to: add -o FOLDER.")
+    check_way_of_atlas("volumes", mri, template_space, required=False)
+    check_report(report, output)
     _check_outputs(output, difference, register, report, (synthetic, reference, mask, mri, uncertainty))
     reporter.progress(0.0, "Reading")
     found_before = len(reporter.findings)
@@ -337,10 +341,7 @@ def _mask(
         inside, threshold = with_signal(array(reference))
         inside, source = inside & measured, f"reference above {threshold:.4g} (5 % of its 99.9th percentile)"
     else:
-        image = read_volume(mask, reporter)
-        if not same_geometry(image, reference):
-            image = resample_like(image, reference, interpolator="nearest")
-        inside, source = array(image) > 0.5, "given"
+        inside, source = array(mask_on_grid_of(reference, read_volume(mask, reporter))) > 0.5, "given"
     if not inside.any():
         raise BadInputError("The mask is empty on the reference's grid.")
     return inside, source

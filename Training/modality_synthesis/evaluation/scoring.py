@@ -26,6 +26,7 @@ from modality_synthesis.evaluation.downstream_visit import (
     small_volume,
     surface_arrays,
 )
+from modality_synthesis.evaluation.kept_volumes import are_kept, keep_volume, volume_path
 from modality_synthesis.evaluation.metrics import METRICS, compare_arrays
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
 from modality_synthesis.fingerprint import program
@@ -44,6 +45,7 @@ from modality_synthesis.volumes import (
     filled,
     matrix_transform,
     read_image,
+    read_sidecar,
     resample_covered,
     write_json,
     written,
@@ -94,6 +96,7 @@ class Settings:
         seed: of the first sample.
         samples: per model and visit; their mean is scored, their standard deviation is the uncertainty.
         folder: for the records; None keeps none.
+        keep_volumes: also write the contenders' volumes into the folder (`kept_volumes`).
         questions: of the downstream evaluation.
     """
 
@@ -108,6 +111,7 @@ class Settings:
     samples: int
     folder: Path | None
     questions: VisitQuestions | None = None
+    keep_volumes: bool = False
     low: float = 0.0
     metrics: tuple[str, ...] = tuple(METRICS)
 
@@ -159,7 +163,7 @@ def score(task: Task, settings: Settings) -> Record:
     """All predictors of one visit; a finished record on disk is read instead of computed again."""
     key = _key(task, settings)
     kept = _read(task, settings, key)
-    if kept is not None:
+    if kept is not None and all(are_kept(path) for path in _volume_paths(task, settings).values()):
         return kept
     record = Record(key)
     sample = load_sample(task.pair, settings.chain.target)
@@ -200,6 +204,14 @@ def score(task: Task, settings: Settings) -> Record:
     _write(task, settings, record, arrays)
     # What a later run reads is what this one returns: JSON has no infinity.
     return _read(task, settings, key) or record
+
+
+def _volume_paths(task: Task, settings: Settings) -> dict[str, Path]:
+    """Contender -> where its volume of this visit is kept; empty where none is."""
+    if not settings.keep_volumes or settings.folder is None:
+        return {}
+    visit = task.pair.visit.name
+    return {one.name: volume_path(settings.folder, visit, one.name) for one in settings.contenders}
 
 
 def _downstream(
@@ -257,11 +269,17 @@ def _predictions(
 ) -> dict[str, tuple[np.ndarray, np.ndarray | None, float | None]]:
     """Name -> volume on the evaluation's grid, its standard deviation and the seconds it took, where known."""
     found: dict[str, tuple[np.ndarray, np.ndarray | None, float | None]] = {}
+    places = _volume_paths(task, settings)
     for contender in settings.contenders:
         started = time.perf_counter()
         pair = task.own.get(contender.name)
         volume, spread = synthesize_pair(contender.package, pair or task.pair, settings)
         seconds = time.perf_counter() - started
+        if contender.name in places:
+            keep_volume(
+                contender.package, pair or task.pair, grid if pair is None else grid_image(pair, volume.shape), volume,
+                spread, places[contender.name], device=settings.device, seed=settings.seed, samples=settings.samples,
+            )  # fmt: skip
         if pair is not None:
             volume = _regrid(volume, pair, task.pair, grid)
             spread = None if spread is None else _regrid(spread, pair, task.pair, grid)
@@ -386,7 +404,9 @@ def existing_file(pair: Pair, column: str) -> Path:
 
 
 def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> np.ndarray:
-    image = read_image(existing_file(pair, column), unmeasured=True, reporter=current())
+    path = existing_file(pair, column)
+    read_sidecar(path)  # refuses a volume that is not its sidecar's
+    image = read_image(path, unmeasured=True, reporter=current())
     known = np.isfinite(sitk.GetArrayViewFromImage(image))
     moved, _ = resample_covered(filled(image), known, grid, transform=matrix_transform(pair.placement()[1]))
     return np.where(sample["region"] > 0, sitk.GetArrayFromImage(moved), 0.0).astype(np.float32)

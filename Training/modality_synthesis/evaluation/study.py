@@ -27,6 +27,7 @@ from modality_synthesis.evaluation.statistics import (
     per_patient,
     subgroups,
 )
+from modality_synthesis.evaluation.verdict import verdicts
 from modality_synthesis.preprocessing.atlas import Region, regions
 from modality_synthesis.preprocessing.region_names import region_name
 from modality_synthesis.volumes import write_json, write_rows
@@ -258,6 +259,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
             "region": "brain mask, on the evaluation's grid",
             "definitions": {name: metric.definition for name, metric in evaluation.metrics.items()},
             "interval": INTERVAL,
+            "verdict": [verdict.as_dict() for verdict in verdicts(evaluation)],
             "summary": summary,
             "folds": {name: table.summary() for name, table in evaluation.fold_tables().items()},
             "tests": [asdict(test) for test in tests],

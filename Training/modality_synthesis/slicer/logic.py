@@ -9,6 +9,7 @@ import csv
 import json
 import os
 import shutil
+import tempfile
 
 import slicer
 from slicer.i18n import tr as _
@@ -300,26 +301,28 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
     # Export
 
     def exportVolume(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, folder: str, fileFormat: str) -> str:
-        """Write a volume with its provenance record beside it; returns the volume's path.
+        """Write a volume with its provenance record beside it, both or none; returns the volume's path.
+
+        What is in the folder stays: the name gets a number where it is taken.
 
         :param fileFormat: NIfTI or NRRD.
         """
         import SimpleITK as sitk
 
-        stem = os.path.join(folder, exchange.fileName(volumeNode.GetName()))
-        path = stem + FILE_ENDINGS[fileFormat]
-        partial = stem + ".partial" + FILE_ENDINGS[fileFormat]
-        exchange.writeVolume(volumeNode, partial)
-        try:
+        stem = exchange.newStem(os.path.join(folder, exchange.fileName(volumeNode.GetName())))
+        ending = FILE_ENDINGS[fileFormat]
+        with tempfile.TemporaryDirectory(prefix=".ms-export-", dir=folder) as room:
+            partial, record = os.path.join(room, "volume" + ending), os.path.join(room, "volume.json")
+            exchange.writeVolume(volumeNode, partial)
             image = sitk.ReadImage(partial)
             image.SetMetaData("ITK_FileNotes", (volumeNode.GetDescription() or "")[:79])
             sitk.WriteImage(image, partial, True)
-            os.replace(partial, path)
-        finally:
-            if os.path.exists(partial):
-                os.remove(partial)
-        results.writeSidecar(volumeNode, stem + ".json")
-        return path
+            results.writeSidecar(volumeNode, partial)
+            # The record first: a volume is never without it.
+            if os.path.exists(record):
+                os.replace(record, stem + ".json")
+            os.replace(partial, stem + ending)
+        return stem + ending
 
     def startDicomExport(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -61,15 +62,20 @@ def handOver(node: slicer.vtkMRMLScalarVolumeNode, path: str) -> None:
     :param path: NRRD file.
     """
     exchange.writeVolume(node, path)
-    writeSidecar(node, path[: -len(".nrrd")] + ".json")
+    writeSidecar(node, path)
 
 
-def writeSidecar(node: slicer.vtkMRMLNode, path: str) -> None:
-    """Write a volume's provenance record, when it has one."""
+def writeSidecar(node: slicer.vtkMRMLNode, volumePath: str) -> None:
+    """Write a volume's provenance record, when it has one, beside the file that the volume was written to.
+
+    :param volumePath: that file; the record holds its SHA-256.
+    """
     sidecar = provenanceOf(node)
     if sidecar:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(sidecar, file, indent=2, ensure_ascii=False)
+        with open(volumePath, "rb") as file:
+            record = {**sidecar, "SHA256": hashlib.sha256(file.read()).hexdigest()}
+        with open(exchange.stemOf(volumePath) + ".json", "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=2, ensure_ascii=False)
 
 
 def handOnMark(synthetic: slicer.vtkMRMLNode, node: slicer.vtkMRMLNode) -> None:

@@ -59,7 +59,7 @@ class Request:
 
         :return: the SUVR `image`, the `table` of regions, their bar `chart`, and the `z` volume (None without cohort).
         """
-        record = tables.readJson(os.path.join(folder, "suvr.json"))
+        record = tables.readJson(os.path.join(folder, "suvr.csv.json"))
         array = exchange.readOnGridOf(os.path.join(folder, "suvr.nrrd"), self.pet)
         scores = exchange.readOnGridOf(os.path.join(folder, "z.nrrd"), self.pet) if self.cohort else None
         image = self._image(array, record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from modality_synthesis.findings import Finding
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter, current
+from modality_synthesis.synthesis.choice import choose_for_table
 from modality_synthesis.synthesis.manufacturer import manufacturers
-from modality_synthesis.synthesis.pipeline import check_samples, choose_package, synthesis_fingerprint, synthesize
+from modality_synthesis.synthesis.pipeline import Synthesis, check_samples, synthesis_fingerprint, synthesize
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
     check_outputs,
@@ -57,6 +58,7 @@ def synthesize_batch(
     *,
     to: str | None = None,
     model: str | Path | ModelPackage | None = None,
+    origin: str | None = None,
     manufacturer: str | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -64,6 +66,7 @@ def synthesize_batch(
     samples: int = 1,
     jobs: int = 1,
     cache: str | Path | None = None,
+    preview: Callable[[Synthesis, Path], None] | None = None,
     limit_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> list[Row]:
@@ -80,6 +83,7 @@ def synthesize_batch(
         output: folder.
         to: target modality, instead of `model`.
         model: id, folder or opened package.
+        origin: the column to start from (`T1w`, `CT`, ...), where models start from several of them.
         manufacturer: of the scanners whose images are wanted, for every row; None takes each row's own
             (`Visit.manufacturer`), if the model is standardized by manufacturer.
         resume: skip a visit whose result is whole and was made from this very file, with this model, these clinical
@@ -92,6 +96,8 @@ def synthesize_batch(
             a row that takes its process down does not take the others with it.
         cache: folder that remembers what was found about the volumes; default as in `cache_folder`.
         limit_s: seconds that one row may take.
+        preview: draws the picture of a synthesis into a PNG beside the volume (`evaluation.save_preview`); a
+            module-level function.
         reporter: receives progress and the state of each row.
 
     Raises:
@@ -100,15 +106,15 @@ def synthesize_batch(
         UsageError: a result would replace a volume of the table, or something that this program did not write.
     """
     reporter = reporter or current()
-    package = choose_package(to, model)
     table = read_cohort(cohort, reporter, skip_unsafe=True)
+    package = choose_for_table(table, to, model, origin)
     if table.refused and not table.visits:
         raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
     if not any(package.card.route.source in visit.volumes for visit in table):
         raise BadInputError(f"{table.path.name}: no row has a {package.card.route.source} volume.")
     check_samples(package.card, samples)
     folder = Path(output)
-    _check_outputs(table, folder, package, samples)
+    _check_outputs(table, folder, package, samples, preview is not None)
     screening = _screen(table, package, folder, cache, jobs, reporter)
     work = partial(
         _run_row,
@@ -120,6 +126,7 @@ def synthesize_batch(
         samples=samples,
         manufacturer=manufacturer,
         decisions=screening.findings.decisions,
+        preview=preview,
     )
     rows = {row.index: Row(row.visit.subject, row.visit.session, "failed", "", row.text) for row in table.refused}
     for index, row in rows.items():
@@ -154,6 +161,7 @@ def synthesize_batch(
         stage="Synthesizing",
         on_start=lambda number: reporter.row(places[number], "running"),
         on_result=book,
+        name=lambda visit: visit.name,
         on_failure=failed,
         limit_s=limit_s,
         isolate=len(visits) > 1,
@@ -161,6 +169,11 @@ def synthesize_batch(
     write_rows(folder / TABLE, [rows[key] for key in sorted(rows)])
     screening.write()
     return [rows[index] for index in sorted(rows)]
+
+
+def preview_path(volume: Path) -> Path:
+    """Where the picture of a row's volume is."""
+    return volume.with_name(volume.name.replace(".nii.gz", ".png"))
 
 
 def _screen(
@@ -173,12 +186,6 @@ def _screen(
     )  # fmt: skip
 
 
-def exit_code(rows: Sequence[Row]) -> int:
-    """0 when every row is done, 3 when some are, 1 when none is."""
-    finished = sum(row.state != "failed" for row in rows)
-    return 0 if finished == len(rows) else 3 if finished else 1
-
-
 def _run_row(
     visit: Visit,
     package: ModelPackage,
@@ -189,6 +196,7 @@ def _run_row(
     samples: int,
     manufacturer: str | None,
     decisions: Decisions,
+    preview: Callable[[Synthesis, Path], None] | None,
 ) -> _Outcome:
     target, spread = _files(visit, folder, package, samples)
     book = partial(Row, visit.subject, visit.session, file=str(target.relative_to(folder)))
@@ -200,20 +208,20 @@ def _run_row(
             manufacturer = visit.manufacturer(package.card.route.target)
         names = [variable.name for variable in package.card.clinical_variables]
         clinical = {name: value for name in names if (value := visit.variable(name)) is not None}
-        if resume:
+        if resume and (preview is None or preview_path(target).is_file()):
             made_of = synthesis_fingerprint(
                 file_sha256(source), package, clinical=clinical, manufacturer=manufacturer, seed=seed, samples=samples
             )
             if all(_is_made(file, made_of) for file in (target, spread) if file is not None):
                 return _Outcome(book(state="skipped", message="done already"))
-        synthesize(
+        made = synthesize(
             source, target, model=package, clinical=clinical, manufacturer=manufacturer, device=device, seed=seed,
             samples=samples, uncertainty=spread, reporter=reporter,
         )  # fmt: skip
+        if preview is not None:
+            preview(made, preview_path(target))
         return _Outcome(book(state="done", message=" ".join(reporter.warnings)), tuple(reporter.findings))
     except ModalitySynthesisError as error:
-        if error.exit_code == 130:
-            raise
         found = [*reporter.findings, refusal(error, "not-synthesized")]
         return _Outcome(book(state="failed", message=str(error)), tuple(dict.fromkeys(found)))
 
@@ -224,9 +232,10 @@ def _files(visit: Visit, folder: Path, package: ModelPackage, samples: int) -> t
     return target, target.with_name(target.name.replace(".nii.gz", "_sd.nii.gz")) if samples > 1 else None
 
 
-def _check_outputs(table: Cohort, folder: Path, package: ModelPackage, samples: int) -> None:
+def _check_outputs(table: Cohort, folder: Path, package: ModelPackage, samples: int, previews: bool) -> None:
     described = [file for visit in table for file in _files(visit, folder, package, samples)]
-    check_outputs([folder / TABLE], described=described, inputs=table.files())
+    pictures = [preview_path(_files(visit, folder, package, 1)[0]) for visit in table if previews]
+    check_outputs([folder / TABLE, *pictures], described=described, inputs=table.files())
     check_writable(folder / TABLE, endings=[".csv"])
 
 
