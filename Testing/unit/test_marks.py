@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation import compare, suvr
+from modality_synthesis.evaluation.suvr_checks import check_on_mri
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import Mark, array, describe, image_like, read_mark, write_image
 
@@ -170,3 +172,18 @@ def test_a_pet_that_is_not_in_template_space_is_refused():
     moved.SetOrigin((x, y, z + 30))
     with pytest.raises(BadInputError, match="does not lie in template space"):
         suvr(moved, template_space=True)
+
+
+@pytest.mark.parametrize(("shift", "level"), [(0.0, "ok"), (8.0, "look"), (25.0, "refuse")])
+def test_how_a_pet_lies_on_the_mri_is_measured(shift, level):
+    """The same brain in another contrast (dark cortex, bright white matter); the PET a few mm further back."""
+    pet, reporter = sitk.Image(brain_pet()), Reporter()
+    values = array(pet)
+    mri = image_like(np.where(values < 1, values, 800 - 90 * values).astype(np.float32), pet)
+    x, y, z = pet.GetOrigin()
+    pet.SetOrigin((x, y + shift, z))
+    with pytest.raises(BadInputError, match="mm away from the MRI") if level == "refuse" else nullcontext():
+        check_on_mri(pet, mri, "pet.nii.gz", reporter)
+    finding = next(one for one in reporter.findings if one.code == "pet-mri-alignment")
+    assert finding.level == level
+    assert finding.value == pytest.approx(shift, abs=1.5)
