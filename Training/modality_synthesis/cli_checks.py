@@ -18,7 +18,7 @@ def existing(*paths: Path | None) -> None:
     Raises:
         BadInputError: names the first one that is not.
     """
-    from modality_synthesis.volumes import why_absent
+    from modality_synthesis.volumes import data_path, why_absent
 
     for path in paths:
         if path is None:
@@ -32,6 +32,9 @@ def existing(*paths: Path | None) -> None:
             raise BadInputError(f"{path} does not exist. Check the path.")
         if reason is not None:
             raise BadInputError(f"{path} cannot be read: {reason}.")
+        if not (data_path(path).is_file() or data_path(path).is_dir()):
+            # Reading one without a writer would never end, and no reader here is content with reading it once.
+            raise BadInputError(f"{path} is a pipe or a device, no file. Save what comes from it to a file first.")
 
 
 def one_of(option: str, value: str, choices: Sequence[str]) -> None:
