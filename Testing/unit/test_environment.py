@@ -79,7 +79,8 @@ def test_libraries_that_ask_for_the_user_get_an_answer():
 
 
 def test_the_users_folders_are_those_of_platformdirs(monkeypatch, tmp_path):
-    platformdirs = pytest.importorskip("platformdirs", reason="the convention's reference implementation")
+    import platformdirs
+
     for variables in ({}, {"XDG_DATA_HOME": str(tmp_path / "d"), "XDG_CACHE_HOME": str(tmp_path / "c")}):
         for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
             monkeypatch.delenv(name, raising=False)
