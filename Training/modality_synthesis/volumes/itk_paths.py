@@ -11,9 +11,6 @@ from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
 
-# Their voxels are in a second file, which ITK looks for beside the first.
-_DETACHED = (".nhdr", ".mhd")
-
 
 @contextmanager
 def path_for_itk(path: Path, *, write: bool = False) -> Iterator[str]:
@@ -24,14 +21,12 @@ def path_for_itk(path: Path, *, write: bool = False) -> Iterator[str]:
         write: it is to be written. It then comes into being in a temporary folder, and is moved.
 
     Raises:
-        BadInputError: no such name can be made: a header with detached voxels, or a system without links.
+        BadInputError: no such name can be made, on a system without links for example.
     """
     if _is_utf8(path):
         yield str(path)
         return
     ending = "".join(suffix for suffix in path.suffixes[-2:] if suffix.isascii())
-    if path.suffix.lower() in _DETACHED:
-        raise _rename(path)
     with tempfile.TemporaryDirectory(prefix="modality-synthesis-") as folder:
         other = Path(folder) / f"volume{ending}"
         if not _is_utf8(other):
