@@ -163,7 +163,7 @@ def _run_row(
             return book(state="skipped", message="done already")
         names = [variable.name for variable in package.card.clinical_variables]
         clinical = {name: value for name in names if (value := visit.variable(name)) is not None}
-        reporter = Reporter()
+        reporter = current()
         synthesize(
             source, target, model=package, clinical=clinical, manufacturer=manufacturer, device=device, seed=seed,
             samples=samples, uncertainty=spread, reporter=reporter,
