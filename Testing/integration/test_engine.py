@@ -20,13 +20,15 @@ from safetensors.numpy import save
 from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
-from modality_synthesis.datasets import cache, read_cohort
+from modality_synthesis.datasets import cache, cohort_check, read_cohort
+from modality_synthesis.datasets.visit_check import Request
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.generators.residual_unet import ResidualUNet
 from modality_synthesis.models import load_weights
 from modality_synthesis.progress import Reporter
 from modality_synthesis.training import callbacks, read_recipe, train, write_report
 from modality_synthesis.training.module import GeneratorModule
+from modality_synthesis.volumes import file_sha256
 
 from .conftest import MINI_RECIPE
 
@@ -53,8 +55,11 @@ def phantom(number: int) -> dict[str, np.ndarray]:
     }
 
 
-def write_phantom(pair: cache.Pair, **_: object) -> None:
+def write_phantom(pair: cache.Pair, **_: object) -> cache.Row:
     pair.path.write_bytes(save(phantom(int(pair.visit.subject.removeprefix("sub-")))))
+    row = cache.Row((), file_sha256(pair.path))
+    cache._write_row(pair.path, row)
+    return row
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +84,10 @@ def ready(tmp_path_factory) -> tuple[Path, Path]:
     settings = read_recipe(folder / "tiny.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "_preprocess", write_phantom)
-        cache.preprocess_pairs(
-            list(read_cohort(folder / "cohort.csv")), *names, settings.preprocessing, folder / ".cache", jobs=1
-        )
+        patch.setattr(cohort_check, "check_visit", lambda visit, request: [])
+        visits = list(read_cohort(folder / "cohort.csv"))
+        cohort_check.screen(visits, Request(names, names, "SUVR"), folder / ".cache", jobs=1)
+        cache.preprocess_pairs(visits, *names, settings.preprocessing, folder / ".cache", quantity="SUVR", jobs=1)
     return folder / "tiny.yaml", folder / "cohort.csv"
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from fakes import CLINICAL, add_head, head_matrix, install_card
 
+from modality_synthesis.evaluation.figures.style import difference_colors
+
 
 @pytest.fixture
 def ready(open_panel: Any, tmp_path: Path) -> Any:
@@ -467,6 +469,9 @@ def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
     color = [0.0] * 4
     shown.GetColorNode().GetColor(127, color)
     assert color[:3] == [1.0, 1.0, 1.0]  # zero is neutral
+    for index in (0, 60, 190, 254):  # and the map is that of the reports
+        shown.GetColorNode().GetColor(index, color)
+        assert color[:3] == pytest.approx(difference_colors()(index)[:3], abs=0.01)
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(difference)
     assert legend.GetTitleText() == "Diff"
     other = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(pet)
@@ -554,13 +559,14 @@ def test_batch_partly_done_names_the_row(
     monkeypatch.setenv("FAKE_WORKER_MODE", "partly")
     panel = ready()
     table = tmp_path / "cohort.csv"
-    table.write_text("subject,T1w\ns1,a.nii.gz\ns2,b.nii.gz\n", encoding="utf-8")
+    table.write_text('id,T1w,subject,note\n7,a.nii.gz,s1,"seen\ntwice"\n8,b.nii.gz,s2,\n', encoding="utf-8")
     panel.parameters.batchFolder = tmp_path
     panel.ui.batchTablePathLineEdit.currentPath = str(tmp_path / "missing.csv")
     assert "no cohort table" in panel.ui.batchButton.toolTip
     panel.ui.batchTablePathLineEdit.currentPath = str(table)
     click_and_wait(panel, wait, "batch")
     assert "Partly done" in panel.ui.batchStatusLabel.text
+    assert [panel.ui.batchTableWidget.item(row, 0).text() for row in range(2)] == ["s1", "s2"]
     assert panel.ui.batchTableWidget.item(1, 1).text() == "failed"
     assert panel.ui.batchTableWidget.item(1, 2).text() == "no such file"
 
@@ -570,21 +576,33 @@ def test_export_with_provenance(ready: Any, wait: Any, tmp_path: Path, file_form
     import slicer
 
     from modality_synthesis.slicer import exchange
+    from modality_synthesis.volumes import read_sidecar
 
     panel = ready()
+    folder = tmp_path / "export"
+    folder.mkdir()
     click_and_wait(panel, wait)
     pet = panel.parameters.outputVolume
     assert panel.ui.exportSelector.currentNode().GetID() == pet.GetID()
-    panel.parameters.exportFolder = tmp_path
+    panel.parameters.exportFolder = folder
     panel.parameters.exportFormat = file_format
     panel.ui.exportButton.click()
     ending = ".nii.gz" if file_format == "NIfTI" else ".nrrd"
-    path = tmp_path / f"sub-01_T1w_FDG-PET_synthetic{ending}"
+    path = folder / f"sub-01_T1w_FDG-PET_synthetic{ending}"
     array, matrix = exchange.readVolume(path)
     assert np.allclose(matrix, exchange.ijkToRas(pet), atol=1e-4)
     assert np.array_equal(array, slicer.util.arrayFromVolume(pet))
     assert json.loads(path.with_name("sub-01_T1w_FDG-PET_synthetic.json").read_text())["SyntheticData"] is True
-    assert not list(tmp_path.glob("*.partial*"))
+    assert sorted(file.name for file in folder.iterdir()) == [
+        f"sub-01_T1w_FDG-PET_synthetic{end}" for end in sorted((".json", ending))
+    ]
+    # A program that reads the pair later knows whether they belong together.
+    assert read_sidecar(path)["SyntheticData"] is True
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    panel.parameters.exportFormat = "NRRD" if file_format == "NIfTI" else "NIfTI"
+    panel.ui.exportButton.click()
+    assert {name: (folder / name).read_bytes() for name in before} == before  # it goes beside the first
+    assert (folder / "sub-01_T1w_FDG-PET_synthetic_2.json").is_file()
     if file_format == "NIfTI":
         nibabel = pytest.importorskip("nibabel")
         assert b"Synthetic FDG-PET" in nibabel.load(path).header["descrip"].tobytes()

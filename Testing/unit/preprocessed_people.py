@@ -13,6 +13,8 @@ import SimpleITK as sitk
 from safetensors.numpy import save_file
 
 from modality_synthesis.datasets.cache import Pair
+from modality_synthesis.datasets.cohort_check import Screening
+from modality_synthesis.datasets.qc import Findings
 from modality_synthesis.evaluation import cohort as cohort_room
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.models import ModelPackage, write_package
@@ -71,12 +73,14 @@ def already_preprocessed(folder: Path) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cohort_room, "preprocess_pairs", pairs)
+        patch.setattr(cohort_room, "screen", lambda visits, *_, **__: Screening(Findings(), list(visits), None))
         yield
 
 
 def write_model(
-    folder: Path, name: str, parameters: Mapping[str, Any], generator: Generator, **facts: Any
-) -> ModelPackage:
+    folder: Path, name: str, parameters: Mapping[str, Any], generator: Generator, *,
+    baselines: tuple[bytes, int] | None = None, **facts: Any,
+) -> ModelPackage:  # fmt: skip
     """A package named like its folder, with the generator's weights; `facts` add to its card."""
     card = {
         "id": folder.name, "version": "1.0.0", "name": folder.name, "badge": "demonstration",
@@ -86,4 +90,4 @@ def write_model(
         "output": {"quantity": "SUVR", "units": "SUVR", "reference_region": "none", "display_window": [0, 2]},
         "training": {"data": "simulated", "simulated": True, "subjects": {"train": 6, "validation": 2, "test": 4}},
     }  # fmt: skip
-    return write_package(folder, {**card, **facts}, generator.package_state())
+    return write_package(folder, {**card, **facts}, generator.package_state(), baselines=baselines)

@@ -25,6 +25,7 @@ from modality_synthesis.volumes import array, image_like, read_image, write_imag
 
 class Listening(Reporter):
     def __init__(self) -> None:
+        super().__init__()
         self.heard: list[str] = []
 
     def warning(self, message: str) -> None:
@@ -121,5 +122,5 @@ def test_nothing_aligned_is_an_error(pairs, tmp_path):
     ran = CliRunner().invoke(app, [*command, "--jobs", "1", "--progress", "json"])
     assert ran.exit_code == 1
     assert "could be aligned" in json.loads(ran.stdout.splitlines()[-1])["message"]
-    with pytest.raises(BadInputError, match="no T2w"):
+    with pytest.raises(BadInputError, match="has a T2w"):
         align_cohort(folder / "cohort.csv", tmp_path, fixed="CT", moving=["T2w"])

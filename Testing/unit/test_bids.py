@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
 from modality_synthesis.datasets.bids import bids_cohort, write_bids_cohort
-from modality_synthesis.datasets.bids_names import tracer_modality
 from modality_synthesis.datasets.bids_people import match_ids
 from modality_synthesis.datasets.cohort import read_cohort
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.modalities import tracer_modality
 from modality_synthesis.tables.words import person_key
 
 
@@ -47,6 +47,7 @@ def dataset(make):
             "sub-01/ses-b/pet/sub-01_ses-b_trc-AV1451_rec-acdyn_pet.nii.gz",
             "sub-02/anat/sub-02_T1w.nii.gz",
             "sub-02/anat/sub-02_FLAIR.nii.gz",
+            "sub-02/anat/sub-02_PDw.nii.gz",
             "sub-02/pet/sub-02_trc-18FFDG_pet.nii.gz",
             "sub-02/pet/sub-02_trc-raclopride_pet.nii.gz",
         ],
@@ -81,8 +82,9 @@ def test_volumes_and_variables_are_found(dataset, tmp_path):
     with (tmp_path / "tables" / "cohort.notused.tsv").open() as stream:
         reasons = {row["file"].rsplit("/", 1)[-1]: row["reason"] for row in csv.DictReader(stream, delimiter="\t")}
     assert set(reasons) == {
-        "sub-01_ses-a_run-2_T1w.nii.gz", "sub-02_FLAIR.nii.gz", "sub-02_trc-raclopride_pet.nii.gz",
+        "sub-01_ses-a_run-2_T1w.nii.gz", "sub-02_PDw.nii.gz", "sub-02_trc-raclopride_pet.nii.gz",
     }  # fmt: skip
+    assert "FLAIR" in third.volumes
     assert "sub-01_ses-a_T1w.nii.gz is taken" in reasons["sub-01_ses-a_run-2_T1w.nii.gz"]
 
 
@@ -160,7 +162,7 @@ def test_what_is_no_whole_image_is_never_taken(make):
     names = {
         "acq-localizer_T1w": "localizer", "acq-scout_T1w": "localizer", "echo-1_T1w": "echo", "part-phase_T1w": "part",
         "inv-1_part-mag_MP2RAGE": "mp2rage", "UNIT1": "unit1", "T1map": "map", "desc-brain_mask": "mask",
-        "dseg": "mask", "label-GM_probseg": "mask", "FLAIR": "flair", "defacemask": "mask", "inv-2_T1w": "inv",
+        "dseg": "mask", "label-GM_probseg": "mask", "PDw": "pdw", "defacemask": "mask", "inv-2_T1w": "inv",
         "bold": "other",
     }  # fmt: skip
     root = make([f"{A}{name}.nii.gz" for name in names])
@@ -385,3 +387,20 @@ def test_the_list_of_an_earlier_run_does_not_stay(make, tmp_path):
     (root / f"{A}run-2_T1w.nii.gz").unlink()
     write_bids_cohort(root, tmp_path / "c.tsv")
     assert (tmp_path / "c.notused.tsv").read_text() == "file\tkind\treason\n"
+
+
+@pytest.mark.parametrize("name", ["participants.tsv", "phenotype/cdr.tsv", "sub-1/sub-1_sessions.tsv"])
+def test_the_table_never_replaces_one_of_the_dataset_s(make, name):
+    text = "participant_id\tsession_id\tcdr\nsub-1\tses-1\t1\n"
+    root = make(["sub-1/ses-1/anat/sub-1_ses-1_T1w.nii.gz"], {name: text})
+    for given in (root, root / "sub-1"):
+        with pytest.raises(UsageError):
+            write_bids_cohort(given, root / name)
+    assert (root / name).read_text() == text
+
+
+def test_somebody_s_file_is_not_replaced_by_the_list(make, tmp_path):
+    (tmp_path / "c.notused.tsv").write_text("my notes")
+    with pytest.raises(UsageError, match="is no list of this program"):
+        write_bids_cohort(make([f"{A}T1w.nii.gz", f"{A}run-2_T1w.nii.gz"]), tmp_path / "c.tsv")
+    assert sorted(path.name for path in tmp_path.glob("c*")) == ["c.notused.tsv"]

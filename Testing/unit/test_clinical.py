@@ -55,3 +55,36 @@ def test_parsing():
     assert parse_clinical("") == {}
     with pytest.raises(BadInputError, match="NAME=VALUE"):
         parse_clinical("age:71")
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        (("F", "M"), {"female": 0, "Male": 1, "woman": 0, "MAN": 1, "f": 0, " m ": 1, "w": 0}),
+        (("male", "female"), {"M": 0, "F": 1, "Female": 1}),
+        (("0", "1"), {"1": 1, "1.0": 1, "0": 0}),
+    ],
+)
+def test_a_sex_is_understood_in_words(choices, words):
+    card = SimpleNamespace(
+        id="m", clinical_variables=(ClinicalVariable(name="sex", label="Sex", kind="choice", choices=choices),)
+    )
+    assert {word: clinical_values(card, {"sex": word}) for word in words} == {
+        word: [float(place)] for word, place in words.items()
+    }
+
+
+@pytest.mark.parametrize("code", ["0", "1", "2"])
+def test_a_code_for_a_sex_is_refused_because_cohorts_differ(code):
+    with pytest.raises(BadInputError, match=r"differs between cohorts; write F or M"):
+        clinical_values(CARD, {"sex": code})
+
+
+def test_names_and_numbers_as_people_write_them():
+    assert clinical_values(CARD, {"AGE": "75,0", "Gender": "Male"}) == [1.0, 1.0]
+    for unknown in ("n/a", "-", "NA", ".", "#N/A", None):
+        assert math.isnan(clinical_values(CARD, {"age": unknown, "sex": "F"})[0])
+    with pytest.raises(BadInputError, match="'sex' is given twice"):
+        clinical_values(CARD, {"sex": "F", "gender": "M"})
+    with pytest.raises(BadInputError, match="a number is needed"):
+        clinical_values(CARD, {"age": "inf", "sex": "F"})

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from preprocessed_people import already_preprocessed, atlas_labels, write_model, write_person
+from preprocessed_people import CHAIN, already_preprocessed, atlas_labels, write_model, write_person
+from safetensors.numpy import save
 from scipy import stats
 from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
 from modality_synthesis.datasets.cache import Pair
-from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.datasets.cohort import read_cohort
+from modality_synthesis.errors import BadInputError, HashMismatchError, UsageError
 from modality_synthesis.evaluation import evaluate, scoring
-from modality_synthesis.evaluation.baselines import COPY, LINEAR, MEAN, TISSUE
+from modality_synthesis.evaluation.baselines import COPY, LINEAR, MEAN, TISSUE, Baselines, fit_baselines
 from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
-from modality_synthesis.evaluation.scoring import MEASURED
+from modality_synthesis.evaluation.report import metrics_tables
+from modality_synthesis.evaluation.scoring import MEASURED, load_sample
 from modality_synthesis.generators import build_generator
-from modality_synthesis.models import ModelPackage
+from modality_synthesis.models import ModelPackage, verify_package
+from modality_synthesis.preprocessing import ChainParameters
 from modality_synthesis.preprocessing.atlas import regions
-from modality_synthesis.volumes import write_rows
+from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes import array, file_sha256, read_image, same_geometry, sidecar_path, write_rows
 
 PEOPLE = 12
 
@@ -265,3 +271,131 @@ def test_from_the_command_line(people, models, tmp_path):
     last = json.loads(ran.stdout.splitlines()[-1])
     assert last["type"] == "result"
     assert last["summary"]["first"]["MAE"]["mean"] > 0
+
+
+def only_tests(people: Path, tmp_path: Path, count: int = 8, column: bool = True) -> Path:
+    """The table's test rows alone, with or without the column that says so."""
+    with people.open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"][:count]
+    rows = [{**row, "T1w": people.parent / row["T1w"], "FDG-PET": people.parent / row["FDG-PET"]} for row in rows]
+    kept = [{name: value for name, value in row.items() if column or name != "split"} for row in rows]
+    write_rows(tmp_path / "tests.csv", kept)
+    return tmp_path / "tests.csv"
+
+
+@pytest.fixture(scope="module")
+def keeping(people, tmp_path_factory) -> ModelPackage:
+    """The first model with the baselines of the table's training people in its package."""
+    pairs = [Pair(visit, people.parent / f"{visit.subject}.safetensors") for visit in read_cohort(people).visits[:3]]
+    mapping = ChainParameters.model_validate(CHAIN).target
+    fitted = fit_baselines(load_sample(pair, mapping) for pair in pairs)
+    torch.manual_seed(0)
+    parameters = {"channels": [4, 8], "stem_stride": 1, "final_bias": 0.8}
+    folder = tmp_path_factory.mktemp("keeping") / "first"
+    return write_model(
+        folder, "residual-unet", parameters, build_generator("residual-unet", parameters),
+        baselines=(fitted.to_bytes(compact=True), 3),
+    )  # fmt: skip
+
+
+def test_a_table_of_test_rows_is_judged_by_the_baselines_in_the_package(people, keeping, result, tmp_path):
+    table = only_tests(people, tmp_path)
+    found = evaluate(table, keeping, tmp_path / "out", cache=tmp_path / "cache", jobs=1, device="cpu", report=True)
+    assert set(found.baselines) == {COPY, MEAN, LINEAR, TISSUE}
+    for name in found.baselines:
+        assert found.scores[name]["MAE"] == pytest.approx(result.scores[name]["MAE"], rel=2e-3)
+    facts = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert "3 training subjects of first" in facts["facts"]["baselines_from"]
+    (verdict,) = facts["verdict"]
+    assert verdict["outcome"] == "loses to"  # random weights
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.index(verdict["text"].split(" by ")[0]) < page.index("What was evaluated")
+
+
+def test_a_table_of_test_rows_needs_no_others(people, models, tmp_path):
+    table, reporter = only_tests(people, tmp_path), Reporter()
+    options = {"cache": tmp_path / "cache", "jobs": 1, "device": "cpu", "reporter": reporter}
+    assert evaluate(table, models[0], None, baselines=False, **options).baselines == ()
+    assert not reporter.warnings
+    assert evaluate(table, models[0], None, **options).baselines == ()
+    assert any("keeps baselines" in warning for warning in reporter.warnings)
+
+
+def test_two_visits_are_said_to_be_too_few(people, models, tmp_path):
+    table, reporter = only_tests(people, tmp_path, count=2, column=False), Reporter()
+    options = {"cache": tmp_path / "cache", "jobs": 1, "device": "cpu", "reporter": reporter}
+    with pytest.raises(BadInputError, match="--split all"):
+        evaluate(table, models[0], None, **options)
+    found = evaluate(table, models[0], None, split="all", **options)
+    assert len(found.subjects) == 2
+    (finding,) = [one for one in reporter.findings if one.code == "few-patients"]
+    assert (finding.level, finding.value, finding.limit) == ("look", 2, 5)
+
+
+def test_baselines_of_a_package_are_data_and_are_checked(keeping, people, tmp_path):
+    assert keeping.card.baselines.subjects == 3
+    verify_package(keeping.folder)
+    table = only_tests(people, tmp_path)
+    broken = tmp_path / "broken"
+    shutil.copytree(keeping.folder, broken)
+    (broken / "baselines.safetensors").write_bytes(b"nonsense")
+    for action in (lambda: verify_package(broken), lambda: evaluate(table, broken, None, jobs=1, device="cpu")):
+        with pytest.raises(HashMismatchError, match="baselines"):
+            action()
+    (broken / "baselines.safetensors").unlink()
+    with pytest.raises(BadInputError, match=r"baselines\.safetensors cannot be read"):
+        verify_package(broken)
+    for content in (b"nonsense", save({"mean": np.zeros((2, 2, 2))}), save({"mean": np.full((2, 2, 2), np.nan)})):
+        with pytest.raises(BadInputError, match="no file of baselines"):
+            Baselines.of_bytes(content, Path("x"))
+
+
+def test_the_judged_model_is_on_top_and_the_best_is_bold(result):
+    tables = metrics_tables(result.summary(), result.contenders, result.metrics)
+    first = tables[0]
+    assert [row[0].split()[-1] for row in first.rows[:2]] == ["first", "second"]
+    assert list(first.marked) == [0, 1]
+    column = first.header.index("MAE")
+    best = next(row for row, place in first.best if place == column)
+    means = {name: values["MAE"]["mean"] for name, values in result.summary().items()}
+    assert first.rows[best][0] == min(means, key=means.get)
+    assert best not in first.marked
+
+
+def test_volumes_are_kept_on_the_source_s_grid_with_their_marks(people, models, tmp_path):
+    table = only_tests(people, tmp_path, count=2)
+    options = {"cache": tmp_path / "cache", "jobs": 1, "device": "cpu", "baselines": False}
+    found = evaluate(table, models[0], tmp_path / "out", keep_volumes=True, **options)
+    for index, visit in enumerate(read_cohort(table).visits):
+        path = tmp_path / "out" / "volumes" / f"{visit.name}_first.nii.gz"
+        record = json.loads(sidecar_path(path).read_text())
+        assert record["SyntheticData"] is True
+        assert record["Model"]["weights_sha256"] == models[0].card.weights.sha256
+        assert record["Sources"][0]["sha256"] == file_sha256(visit.volumes["T1w"])
+        made, source = read_image(path), read_image(visit.volumes["T1w"])
+        assert same_geometry(made, source)
+        # It is the volume that was scored: its error against the measured one is the figure in the table.
+        measured, inside = array(read_image(visit.volumes["FDG-PET"])), array(source) != 0
+        error = np.abs(array(made) - measured)[inside].mean()
+        assert error == pytest.approx(found.scores["first"]["MAE"][index], rel=0.01)
+    path.unlink()
+    evaluate(table, models[0], tmp_path / "out", keep_volumes=True, **options)  # the record alone is not enough
+    assert path.is_file()
+    with pytest.raises(UsageError, match="-o FOLDER"):
+        evaluate(table, models[0], None, keep_volumes=True, **options)
+
+
+def test_the_terminal_says_the_verdict_first_and_marks_what_is_judged(people, models, tmp_path):
+    command = ["evaluate", str(people), "--model", str(models[0].folder), "-o", str(tmp_path / "out"), "--no-report"]
+    ran = CliRunner().invoke(app, [*command, "--jobs", "1", "--device", "cpu"])
+    assert ran.exit_code == 0, ran.output
+    lines = ran.stdout.splitlines()
+    assert lines[0].startswith("first loses to ")
+    assert ran.stdout.isascii()
+    rows = [line for line in lines if line.startswith(("> ", "  "))]
+    marked = [line for line in rows if line.startswith("> ")]
+    assert marked[0].split()[1] == "first"
+    assert len(marked) == 1
+    assert "*" not in marked[0].split("]")[0]  # its MAE is not the best
+    facts = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert facts["verdict"][0]["outcome"] == "loses to"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from modality_synthesis.datasets import read_cohort, split_cohort
-from modality_synthesis.datasets.splits import Split
+from modality_synthesis.datasets.splits import Split, fold
 from modality_synthesis.errors import BadInputError
 
 
@@ -104,3 +105,60 @@ def test_the_dicom_header_names_the_manufacturer(tmp_path):
     assert scanner_manufacturer(tmp_path / "nothing.nii.gz") is None
     (tmp_path / "pet.json").write_text(json.dumps({"Manufacturer": "Siemens"}))
     assert scanner_manufacturer(folder) == "Siemens"
+
+
+def test_splits_are_understood_by_their_meaning(tmp_path):
+    words = {"train": ["Train", "training", "TRN"], "validation": ["val", "Valid", "dev"], "test": ["Test", "testing"]}
+    rows = [f"{word},{word},x" for several in words.values() for word in several]
+    split = split_cohort(read_cohort(table(tmp_path, "subject,Split,T1w\n" + "\n".join(rows))))
+    assert split.as_dict() == words
+
+
+@pytest.mark.parametrize("other", ["sub-07", "SUB_07", "7", "P7", " 07"])
+def test_one_person_under_two_names_is_never_in_two_splits(tmp_path, other):
+    first = "p7" if other == "P7" else "07"
+    rows = f"{first},1,train,x\n{other},2,test,y\nb,1,validation,z\n"
+    path = table(tmp_path, "subject,session,split,T1w\n" + rows)
+    with pytest.raises(BadInputError, match=r"probably one person|is in two splits"):
+        split_cohort(read_cohort(path))
+    alike = table(tmp_path, "subject,session,split,T1w\n" + rows.replace("test", "train"))
+    assert len(split_cohort(read_cohort(alike)).train) == (1 if other == " 07" else 2)
+
+
+def test_random_divisions_refuse_one_person_under_two_names(tmp_path):
+    path = table(tmp_path, "subject,T1w\n" + "".join(f"{name},x\n" for name in ("01", "sub-01", "b", "c", "d")))
+    with pytest.raises(BadInputError, match="'01' and 'sub-01' are probably one person"):
+        split_cohort(read_cohort(path))
+    with pytest.raises(BadInputError, match="probably one person"):
+        fold(["01", "sub-01", "b", "c"], 1, 2)
+    fold(["site1-1", "site11", "A1", "A-1"], 1, 2)
+
+
+def test_a_row_without_a_split_is_named(tmp_path):
+    path = table(tmp_path, "subject,split,T1w\na,train,x\nb,validation,y\nc,,z\n")
+    with pytest.raises(BadInputError, match="c has no split"):
+        split_cohort(read_cohort(path))
+    path = table(tmp_path, "subject,split,T1w\na,trian,x\nb,validation,y\n")
+    with pytest.raises(BadInputError, match="a has the split 'trian'; use one of train, validation, test"):
+        split_cohort(read_cohort(path))
+
+
+def test_folds_of_a_column_keep_people_together_and_count_as_numbers(tmp_path):
+    from modality_synthesis.datasets.splits import Split as Division
+    from modality_synthesis.evaluation.cohort import _parts
+
+    def models(count):
+        card = SimpleNamespace(id="m", version="1")
+        return [SimpleNamespace(card=card, number=number) for number in range(1, count + 1)]
+
+    nobody = Division((), ())
+    rows = "".join(f"s{number},{number},x\n" for number in range(1, 12))
+    cohort = read_cohort(table(tmp_path, "subject,Fold,T1w\n" + rows))
+    parts = _parts(cohort, models(11), nobody, "test", "fold")
+    assert [(part.tests[0].subject, part.contenders[0].package.number) for part in parts] == [
+        (f"s{number}", number) for number in range(1, 12)
+    ]
+    for twice in ("s1,2,9,x\n", "sub-s1,,9,x\n"):
+        cohort = read_cohort(table(tmp_path, "subject,session,fold,T1w\ns1,1,1,x\n" + twice))
+        with pytest.raises(BadInputError, match="one fold only"):
+            _parts(cohort, models(2), nobody, "test", "fold")

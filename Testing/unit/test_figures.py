@@ -130,6 +130,46 @@ def test_filters_and_features_of_a_package(package, head_file, tmp_path):
         draw_filters(package, tmp_path / "filters.gif")
 
 
+def test_what_cannot_be_drawn_is_refused_before_the_preprocessing(package, head_file, tmp_path, monkeypatch):
+    import modality_synthesis.preprocessing as room
+
+    def prepare(*args, **settings):
+        raise AssertionError("preprocessed")
+
+    monkeypatch.setattr(room, "prepare", prepare)
+    with pytest.raises(BadInputError, match="slices 0 to 19"):
+        draw_features(package, head_file, tmp_path / "features.png", slice_index=20)
+    monkeypatch.setattr("modality_synthesis.synthesis.pipeline.load_generator", lambda _: torch.nn.Linear(2, 2))
+    with pytest.raises(BadInputError, match="slice by slice"):
+        draw_features(package, head_file, tmp_path / "features.png")
+
+
+def test_slices_and_compare_bring_another_grid_onto_the_reference_s(head, tmp_path):
+    from modality_synthesis.evaluation import compare
+    from modality_synthesis.evaluation.slicewise import write_slice_scores
+    from modality_synthesis.progress import Reporter
+
+    size = [25, 30, 20]
+    coarse = sitk.Resample(head, size, sitk.Transform(), sitk.sitkLinear, head.GetOrigin(), (2.0,) * 3)
+    for name, image in (("fine", head), ("coarse", coarse), ("mask", sitk.Cast(coarse > -500, sitk.sitkUInt8))):
+        write_image(image, tmp_path / f"{name}.nii.gz")
+    made, real, mask = (tmp_path / f"{name}.nii.gz" for name in ("coarse", "fine", "mask"))
+    reporter = Reporter()
+    scores = write_slice_scores(made, real, mask, (-1000.0, 1000.0), tmp_path / "s.json", reporter=reporter)
+    same = compare(made, real, mask=mask)
+    error = (sitk.GetArrayFromImage(same.difference) ** 2 * same.inside).sum(axis=(1, 2))
+    touched = same.inside.any(axis=(1, 2))
+    by_hand = np.sqrt(error[touched] / same.inside.sum(axis=(1, 2))[touched]).mean()
+    assert scores["RMSE"] == pytest.approx(by_hand, rel=1e-4)
+    assert any("different grids" in warning for warning in reporter.warnings)
+    away = sitk.Image(head)
+    away.SetOrigin((900.0, 0.0, 0.0))
+    write_image(away, tmp_path / "away.nii.gz")
+    with pytest.raises(BadInputError, match="hardly overlap"):
+        write_slice_scores(tmp_path / "away.nii.gz", real, mask, (-1000.0, 1000.0), tmp_path / "t.json")
+    assert not (tmp_path / "t.json").exists()
+
+
 def write_log(run: Path, rows: list[dict[str, object]]) -> Path:
     (run / "logs").mkdir(parents=True)
     names = list(dict.fromkeys(name for row in rows for name in row))

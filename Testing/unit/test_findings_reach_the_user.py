@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter, current, reporting_to
@@ -146,6 +147,20 @@ def test_workers_tell_their_parent(tmp_path: Path, jobs: int) -> None:
     assert parallel_map(_read, paths, jobs=jobs, reporter=reporter) == [40 * 44 * 38] * 3
     assert len(reporter.findings) == 2  # the same file again says nothing new
     assert [text.split(":")[0] for text in sorted(reporter.warnings)] == ["a.nii.gz", "b.nii.gz"]
+
+
+def _refuse(number: int) -> int:
+    try:
+        current().finding(Finding("impossible", "refuse", f"item {number} cannot be"))
+    except BadInputError:
+        return -number
+    return number
+
+
+def test_a_refusal_that_was_dealt_with_in_a_worker_ends_nothing() -> None:
+    reporter = Reporter()
+    assert parallel_map(_refuse, [1, 2], jobs=1, reporter=reporter) == [-1, -2]
+    assert [finding.level for finding in reporter.findings] == ["refuse", "refuse"]
 
 
 def test_progress_of_nested_work_does_not_disturb_the_command() -> None:

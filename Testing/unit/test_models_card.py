@@ -187,8 +187,14 @@ def test_the_text_shows_inputs_and_every_metric_whatever_its_baselines():
     text = card_text(parsed(example(metrics=[MAE, other, elsewhere])), has_preview=True)
     assert "## Also measured\n\n- Also right on a real head." in text
     assert "Also measured" not in card_text(parsed(example(findings=[])))
-    assert "| MAE (SUVR) | **0.123** [0.100, 0.200] | 0.300 | – |" in text
-    assert r"| SSIM\|x (SUVR) | **0.123** | – | 0.500 |" in text
+    # A card that does not say what is better has no bold figure; one that does, the best one's, whoever reached it.
+    assert "| MAE (SUVR) | 0.123 [0.100, 0.200] | 0.300 | – |" in text
+    ours = card_text(parsed(example(metrics=[{**MAE, "better": "lower"}])))
+    assert "| MAE (SUVR) | **0.123** [0.100, 0.200] | 0.300 |" in ours
+    theirs = card_text(parsed(example(metrics=[{**MAE, "better": "higher"}])))
+    assert "| MAE (SUVR) | 0.123 [0.100, 0.200] | **0.300** |" in theirs
+    assert "**Verdict**: loses" in card_text(parsed(example(verdict="loses to a population mean")))
+    assert r"| SSIM\|x (SUVR) | 0.123 | – | 0.500 |" in text
     assert text.index("another hospital") < text.index("| PSNR")
     assert "Age (`age`): 40 to 95 years, required" in text
     assert "Sex (`sex`): F or M, optional" in text

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from modality_synthesis.console import JsonReporter
+from modality_synthesis.console import JsonReporter, LineReporter
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
+from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter, parts
 
 
@@ -64,3 +65,17 @@ def test_findings_are_kept_and_speak_by_their_level():
     assert [finding.level for finding in reporter.findings] == ["ok", "look", "refuse"]
     assert reporter.warnings == ["Little contrast. Look at it."]
     assert caught.value.finding is reporter.findings[2]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_log_has_a_line_per_finished_person(capsys, jobs):
+    reporter = LineReporter()
+    people = ["sub-1", "sub-2", "sub-3"]
+    parallel_map(len, people, jobs=jobs, reporter=reporter.part(0.0, 0.5), stage="Scoring", name=str)
+    lines = [line for line in capsys.readouterr().err.splitlines() if " of 3" in line]
+    assert len(lines) == 3
+    for number, line in enumerate(lines, start=1):
+        assert f"Scoring, {number} of 3" in line
+    assert sorted(person for person in people for line in lines if person in line) == people
+    parallel_map(len, people, jobs=1, reporter=LineReporter(quiet=True), stage="Scoring", name=str)
+    assert not capsys.readouterr().err

@@ -172,7 +172,7 @@ def test_what_cannot_be_standardized_is_said(training, tmp_path):
 def test_the_cache_does_not_depend_on_the_statistics(training, tmp_path, monkeypatch):
     from modality_synthesis.datasets import cache
 
-    monkeypatch.setattr(cache, "parallel_map", lambda work, missing, **_: None)
+    monkeypatch.setattr(cache, "parallel_map", lambda work, missing, **_: [cache.Row(())] * len(missing))
     for name in ("t1.nii", "pet.nii"):
         (tmp_path / name).write_text("x")
     visit = Visit("x", volumes={"T1w": tmp_path / "t1.nii", "TAU-PET": tmp_path / "pet.nii"})

@@ -9,10 +9,11 @@ import time
 import pytest
 
 from modality_synthesis.datasets import read_cohort
-from modality_synthesis.datasets.places import volume_place, why_absent
+from modality_synthesis.datasets.places import volume_place
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.normal_cohort import read_normal_cohort
 from modality_synthesis.tables import as_number, is_unknown, read_table, safe_place, unsafe_name
+from modality_synthesis.volumes import why_absent
 
 
 @pytest.fixture
@@ -189,7 +190,9 @@ def test_words_for_unknown_are_one_list(write):
         ("subject,T1w,t1w\nA,a.nii,b.nii\n", "'T1w' and 't1w' mean the same"),
         ("subject,FDG-PET,fdg_pet\nA,a.nii,b.nii\n", "'FDG-PET' and 'fdg_pet' mean the same"),
         ("subject,age,Age\nA,1,2\n", "'age' and 'Age' mean the same"),
-        ("subject,T1w,split\nA,a.nii,trian\n", "line 2: the split 'trian' is not known; use one of train"),
+        ("subject,T1w\nA,a.nii\nSubject,T1W\nB,b.nii\n", "line 3: the header once more"),
+        ("a,a,subject\n1,2,3\n", "'a' and 'a' mean the same"),
+        ("subject,FDG.PET,FDG-PET\nA,a,b\n", "'FDG.PET' and 'FDG-PET' mean the same"),
         ("subject T1w age\nA a.nii 71\n", "no column 'subject'.*'subject T1w age'"),
         ("a.nii,A,71\n", "no column 'subject'"),
         ("# only\n# comments\n", "only comments"),
@@ -363,6 +366,7 @@ def test_what_is_not_there_is_named_for_what_it_is(tmp_path, write):
     wanted = ("datalad get", "datalad get", "git lfs pull", "link to moved.nii.gz", "does not exist")
     assert [want in reason for want, reason in zip(wanted, reasons, strict=True)] == [True] * 5
     assert why_absent(there) is None
+    assert "too long" in why_absent(tmp_path / ("x" * 300))
     with pytest.raises(BadInputError, match=r"T1w volume of A is missing.*datalad get"):
         read_cohort(write("subject,T1w\nA,annex.nii.gz\n")).require("T1w")
 
@@ -392,5 +396,12 @@ def test_a_normal_cohort_is_read_like_every_table(write):
     assert {place: (one.mean, one.sd) for place, one in normal.items()} == {("precuneus", "left"): (1.25, 0.125)}
     with pytest.raises(BadInputError, match=r"line 2: mean is 'high', no number"):
         read_normal_cohort(write("region,mean,sd\npons,high,1\n"))
+    with pytest.raises(BadInputError, match="line 3: the standard deviation is not above 0"):
+        read_normal_cohort(write("region,mean,sd\npons,1,.1\ncuneus,1,0\n"))
     with pytest.raises(BadInputError, match="line 2: the row has 2 cells"):
         read_normal_cohort(write("region,mean,sd\npons,1\n"))
+
+
+def test_names_of_other_tables_may_differ_in_signs_alone(write):
+    table = read_table(write("train/l1,train-l1x,amyloid+,amyloid\n1,2,3,4\n"), "training log")
+    assert table.records == [{"train/l1": "1", "train-l1x": "2", "amyloid+": "3", "amyloid": "4"}]

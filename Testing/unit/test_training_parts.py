@@ -217,8 +217,9 @@ def test_a_helper_waits_for_the_first_process_s_files_and_gives_up_in_words(tmp_
     pair = cache.Pair(Visit("p"), tmp_path / "p.safetensors")
     with pytest.raises(ModalitySynthesisError, match="see the same folder"):
         cache._wait_for([pair], patience=0.05, pause=0.01)
-    pair.path.touch()
-    cache._wait_for([pair], patience=0.05)
+    row = cache.Row((), again=True)
+    cache._write_row(pair.path, row)
+    assert cache._wait_for([pair], patience=0.05) == {pair.path: row}
 
 
 def test_losses_are_named_with_their_feature_network_and_its_hash():

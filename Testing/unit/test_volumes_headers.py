@@ -191,9 +191,11 @@ def test_damaged_headers_never_crash(tmp_path: Path, kind: str) -> None:
                 ]
             )
         path.write_bytes("\n".join(lines).encode() + separator + data)
+        refused = None
         try:
             read_image(path, reporter=Reporter())
             accepted += 1
         except ModalitySynthesisError as error:
-            assert path.name in str(error)
+            refused = error
+        assert refused is None or path.name in str(refused)
     assert 10 < accepted < 390

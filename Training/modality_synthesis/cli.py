@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modality_synthesis import choices, cli_checks
 from modality_synthesis._version import __version__
 from modality_synthesis.cli_figures import figures_app
-from modality_synthesis.cli_session import ProgressOption
+from modality_synthesis.cli_recipes import recipes_app, sample
+from modality_synthesis.cli_session import ProgressOption, require_all
 from modality_synthesis.cli_session import command as _command
 from modality_synthesis.cli_session import need as _need
 from modality_synthesis.cli_session import one_result as _one_result
 from modality_synthesis.cli_session import result as _result
 from modality_synthesis.console import JsonReporter, finish, write_json_line
 from modality_synthesis.errors import ModalitySynthesisError, UsageError
+from modality_synthesis.evaluation.requests import check_contenders, check_report, check_way_of_atlas
 
 if TYPE_CHECKING:
-    from modality_synthesis.evaluation.comparison import Comparison
+    from modality_synthesis.progress import Reporter
 
 app = typer.Typer(
     help="Synthesize one brain modality from another and measure how far the result can be trusted. "
@@ -50,8 +55,13 @@ models_app = typer.Typer(help="Model packages: list, show, install, remove, veri
                          no_args_is_help=True, rich_markup_mode=None)  # fmt: skip
 app.add_typer(models_app, name="models")
 app.add_typer(figures_app, name="figures")
+app.add_typer(recipes_app, name="recipes")
+app.command(epilog="Example: modality-synthesis sample -o head.nii.gz")(sample)
 
 PARTLY_DONE = 3
+FromOption = Annotated[
+    str | None, typer.Option("--from", help="What the input is (T1w, CT, ...), where it does not say so itself.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="For generators that draw noise.")]
 SamplesOption = Annotated[
@@ -61,6 +71,14 @@ ManufacturerOption = Annotated[
     str | None,
     typer.Option("--manufacturer", help="Of the scanner whose image is wanted: Siemens, GE, Philips, ... or pooled."),
 ]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", metavar="FOLDER",
+        help="For preprocessed volumes and checks; default MODALITY_SYNTHESIS_CACHE, .cache beside the table, or where "
+        "that is read-only, your own cache folder.",
+    ),
+]  # fmt: skip
 SeriesOption = Annotated[
     str | None,
     typer.Option(
@@ -80,6 +98,7 @@ def synthesize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Volume to write; its .json sidecar goes beside it.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    origin: FromOption = None,
     series: SeriesOption = None,
     clinical: Annotated[
         str, typer.Option("--clinical", help="Clinical variables: age=71,sex=F (others unknown).")
@@ -97,17 +116,23 @@ def synthesize(
 ) -> None:
     """Turn a volume into another modality, on the input's own grid."""
     with _command(progress) as reporter:
-        from modality_synthesis.synthesis import synthesize as run
+        cli_checks.one_of("space", space, choices.SPACES)
+        cli_checks.device(device)
+        cli_checks.existing(source)
+        cli_checks.target(to, model)
+        cli_checks.outputs([output, uncertainty])
+        cli_checks.outputs([preview], [".png"])
         from modality_synthesis.synthesis.clinical import parse_clinical
-        from modality_synthesis.volumes import check_outputs, check_writable, sidecar_path, with_series
+
+        values = parse_clinical(clinical)
+        from modality_synthesis.synthesis import synthesize as run
+        from modality_synthesis.volumes import check_outputs, sidecar_path, with_series
 
         source = with_series(source, series)
         check_outputs([preview], described=[output, uncertainty], inputs=[source])
-        if preview is not None:
-            check_writable(preview, endings=[".png"])
         with _one_result():
             result = run(
-                source, output, to=to, model=model, clinical=parse_clinical(clinical), manufacturer=manufacturer,
+                source, output, to=to, model=model, origin=origin, clinical=values, manufacturer=manufacturer,
                 device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
             )  # fmt: skip
             if preview is not None:
@@ -128,31 +153,45 @@ def batch(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    origin: FromOption = None,
     manufacturer: ManufacturerOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what is done already.")] = False,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     samples: SamplesOption = 1,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Also a picture per row, and batch.html with all.")
+    ] = False,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Synthesize every row of a table; exit code 3 when only some succeed."""
     with _command(progress) as reporter:
-        from modality_synthesis.synthesis.batch import TABLE, exit_code, synthesize_batch
+        cli_checks.device(device)
+        cli_checks.existing(cohort)
+        cli_checks.target(to, model)
+        from modality_synthesis.evaluation import save_preview
+        from modality_synthesis.synthesis.batch import TABLE, synthesize_batch
 
         rows = synthesize_batch(
-            cohort, output, to=to, model=model, manufacturer=manufacturer, resume=resume, device=device, seed=seed,
-            samples=samples, jobs=jobs, limit_s=row_timeout, reporter=reporter,
+            cohort, output, to=to, model=model, origin=origin, manufacturer=manufacturer, resume=resume,
+            device=device, seed=seed, samples=samples, jobs=jobs, cache=cache, limit_s=row_timeout,
+            preview=save_preview if preview else None, reporter=reporter,
         )  # fmt: skip
+        files = {"table": output / TABLE}
+        if preview:
+            from modality_synthesis.evaluation.batch_page import write_batch_page
+
+            files["page"] = write_batch_page(output, rows)
         states = {state: sum(row.state == state for row in rows) for state in ("done", "skipped", "failed")}
         finish(reporter)
         for row in rows:
             if row.state == "failed" and not isinstance(reporter, JsonReporter):
                 print(f"Failed: {row.subject} {row.session}: {row.message}", file=sys.stderr)
-        _result(reporter, {"table": output / TABLE}, **states)
-        if code := exit_code(rows):
-            raise typer.Exit(code)
+        _result(reporter, files, **states)
+        require_all(len(rows) - states["failed"], len(rows))
 
 
 @app.command(epilog="Example: modality-synthesis compare synthetic_pet.nii.gz real_pet.nii.gz -o comparison")
@@ -181,6 +220,11 @@ def compare(
 ) -> None:
     """Compare a synthetic volume with the real one: figures, difference maps, regions, report."""
     with _command(progress) as reporter:
+        check_way_of_atlas("volumes", mri, template_space, required=False)
+        check_report(report, output)
+        cli_checks.existing(synthetic, reference, mask, mri, uncertainty)
+        cli_checks.outputs([difference])
+        from modality_synthesis.cli_tables import print_comparison
         from modality_synthesis.evaluation import compare as run
         from modality_synthesis.volumes import with_series
 
@@ -192,7 +236,7 @@ def compare(
             )  # fmt: skip
         finish(reporter)
         if not isinstance(reporter, JsonReporter):
-            _print_comparison(result)
+            print_comparison(result)
         files = {} if output is None else {"metrics": output / "metrics.json", "maps": output}
         if output is not None and report:
             files["report"] = output / "report.html"
@@ -231,6 +275,15 @@ def suvr(
 ) -> None:
     """SUVR and its table of regions and meta-regions."""
     with _command(progress) as reporter:
+        check_way_of_atlas("PET", mri, template_space, required=True)
+        cli_checks.one_of("reference region", reference_region, choices.REFERENCE_REGIONS)
+        if tracer is not None:
+            from modality_synthesis.preprocessing.meta_regions import CENTILOID
+
+            cli_checks.one_of("tracer", tracer, tuple(CENTILOID))
+        cli_checks.existing(pet, mri, reference_mask, normal_cohort)
+        cli_checks.outputs([output], [".csv"])
+        cli_checks.outputs([image, z_map])
         from modality_synthesis.evaluation import suvr as run
         from modality_synthesis.volumes import with_series
 
@@ -272,6 +325,8 @@ def export(
 ) -> None:
     """Write a synthetic volume as DICOM, marked as synthetic."""
     with _command(progress) as reporter:
+        cli_checks.one_of("format", file_format, choices.EXPORT_FORMATS)
+        cli_checks.existing(volume, source_dicom)
         from modality_synthesis.synthesis import export_dicom
         from modality_synthesis.volumes import with_series
 
@@ -290,17 +345,40 @@ def export(
         _result(reporter, {"folder": output}, step=result.step, largest_error=result.largest_error)
 
 
-@app.command(epilog="Example: modality-synthesis cohort my-bids-folder -o cohort.tsv --require T1w --require FDG-PET")
+@app.command(
+    epilog="Examples: modality-synthesis cohort my-bids-folder -o cohort.tsv --require T1w --require FDG-PET   |   "
+    "modality-synthesis cohort cohort.tsv --check"
+)
 def cohort(
-    folder: Annotated[Path, typer.Argument(help="BIDS dataset, or a folder laid out like one.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Cohort table to write (TSV or CSV).")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER|TABLE", help="BIDS dataset, or a folder laid out like one; for --check a table."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Cohort table to write (TSV or CSV); with --check, the findings (qc.tsv)."),
+    ] = None,
     require: Annotated[
         list[str] | None, typer.Option("--require", help="Leave visits without this modality out; repeatable.")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Look at every volume instead; exit code 0: all fine, 3: some bad, 1: none."),
+    ] = False,
+    jobs: JobsOption = None,
+    cache: CacheOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
-    """Write the cohort table of a BIDS dataset: the best volumes of each visit, and what its tables say of people."""
+    """Write a BIDS dataset's cohort table (the best volumes of each visit), or look at all volumes (--check)."""
     with _command(progress) as reporter:
+        cli_checks.existing(folder)
+        if check:
+            _check_cohort(folder, output, require or (), jobs, cache, reporter)
+            return
+        if output is None:
+            raise UsageError("Say which table to write (-o cohort.tsv), or look at the volumes (--check).")
         from modality_synthesis.datasets.bids import write_bids_cohort
 
         with _one_result():
@@ -312,6 +390,28 @@ def cohort(
         )  # fmt: skip
 
 
+def _check_cohort(
+    place: Path, output: Path | None, require: Sequence[str], jobs: int | None, cache: Path | None, reporter: Reporter
+) -> None:
+    from modality_synthesis.datasets.cohort_check import check_cohort
+
+    screening = check_cohort(place, output, require=require, cache=cache, jobs=jobs, reporter=reporter)
+    finish(reporter)
+    usable, total = len(screening.usable()), len(screening.visits)
+    rows = screening.rows()
+    if not isinstance(reporter, JsonReporter):
+        for row in rows:
+            if row.level != "ok":
+                who = f"{row.subject} {row.session}".strip()
+                decided = f" ({row.decision}ed in qc.tsv)" if row.decision else ""
+                print(f"{row.level:<7} {who:<16} {row.modality:<12} {row.code:<18} {row.message}{decided}")
+        print(f"{usable} of {total} visits can be used.")
+    files = {} if output is None else {"findings": output}
+    _result(reporter, files, visits=total, left_out=total - usable, qc=[dataclasses.asdict(row) for row in rows])
+    if usable < total:
+        raise typer.Exit(PARTLY_DONE if usable else 1)
+
+
 @app.command(epilog="Example: modality-synthesis align cohort.csv --fixed CT --moving T1w --moving T2w -o aligned")
 def align(
     cohort: Annotated[Path, typer.Argument(help="Cohort table (CSV or TSV).")],
@@ -320,20 +420,22 @@ def align(
     moving: Annotated[list[str], typer.Option("--moving", help="Modality brought onto it; repeatable.")],
     affine: Annotated[bool, typer.Option("--affine", help="Also scale and shear: for distorted scans only.")] = False,
     jobs: JobsOption = None,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Align each person's volumes before training; what does not fit is rejected and shown, with exit code 3."""
     with _command(progress) as reporter:
+        cli_checks.existing(cohort)
         from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
 
         rows = align_cohort(
-            cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, limit_s=row_timeout, reporter=reporter
-        )
+            cohort, output, fixed=fixed, moving=moving, affine=affine, jobs=jobs, cache=cache, limit_s=row_timeout,
+            reporter=reporter,
+        )  # fmt: skip
         states = {state: sum(row.state == state for row in rows) for state in ("aligned", "rejected", "failed")}
         _result(reporter, {"cohort": output / COHORT, "table": output / TABLE}, **states)
-        if states["aligned"] < len(rows):
-            raise typer.Exit(3)
+        require_all(states["aligned"], len(rows))
 
 
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")
@@ -348,9 +450,11 @@ def simulate(
 ) -> None:
     """Make a simulated paired cohort from the shipped head label maps."""
     with _command(progress) as reporter:
+        names = [name.strip() for name in modalities.split(",") if name.strip()]
+        for name in names:
+            cli_checks.one_of("modality", name, choices.SIMULATED_MODALITIES)
         from modality_synthesis.simulation import simulate_cohort
 
-        names = [name.strip() for name in modalities.split(",") if name.strip()]
         left_out: list[str] = []
 
         def leave_out(subject: str, error: ModalitySynthesisError) -> None:
@@ -386,17 +490,28 @@ def train(
         str, typer.Option("--strategy", metavar="auto|ddp", help="With several devices: ddp.")
     ] = "auto",
     jobs: JobsOption = None,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Train a generator from a recipe and write its model package."""
     with _command(progress) as reporter:
         _need("lightning", "yaml", extra="train")
-        from modality_synthesis.training import read_recipe, train_folds
-        from modality_synthesis.training import train as run
-        from modality_synthesis.training.folds import TABLE, parse_fold
+        cli_checks.one_of("accelerator", accelerator, choices.ACCELERATORS)
+        cli_checks.one_of("strategy", strategy, choices.STRATEGIES)
+        if fold is not None and folds is not None:
+            raise UsageError("Give --fold or --folds, not both.")
+        cli_checks.existing(recipe, cohort)
+        from modality_synthesis.training import parse_fold, read_recipe
 
+        part = None if fold is None else parse_fold(fold)
         settings = read_recipe(recipe, overrides or [])
+        cli_checks.existing(cohort or Path(settings.cohort))
+        cli_checks.models(settings.start_from)
+        from modality_synthesis.training import train as run
+        from modality_synthesis.training import train_folds
+        from modality_synthesis.training.folds import TABLE
+
         folder = output or Path("runs") / settings.name
         hardware: dict[str, Any] = {
             "accelerator": accelerator,
@@ -404,10 +519,9 @@ def train(
             "num_nodes": num_nodes,
             "strategy": strategy,
             "limit_s": row_timeout,
+            "cache": cache,
         }
         if folds is not None:
-            if fold is not None:
-                raise UsageError("Give --fold or --folds, not both.")
             done = train_folds(
                 settings, folder, folds, cohort=cohort, resume=resume, jobs=jobs, reporter=reporter, **hardware
             )
@@ -416,22 +530,32 @@ def train(
             finish(reporter)
             if not isinstance(reporter, JsonReporter):
                 print(done.table.markdown(), end="")
-            _result(reporter, {"folds": folder, "table": folder / TABLE}, summary=done.table.summary())
+            _result(reporter, {"folds": folder, "table": folder / TABLE}, summary=done.table.summary(),
+                    left_out=done.left_out)  # fmt: skip
+            if done.left_out:
+                raise typer.Exit(PARTLY_DONE)
             return
         result = run(
-            settings, folder, cohort=cohort, resume=resume, jobs=jobs, part=None if fold is None else parse_fold(fold),
+            settings, folder, cohort=cohort, resume=resume, jobs=jobs, part=part,
             reporter=reporter, **hardware,
         )  # fmt: skip
         if result.package is None:  # a process that helped the one that reports
             return
         files = {"package": result.package.folder, "report": result.folder / "report.html", "run": result.folder}
-        _result(reporter, files, model=result.package.card.id)
+        verdict = result.package.card.verdict
+        if verdict and not isinstance(reporter, JsonReporter):
+            finish(reporter)
+            print(verdict)
+        _result(reporter, files, model=result.package.card.id, verdict=verdict, left_out=result.left_out)
+        if result.left_out:
+            raise typer.Exit(PARTLY_DONE)
 
 
 @app.command(epilog="Example: modality-synthesis report runs/demo")
 def report(run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")]) -> None:
     """Write a training's report (report.html) again."""
     with _command("none") as reporter:
+        cli_checks.existing(run)
         from modality_synthesis.training import write_report
 
         _result(reporter, {"report": write_report(run)})
@@ -468,31 +592,44 @@ def evaluate(
         typer.Option("--classes", metavar="COLUMN=HEALTHY,PATIENTS", help="Default diagnosis=CN,AD."),
     ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html and report.pdf.")] = True,
+    keep_volumes: Annotated[
+        bool, typer.Option("--keep-volumes", help="Also write the models' volumes as NIfTI with sidecars.")
+    ] = False,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
+    cache: CacheOption = None,
     row_timeout: RowTimeoutOption = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """Judge models on a cohort beside the baselines they must beat; started again, it goes on where it stopped."""
     with _command(progress) as reporter:
-        from modality_synthesis.evaluation import Classes
-        from modality_synthesis.evaluation import evaluate as run
-
+        cli_checks.device(device)
+        cli_checks.one_of("split", split, choices.SPLITS)
+        check_report(downstream, output, "The downstream evaluation")
+        check_contenders(model or (), synthetic or (), uncertainty)
+        cli_checks.existing(cohort)
+        cli_checks.models(*(model or ()))
         if downstream:
             _need("sklearn", extra="downstream")
+        from modality_synthesis.cli_tables import print_evaluation
+        from modality_synthesis.evaluation import Classes
+        from modality_synthesis.evaluation import evaluate as run
+        from modality_synthesis.evaluation.verdict import verdicts
+
         result = run(
             cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
             folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
-            classes=None if classes is None else Classes.parse(classes), downstream=downstream, device=device,
-            jobs=jobs, limit_s=row_timeout, reporter=reporter,
+            classes=None if classes is None else Classes.parse(classes), downstream=downstream,
+            keep_volumes=keep_volumes, device=device, jobs=jobs, cache=cache, limit_s=row_timeout, reporter=reporter,
         )  # fmt: skip
         finish(reporter)
-        summary = result.summary()
         if not isinstance(reporter, JsonReporter):
-            _print_table(summary, len(result.subjects), result.data_range)
+            print_evaluation(result)
         files = {"metrics": output / "metrics.json", "subjects": output / "metrics.csv"}
+        files |= {"volumes": output / "volumes"} if keep_volumes else {}
         files |= {"report": output / "report.html"} if report else {}
-        _result(reporter, files, summary=summary, left_out=dict(result.left_out))
+        verdict = [one.as_dict() for one in verdicts(result)]
+        _result(reporter, files, summary=result.summary(), verdict=verdict, left_out=dict(result.left_out))
         if result.left_out:
             raise typer.Exit(PARTLY_DONE)
 
@@ -524,17 +661,26 @@ def models_list(
 ) -> None:
     """List the installed models."""
     with _command("none") as reporter:
-        from modality_synthesis.models import list_models
+        from modality_synthesis.models import hidden_by, list_models
 
         packages = list_models(source=source, target=target, reporter=reporter)
         if as_json:
-            cards = [{"folder": str(found.folder), **found.card.model_dump(mode="json")} for found in packages]
+            cards = [
+                {
+                    "folder": str(found.folder),
+                    "hides": [str(other.folder) for other in hidden_by(found)],
+                    **found.card.model_dump(mode="json"),
+                }
+                for found in packages
+            ]
             write_json_line({"models": cards})
             return
         for found in packages:
             card = found.card
             route = f"{card.route.source} -> {card.route.target}"
             print(f"{card.id:<24} {card.version:<8} {route:<18} {card.badge:<14} {card.name}")
+            for other in hidden_by(found):
+                print(f"{'':<24} hides {other.card.id} {other.card.version} in {other.folder}")
         if not packages:
             print("No models installed. Install one with: modality-synthesis models install FOLDER_OR_ZIP")
 
@@ -610,33 +756,13 @@ def models_import(
     """Make a model package from a checkpoint of another program; nothing in it is executed."""
     with _command(progress) as reporter:
         _need("yaml", extra="train")
+        cli_checks.one_of("format", format, choices.CHECKPOINT_FORMATS)
+        cli_checks.existing(checkpoint, config)
         from modality_synthesis.training import import_checkpoint
 
         with _one_result():
             package = import_checkpoint(checkpoint, config, output, format=format, reporter=reporter)
         _result(reporter, {"package": package.folder}, model=package.card.id)
-
-
-def _print_comparison(result: Comparison) -> None:
-    print(f"Inside the mask ({result.mask_source}), data range {result.data_range:g}:")
-    for name, value in result.metrics.items():
-        print(f"  {name:<20} {value:>10.4f}   whole volume {result.whole_volume[name]:>10.4f}")
-    if result.signal_factor is not None:
-        print(f"The reference was multiplied by {result.signal_factor:.4g}: least absolute difference in the mask.")
-    if result.alignment is not None:
-        print(
-            f"The reference was moved by {result.alignment.shift_mm:.1f} mm and "
-            f"{result.alignment.rotation_degrees:.1f} degrees; correlation {result.alignment.correlation[1]:.2f}."
-        )
-
-
-def _print_table(summary: dict[str, dict[str, dict[str, float]]], subjects: int, data_range: float) -> None:
-    metrics = ("MAE", "PSNR", "SSIM", "NCC", "Tenengrad ratio")
-    print(f"{subjects} subjects, in the brain; PSNR and SSIM with data range {data_range:g}; mean [95 % interval]")
-    print(f"{'':<26}" + "".join(f"{name:>24}" for name in metrics))
-    for predictor, figures in summary.items():
-        cells = (f"{v['mean']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for v in (figures[name] for name in metrics))
-        print(f"{predictor:<26}" + "".join(f"{cell:>24}" for cell in cells))
 
 
 def main() -> None:

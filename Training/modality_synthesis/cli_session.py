@@ -36,7 +36,9 @@ def command(progress: str) -> Iterator[Reporter]:
             yield reporter
     except typer.Exit:
         raise
-    except (Exception, KeyboardInterrupt) as error:
+    except (CancelledError, KeyboardInterrupt):
+        _fail(reporter, CancelledError.code, "Cancelled.", CancelledError.exit_code)
+    except Exception as error:
         told = reported(error)
         _fail(reporter, told.code, str(told), told.exit_code)
     finally:
@@ -77,6 +79,16 @@ def result(reporter: Reporter, files: dict[str, Path], **facts: Any) -> None:
         return
     for name, path in files.items():
         print(f"{name + ':':<10} {path}")
+
+
+def require_all(finished: int, total: int) -> None:
+    """End a command over rows with the code that says how many are finished: 0 all, 3 some, 1 none.
+
+    Raises:
+        typer.Exit: not all are.
+    """
+    if finished < total:
+        raise typer.Exit(3 if finished else 1)
 
 
 def need(*modules: str, extra: str) -> None:

@@ -70,10 +70,11 @@ def write_json_line(record: dict[str, Any]) -> None:
 
 @dataclass
 class LineReporter(Reporter):
-    """Warnings and one line per stage, for logs."""
+    """Warnings, one line per stage and one per finished person, for logs of runs that nobody watches."""
 
     quiet: bool = False
     stage: str = ""
+    started: float = field(default_factory=time.monotonic)
 
     def emit_status(self, message: str) -> None:
         if not self.quiet:
@@ -86,6 +87,12 @@ class LineReporter(Reporter):
 
     def emit_warning(self, message: str) -> None:
         print(f"Warning: {message}", file=sys.stderr, flush=True)
+
+    def emit_finished(self, count: int, total: int, stage: str, name: str) -> None:
+        if not self.quiet:
+            minutes = (time.monotonic() - self.started) / 60
+            whose = f": {name}" if name else ""
+            print(f"      {stage}, {count} of {total}{whose} ({minutes:.1f} min)", file=sys.stderr, flush=True)
 
 
 @dataclass

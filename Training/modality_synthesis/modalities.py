@@ -6,11 +6,12 @@ import difflib
 import re
 
 MODALITIES = ("T1w", "T2w", "FLAIR", "CT", "FDG-PET", "TAU-PET", "AMYLOID-PET")
-# Names of PET tracers in use; compared without capitals, signs and isotope (`[18F]FDG`, `18FFDG` and `f18-fdg` are FDG).
+# Names of PET tracers in use; compared without capitals, signs and isotope (`[18F]FDG` and `f18-fdg` are FDG).
 TRACERS = {
     "FDG-PET": ("fdg", "fluorodeoxyglucose", "fludeoxyglucose"),
     "TAU-PET": ("av1451", "flortaucipir", "tauvid", "ftp", "t807", "mk6240", "florquinitau", "pi2620", "ro948",
-                "gtp1", "apn1607", "pmpbb3", "thk5351", "thk5317", "tau"),
+                "gtp1", "apn1607", "pmpbb3", "florzolotau", "ro6958948", "jnj311", "jnj067", "thk5351", "thk5317",
+                "thk523", "pbb3", "tau"),
     "AMYLOID-PET": ("pib", "pittsburghcompoundb", "av45", "florbetapir", "amyvid", "fbp", "fbb", "florbetaben",
                     "bay949172", "neuraceq", "flutemetamol", "fmm", "flute", "vizamyl", "nav4694", "azd4694",
                     "flutafuranol", "amyloid", "abeta"),
@@ -40,7 +41,9 @@ def modality_of(text: str) -> str | None:
 def tracer_modality(tracer: str) -> str | None:
     """The modality of a PET tracer's name (`18FAV45`, `Florbetapir (18F)`); None when it is not known."""
     word = re.sub(r"[^a-z0-9]", "", tracer.lower())
-    return _BY_TRACER.get(word) or _BY_TRACER.get(_without_isotope(word))
+    # "2-[18F]fluoro-2-deoxy-D-glucose" has its isotope in the middle.
+    sugar = "FDG-PET" if "deoxy" in word and "gluco" in word else None
+    return _BY_TRACER.get(word) or _BY_TRACER.get(_without_isotope(word)) or sugar
 
 
 def nearest_modality(text: str) -> str | None:

@@ -19,7 +19,7 @@ from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from modality_synthesis import environment
-from modality_synthesis.errors import CancelledError, ModalitySynthesisError, WorkerLostError, reported
+from modality_synthesis.errors import ModalitySynthesisError, WorkerLostError, reported
 from modality_synthesis.progress import Collecting, Reported, Reporter, current
 from modality_synthesis.stopping import end_with_parent
 
@@ -46,6 +46,7 @@ def parallel_map(
     on_failure: Callable[[int, ModalitySynthesisError], Result] | None = None,
     limit_s: float | None = None,
     isolate: bool = False,
+    name: Callable[[Item], str] = lambda item: "",
 ) -> list[Result]:
     """`[function(item) for item in items]` in worker processes.
 
@@ -65,13 +66,14 @@ def parallel_map(
             the system ended (for want of memory, most often), or the time limit. Without it the error is raised.
         limit_s: seconds that one item may take; its worker is then ended.
         isolate: a worker even for a single job, so that an item that takes its process down takes down nothing else.
+        name: what an item is called in the log, where each finished one has a line.
 
     Raises:
         WorkerLostError: a worker was ended from outside or took too long, and there is no `on_failure`.
     """
     work = _Work(
         Collecting(function), items, reporter or current(), stage, on_start or (lambda _: None),
-        on_result or (lambda index, result: None), on_failure,
+        on_result or (lambda index, result: None), on_failure, name,
     )  # fmt: skip
     jobs = min(jobs or os.cpu_count() or 1, len(items))
     needs_worker = bool(items) and (jobs > 1 or isolate or limit_s is not None)
@@ -96,6 +98,7 @@ class _Work(Generic[Item, Result]):
     on_start: Callable[[int], None]
     on_result: Callable[[int, Result], None]
     on_failure: Callable[[int, ModalitySynthesisError], Result] | None
+    name: Callable[[Item], str]
     results: dict[int, Result] = field(default_factory=dict)
     started: set[int] = field(default_factory=set)
 
@@ -115,9 +118,10 @@ class _Work(Generic[Item, Result]):
         self.start(index)
         self.results[index] = result
         self.on_result(index, result)
+        self.reporter.finished(len(self.results), len(self.items), self.stage, self.name(self.items[index]))
 
     def fail(self, index: int, error: ModalitySynthesisError) -> None:
-        if self.on_failure is None or isinstance(error, CancelledError):
+        if self.on_failure is None:
             raise error
         self.finish(index, self.on_failure(index, error))
 

@@ -78,6 +78,11 @@ class Reporter:
         """Report what became of one row of a batch: `running`, `done`, `skipped` or `failed`."""
         self.emit_row(index, state, message)
 
+    def finished(self, count: int, total: int, stage: str, name: str = "") -> None:
+        """Report that `count` of `total` items are done, the last of them called `name`."""
+        self.progress(count / max(total, 1), stage)
+        self.emit_finished(count, total, stage, name)
+
     def part(self, start: float, end: float) -> Reporter:
         """A reporter whose 0..1 is this one's `start`..`end`."""
         return _PartReporter(
@@ -106,6 +111,9 @@ class Reporter:
     def emit_row(self, index: int, state: str, message: str) -> None:
         """Show the state of a batch's row."""
 
+    def emit_finished(self, count: int, total: int, stage: str, name: str) -> None:
+        """Show that an item is done."""
+
 
 @dataclass
 class _PartReporter(Reporter):
@@ -127,6 +135,9 @@ class _PartReporter(Reporter):
 
     def emit_row(self, index: int, state: str, message: str) -> None:
         self.parent.emit_row(index, state, message)
+
+    def emit_finished(self, count: int, total: int, stage: str, name: str) -> None:
+        self.parent.emit_finished(count, total, stage, name)
 
 
 class PythonWarnings(Reporter):
@@ -154,7 +165,7 @@ def current() -> Reporter:
     Progress and status stay where they are: whoever has no reporter at hand does not know its share of the work.
     """
     parent = _CURRENT.get() or PythonWarnings()
-    return _Doubts(parent=parent, warnings=parent.warnings, findings=parent.findings)
+    return _Doubts(parent=parent, warnings=parent.warnings, findings=parent.findings, accepted=parent.accepted)
 
 
 @contextmanager
@@ -176,9 +187,13 @@ class Reported(Generic[Result]):
     findings: tuple[Finding, ...]
 
     def retell(self, reporter: Reporter) -> Result:
-        """Say it in this process; returns the result."""
+        """Say it in this process; returns the result. A refusal has done there what it does, and is only kept here."""
         for finding in self.findings:
-            reporter.finding(finding)
+            if finding.level == "refuse":
+                reporter.findings.append(finding)
+                reporter.emit_finding(finding)
+            else:
+                reporter.finding(finding)
         said = {finding.text for finding in self.findings}
         for message in self.warnings:
             if message not in said:

@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from modality_synthesis._version import __version__
+from modality_synthesis.datasets.cache_folder import cache_folder
 from modality_synthesis.datasets.cohort import MODALITIES, Cohort, Visit, read_cohort
+from modality_synthesis.datasets.cohort_check import decision_tables, screen
+from modality_synthesis.datasets.simulated import MARK, is_simulated_file
+from modality_synthesis.datasets.visit_check import Request
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing.brain_mask import brain_mask
@@ -25,16 +30,20 @@ from modality_synthesis.preprocessing.pair_registration import PairRegistration,
 from modality_synthesis.preprocessing.parameters import CTBrainMask, CTHead
 from modality_synthesis.preprocessing.registration import mask_dice
 from modality_synthesis.preprocessing.resampling import resample_cubic, resample_isotropic
-from modality_synthesis.progress import Reporter, current
+from modality_synthesis.progress import Reporter, current, parts
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
     atomic_files,
     atomic_output,
     check_outputs,
     check_writable,
+    derived_record,
+    describe,
     read_image,
+    read_mark,
     write_image,
     write_rows,
+    write_sidecar,
 )
 
 # Overlap of the two brains; on registered pairs of real and simulated heads it was above 0.93.
@@ -89,13 +98,15 @@ def align_cohort(
     moving: Sequence[str],
     affine: bool = False,
     jobs: int | None = None,
+    cache: str | Path | None = None,
     limit_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> list[Aligned]:
     """Register volumes of each visit to another of its volumes.
 
     Writes `OUTPUT/<visit>/<visit>_<modality>.nii.gz` and `..._check.png`, `OUTPUT/alignment.csv` (every volume with its
-    figures) and `OUTPUT/cohort.csv`: the table without the visits that were rejected, ready for training.
+    figures), `OUTPUT/qc.tsv` (what was found before) and `OUTPUT/cohort.csv`: the table without the visits that were
+    rejected, ready for training.
 
     Args:
         cohort: table with the modalities' columns.
@@ -105,6 +116,7 @@ def align_cohort(
         affine: also scale and shear; the moved volumes are then resampled (cubic B-spline). Only for distorted scans:
             a person's head does not change its size.
         jobs: worker processes.
+        cache: folder that remembers what was found about the volumes; default as in `cache_folder`.
         limit_s: seconds that one visit may take.
         reporter: receives progress.
 
@@ -115,18 +127,40 @@ def align_cohort(
     table, folder = read_cohort(cohort, reporter, skip_unsafe=True), Path(output)
     if table.refused and not table.visits:
         raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
-    table.require(fixed, *moving)
+    table.require_some(fixed, *moving)
     files = [folder / name for visit in table for kind in moving for name in _files(visit, kind)]
     check_outputs([folder / TABLE, folder / COHORT, *files], inputs=table.files())
     check_writable(folder / TABLE, endings=[".csv"])
     work = partial(_align_visit, folder=folder, fixed=fixed, moving=tuple(moving), affine=affine)
 
-    def failed(index: int, error: ModalitySynthesisError) -> list[Aligned]:
-        return [Aligned(table.visits[index].name, name, "failed", reason=str(error)) for name in moving]
+    looking, aligning = parts(reporter, (1, 9))
+    screening = screen(
+        list(table), Request((fixed, *moving), (fixed, *moving), aligned=False),
+        cache_folder(table.path, cache, needed=False), tables=decision_tables(table.path, folder), jobs=jobs,
+        reporter=looking,
+    )  # fmt: skip
+    visits = screening.usable()
 
-    results = parallel_map(
-        work, table.visits, jobs=jobs, reporter=reporter, stage="Aligning", on_failure=failed, limit_s=limit_s
+    def failed(index: int, error: ModalitySynthesisError) -> list[Aligned]:
+        return [Aligned(visits[index].name, name, "failed", reason=str(error)) for name in moving]
+
+    aligned = parallel_map(
+        work,
+        visits,
+        jobs=jobs,
+        reporter=aligning,
+        stage="Aligning",
+        on_failure=failed,
+        limit_s=limit_s,
+        name=lambda visit: visit.name,
     )
+    made = dict(zip((visit.name for visit in visits), aligned, strict=True))
+    results = [
+        made.get(visit.name)
+        or [Aligned(visit.name, name, "failed", reason=" ".join(screening.findings.reasons(visit))) for name in moving]
+        for visit in table
+    ]
+    screening.write()
     rows = [row for found in results for row in found]
     rows += [Aligned(row.visit.name, name, "failed", reason=row.text) for row in table.refused for name in moving]
     write_rows(folder / TABLE, rows, digits=4, nan="nan")
@@ -173,7 +207,15 @@ def _align_volume(visit: Visit, name: str, still: _Head, folder: Path, affine: b
     with atomic_files():
         _save_check(still, head, found, check, f"{visit.name}: {name} on {still.modality}")
         if not reason:
-            write_image(moved, file)
+            mark = read_mark(visit.volumes[name])
+            text = describe(f"{name} aligned with {still.modality}", mark)
+            if mark is None and is_simulated_file(visit.volumes[name]):
+                text = MARK  # stays: a model card says what its cohort was
+            write_image(moved, file, description=text)
+            if mark is not None:
+                program = [{"Name": "modality-synthesis", "Version": __version__}]
+                record = derived_record(mark, {"moving": visit.volumes[name], "fixed": visit.volumes[still.modality]})
+                write_sidecar(file, {**record, "GeneratedBy": program})
     if reason:
         return Aligned(visit.name, name, "rejected", reason=reason, **figures)
     doubt = f"mutual information of {found.mutual_information[1]:.2f} only: the same person's? Look at the picture"

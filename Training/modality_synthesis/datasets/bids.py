@@ -15,15 +15,14 @@ from modality_synthesis.datasets.bids_names import (
     not_corrected,
     parse_name,
     preference,
-    tracer_modality,
     why_unusable,
 )
-from modality_synthesis.datasets.bids_people import People
+from modality_synthesis.datasets.bids_people import People, people_tables
 from modality_synthesis.datasets.bids_sidecars import Sidecars
-from modality_synthesis.datasets.columns import MODALITIES
 from modality_synthesis.datasets.tally import Tally
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.findings import Finding
+from modality_synthesis.modalities import MODALITIES, tracer_modality
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.tables import key
 from modality_synthesis.tables.words import person_key
@@ -34,7 +33,10 @@ from modality_synthesis.volumes.paths import cannot_read
 _OTHER_DATA = {"func", "dwi", "fmap", "perf", "eeg", "meg", "ieeg", "nirs", "motion", "beh", "micr", "mrs", "figures",
                "surf", "xfm", "log", "freesurfer"}  # fmt: skip
 # What is normal to be left over is listed, and warned of by nobody.
-_EXPECTED = {"mask", "map", "other", "better", "flair", "pdw", "t2starw", "mp2rage", "twin"}
+_EXPECTED = {"mask", "map", "other", "better", "pdw", "t2starw", "mp2rage", "twin"}
+
+
+_LIST_HEADER = "file\tkind\treason\n"
 
 
 @dataclass(frozen=True)
@@ -173,11 +175,15 @@ def write_bids_cohort(
 
     Raises:
         BadInputError: nothing found, an unknown modality, or no visit has what is required.
+        UsageError: the table would replace one of the dataset's, or somebody's file.
     """
     path, folder = Path(path), Path(folder)
     listed = path.with_name(f"{path.stem}.notused.tsv")
-    check_outputs([path, listed], inputs=[folder / "participants.tsv", *folder.glob("sub-*/*_sessions.tsv")])
+    root = _subjects(folder)[0]
+    check_outputs([path, listed], inputs=[*people_tables(_tables(root)), *people_tables(root)])
     check_writable(path, endings=[".tsv", ".csv"])
+    if listed.exists() and not listed.read_bytes().startswith(_LIST_HEADER.encode()):
+        raise UsageError(f"{listed} is there already and is no list of this program. Choose another name, or move it.")
     known = {key(name): name for name in MODALITIES}
     stranger = next((name for name in require if key(name) not in known), None)
     if stranger is not None:
@@ -193,7 +199,7 @@ def write_bids_cohort(
     present = {name for row in kept for name, value in row.items() if value}
     columns = [name for name in ("subject", "session", *MODALITIES) if name in present]
     columns += [name for name in dict.fromkeys(name for row in kept for name in row) if name in present - set(columns)]
-    rows = [_relative(row, _subjects(folder)[0], path.parent) for row in kept]
+    rows = [_relative(row, root, path.parent) for row in kept]
     table = [{name: row.get(name, "") for name in columns} for row in rows]
     separator = "," if path.suffix.lower() == ".csv" else "\t"
     write_rows(path, table, delimiter=separator)
@@ -201,7 +207,7 @@ def write_bids_cohort(
         write_rows(listed, found.unused, delimiter="\t")
     elif listed.exists():  # of an earlier run: it is true no more
         with atomic_output(listed) as temporary:
-            temporary.write_text("file\tkind\treason\n", encoding="utf-8")
+            temporary.write_text(_LIST_HEADER, encoding="utf-8")
     written = Written(
         found, left, len({row["subject"] for row in kept}), len(kept), _pairs(kept), listed if found.unused else None
     )
@@ -308,7 +314,7 @@ def _doubt(image: _Image, tally: Tally) -> None:
     """What a user should know of an image although it is the best one."""
     if image.modality.endswith("PET") and not_corrected(image.name):
         tally.add("bids-attenuation", "PET without attenuation correction is taken, for want of another", image.shown)
-    if image.modality in ("T1w", "T2w") and is_contrast_enhanced(image.name):
+    if image.modality in ("T1w", "T2w", "FLAIR") and is_contrast_enhanced(image.name):
         tally.add("bids-contrast", "Images with a contrast agent are taken, for want of plain ones", image.shown)
 
 

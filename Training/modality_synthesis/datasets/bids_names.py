@@ -8,25 +8,13 @@ from dataclasses import dataclass
 
 # https://bids-specification.readthedocs.io/en/stable/appendices/entities.html; the suffix in any capitals.
 _NAME = re.compile(r"^(?P<entities>sub-[^_]+(?:_.+)?)_(?P<suffix>[A-Za-z0-9]+)\.nii(?:\.gz)?$")
-_SUFFIXES = {"t1w": "T1w", "t2w": "T2w", "ct": "CT", "pet": "PET"}
-# Tracers under the names in use, in letters and digits alone, without the isotope (`18FAV45`, `[F-18]FDG`).
-_TRACERS = {
-    "FDG-PET": {"fdg", "fluorodeoxyglucose", "fludeoxyglucose", "fluordeoxyglucose"},
-    "TAU-PET": {"av1451", "flortaucipir", "ftp", "t807", "tauvid", "mk6240", "florquinitau", "pi2620", "apn1607",
-                "pmpbb3", "florzolotau", "ro948", "ro6958948", "gtp1", "genentechtauprobe1", "thk5317", "thk5351",
-                "thk523", "pbb3", "jnj311", "jnj64349311", "jnj067", "jnj64326067", "tau"},
-    "AMYLOID-PET": {"pib", "pittsburghcompoundb", "pittsburghb", "av45", "florbetapir", "fbp", "amyvid", "fbb",
-                    "florbetaben", "neuraceq", "av1", "bay949172", "flutemetamol", "fmm", "flute", "vizamyl",
-                    "nav4694", "azd4694", "flutafuranol", "amyloid", "abeta"},
-}  # fmt: skip
-_ISOTOPE = re.compile(r"^(18f|f18|11c|c11)|(18f|f18|11c|c11)$")
+_SUFFIXES = {"t1w": "T1w", "t2w": "T2w", "flair": "FLAIR", "ct": "CT", "pet": "PET"}
 _LOCALIZERS = ("localizer", "localiser", "scout", "survey", "loc", "aahead", "threeplane", "3plane")
 _VOLUME_SEQUENCES = ("mprage", "mpr", "ir-fspgr", "irfspgr", "fspgr", "spgr", "bravo", "tfl", "3d", "memprage", "space",
                      "cube", "vista")  # fmt: skip
 _OTHER_IMAGES = {
     "unit1": "UNIT1 of an MP2RAGE, whose background is noise; remove it (robust combination) and name the result _T1w",
     "mp2rage": "an inversion image of an MP2RAGE, no T1w",
-    "flair": "FLAIR is no modality of a cohort table",
     "pdw": "a proton-density image",
     "t2starw": "T2*-weighted",
 }
@@ -43,7 +31,7 @@ class BidsName:
 
     @property
     def kind(self) -> str | None:
-        """T1w, T2w, CT or PET; None for other images."""
+        """T1w, T2w, FLAIR, CT or PET; None for other images."""
         return _SUFFIXES.get(self.suffix.lower())
 
 
@@ -56,17 +44,6 @@ def parse_name(name: str) -> BidsName | None:
     return BidsName({key.lower(): value for key, value in parts}, match["suffix"])
 
 
-def tracer_modality(tracer: str) -> str | None:
-    """The modality of a tracer's name as people, clinica, ADNI and OpenNeuro write it; None when it is not known."""
-    name = re.sub(r"[^a-z0-9]", "", tracer.lower())
-    short = _ISOTOPE.sub("", name)
-    for modality, names in _TRACERS.items():
-        if {name, short} & names:
-            return modality
-    # "2-[18F]fluoro-2-deoxy-D-glucose", "Fluorodeoxyglucose F18 injection"
-    return "FDG-PET" if "deoxy" in name and "gluco" in name else None
-
-
 def why_unusable(name: BidsName) -> tuple[str, str] | None:
     """Kind and reason why an image is never taken, whatever else there is; None when it may be."""
     entities, suffix = name.entities, name.suffix.lower()
@@ -77,7 +54,7 @@ def why_unusable(name: BidsName) -> tuple[str, str] | None:
     if _MAPS.match(suffix):
         return "map", "a quantitative map"
     if name.kind is None:
-        return "other", f"_{name.suffix} is no T1w, T2w, CT or PET"
+        return "other", f"_{name.suffix} is no T1w, T2w, FLAIR, CT or PET"
     if entities.get("part", "mag").lower() in ("phase", "real", "imag"):
         return "part", f"part-{entities['part']}: no magnitude image"
     for entity, what in (("inv", "inversion"), ("echo", "echo"), ("flip", "flip angle"), ("chunk", "part of the body")):

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modality_synthesis.datasets.columns import MODALITIES, SESSION, SUBJECT
 from modality_synthesis.datasets.tally import Tally
+from modality_synthesis.modalities import MODALITIES
 from modality_synthesis.models.clinical_words import names_of
-from modality_synthesis.tables import Table, is_unknown, key, read_table
+from modality_synthesis.tables import SESSION, SUBJECT, Table, is_unknown, key, read_table
 from modality_synthesis.tables.words import person_key, session_key
 
 # What does not change between visits: it may be taken from a row of another session.
@@ -18,6 +18,13 @@ _LASTING = {
     word for name in ("sex", "education", "apoe4", "handedness", "race", "ethnicity") for word in names_of(name)
 }
 _WHAT = "table of a BIDS dataset"
+
+
+def people_tables(folder: Path) -> list[Path]:
+    """The tables of people of a dataset: those of everybody in the order they count, then the subjects' own."""
+    everybody = [folder / "participants.tsv", folder / "sessions.tsv", *sorted((folder / "phenotype").glob("*.tsv"))]
+    own = [path / f"{path.name}_sessions.tsv" for path in sorted(folder.glob("sub-*"))]
+    return [path for path in (*everybody, *own) if path.is_file()]
 
 
 @dataclass
@@ -46,14 +53,12 @@ class People:
         Raises:
             BadInputError: a table that cannot be read.
         """
-        general = (folder / "participants.tsv", folder / "sessions.tsv", *sorted((folder / "phenotype").glob("*.tsv")))
-        for path in filter(Path.is_file, general):
-            self._add_people(read_table(path, _WHAT, SUBJECT))
-        for subject in self.sessions:
-            path = folder / subject / f"{subject}_sessions.tsv"
-            if path.is_file():
-                table = read_table(path, _WHAT, SESSION)
-                self._add(table, subject, [row.cells for row in table.rows])
+        for path in people_tables(folder):
+            table = read_table(path, _WHAT, (*SUBJECT, *SESSION))
+            if path.parent.name in self.sessions:
+                self._add(table, path.parent.name, [row.cells for row in table.rows])
+            elif path.parent.name == "phenotype" or path.parent == folder:
+                self._add_people(table)
 
     def _add_people(self, table: Table) -> None:
         name, who = table.path.name, table.column("participant_id", *SUBJECT)
@@ -68,7 +73,7 @@ class People:
         for one in strangers:
             what = f"{name} names people who are no folder's for certain"
             self.tally.add("bids-people", what, one, "Write their ids as the folders are named.")
-        for subject in self.sessions.keys() - place.values():
+        for subject in sorted(self.sessions.keys() - place.values()):
             self.tally.add("bids-people", f"{name} says nothing of people who have a folder", subject)
         for one, subject in place.items():
             self._add(table, subject, [{**cells, who: ""} for cells in rows[one]])
@@ -121,8 +126,8 @@ def match_ids(
 
     An id spelled as a folder counts first; else one that is alike (`simple`), where only one folder and one id are.
     """
-    wanted = list(dict.fromkeys(ids))
-    place = {one: one for one in wanted if one in set(folders)}
+    wanted, known = list(dict.fromkeys(ids)), set(folders)
+    place = {one: one for one in wanted if one in known}
     alike: dict[str, list[str]] = defaultdict(list)
     for folder in folders:
         alike[simple(folder)].append(folder)

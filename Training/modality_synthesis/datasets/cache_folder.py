@@ -6,17 +6,32 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import overload
 
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.environment import user_folder
+from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 
 CACHE_VARIABLE = "MODALITY_SYNTHESIS_CACHE"
 
 
-def cache_folder(table: Path, named: str | Path | None = None) -> Path:
+@overload
+def cache_folder(table: Path, named: str | Path | None = None) -> Path: ...
+
+
+@overload
+def cache_folder(table: Path, named: str | Path | None = None, *, needed: bool) -> Path | None: ...
+
+
+def cache_folder(table: Path, named: str | Path | None = None, *, needed: bool = True) -> Path | None:
     """The folder for a table's preprocessed volumes and checks; it exists and can be written.
 
     In this order: the one that is named (`--cache`), the one in `MODALITY_SYNTHESIS_CACHE`, `.cache` beside the table,
     and where the table's folder is read-only, the user's cache folder.
+
+    Args:
+        table: of the cohort.
+        named: by the user.
+        needed: whether the command cannot do without; else None says that there is none.
 
     Raises:
         BadInputError: a named folder, or none at all, can be written.
@@ -34,6 +49,8 @@ def cache_folder(table: Path, named: str | Path | None = None) -> Path:
     users = _users_folder(table)
     if users is not None and _objection(users) is None:
         return users
+    if not needed:
+        return None
     raise BadInputError(
         f"Neither {table.parent} nor your own cache folder can be written, and preprocessed volumes must be kept. Name "
         f"a folder with --cache FOLDER, or in {CACHE_VARIABLE}."
@@ -42,11 +59,9 @@ def cache_folder(table: Path, named: str | Path | None = None) -> Path:
 
 def _users_folder(table: Path) -> Path | None:
     """In the user's cache folder, one folder per table; None where there is no user's folder."""
-    import platformdirs
-
     try:
-        users = Path(platformdirs.user_cache_dir("modality-synthesis", appauthor=False))
-    except (KeyError, OSError, RuntimeError):  # no home, no entry in the user database
+        users = user_folder("cache")
+    except ModalitySynthesisError:  # no home
         return None
     name = hashlib.sha256(str(table.parent.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return users / "cohorts" / f"{table.parent.resolve().name or 'cohort'}-{name}"

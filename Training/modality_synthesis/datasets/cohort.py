@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modality_synthesis.datasets.columns import MODALITIES, SESSION, SUBJECT, Columns, find_columns, split_word
+from modality_synthesis.datasets.columns import Columns, find_columns, split_word
 from modality_synthesis.datasets.places import volume_place
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
+from modality_synthesis.modalities import MODALITIES
 from modality_synthesis.models.clinical_words import canonical_sex, is_sex, names_of
 from modality_synthesis.progress import Reporter
-from modality_synthesis.tables import TableRow, is_unknown, key, read_table, unsafe_name
+from modality_synthesis.tables import SESSION, SUBJECT, TableRow, is_unknown, key, read_table, unsafe_name
 from modality_synthesis.volumes import scanner_manufacturer, why_absent, with_series
 
 __all__ = ["MODALITIES", "Cohort", "RefusedRow", "Visit", "read_cohort"]
@@ -122,6 +123,17 @@ class Cohort:
         wanted = set(subjects)
         return [visit for visit in self.visits if visit.subject in wanted]
 
+    def require_some(self, *modalities: str) -> None:
+        """Check that the table has these modalities at all: at least one visit with each.
+
+        Raises:
+            BadInputError: names the modality.
+        """
+        for modality in modalities:
+            if not any(modality in visit.volumes for visit in self.visits):
+                hints = [finding.text for finding in self.findings if modality in finding.text]
+                raise BadInputError(" ".join([f"{self.path.name}: no visit has a {modality} volume.", *hints[:1]]))
+
     def require(self, *modalities: str) -> None:
         """Check that every visit has these volumes and that the files exist.
 
@@ -143,17 +155,18 @@ class Cohort:
 
     def files(self, *columns: str) -> list[Path]:
         """The table, the volumes that it names and, from further columns, what is a path there: what is read."""
-        further = (self.path.parent / text for visit in self for name in columns if (text := visit.variable(name)))
+        folder = self.path.parent
+        further = (volume_place(text, folder) for visit in self for name in columns if (text := visit.variable(name)))
         return [self.path, *(path for visit in self for path in visit.volumes.values()), *further]
 
 
 def read_cohort(path: str | Path, reporter: Reporter | None = None, *, skip_unsafe: bool = False) -> Cohort:
     """Read a CSV or TSV table, as spreadsheets and scripts write them (`tables.read_table`).
 
-    Columns: `subject` (or BIDS `participant_id`); optional `session` and `split`; one column per modality
-    (T1w, T2w, CT, FDG-PET, TAU-PET, AMYLOID-PET) with paths, absolute or relative to the table, and for DICOM folders
-    with several series `FOLDER#2` or a column `CT_series`; every other column is a clinical variable (`manufacturer`:
-    of the target's scanner). Capitals, spaces, hyphens and underscores in these
+    Columns: `subject` (or BIDS `participant_id`); optional `session` and `split`; one column per modality (T1w, T2w,
+    FLAIR, CT, FDG-PET, TAU-PET, AMYLOID-PET) with paths, absolute or relative to the table, and for DICOM folders with
+    several series `FOLDER#2` or a column `CT_series`; every other column is a clinical variable (`manufacturer`: of the
+    target's scanner). Capitals, spaces, hyphens and underscores in these
     names do not count. Empty, `NA`, `n/a`, `unknown` and the like mean unknown; a column `sex` or `gender` becomes F
     and M where it is written in words.
 
@@ -195,7 +208,7 @@ def _visit(row: TableRow, columns: Columns, path: Path) -> Visit:
     return Visit(
         subject=subject,
         session=(known[columns.session] if columns.session else None) or "",
-        split=_split(known[columns.split], row.line, path) if columns.split else None,
+        split=_split(known[columns.split]) if columns.split else None,
         volumes={
             modality: with_series(volume_place(cell, path.parent), known.get(columns.series.get(modality, "")))
             for modality, column in columns.volumes.items()
@@ -209,13 +222,9 @@ def _value(column: str, cell: str | None) -> str | None:
     return canonical_sex(cell) or cell if cell is not None and is_sex(column) else cell
 
 
-def _split(value: str | None, line: int, path: Path) -> str | None:
-    meant = None if value is None else split_word(value)
-    if value is not None and meant is None:
-        raise BadInputError(
-            f"{path.name}, line {line}: the split {value!r} is not known; use one of train, validation, test."
-        )
-    return meant
+def _split(value: str | None) -> str | None:
+    """Ours where it is understood; another word stays, for who needs the splits to refuse it (`split_cohort`)."""
+    return None if value is None else split_word(value) or value
 
 
 def _refused(rows: list[tuple[TableRow, Visit]], path: Path) -> list[RefusedRow]:

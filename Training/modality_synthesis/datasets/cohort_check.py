@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import statistics
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from modality_synthesis.datasets.cohort import Visit
+from modality_synthesis.datasets.cache_folder import CACHE_VARIABLE, cache_folder
+from modality_synthesis.datasets.cohort import Visit, read_cohort
 from modality_synthesis.datasets.contents import content_hashes
 from modality_synthesis.datasets.qc import TABLE, Decisions, Findings, QcRow, write_qc
 from modality_synthesis.datasets.visit_check import Noted, Request, check_visit
@@ -17,8 +21,9 @@ from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.findings import Finding
 from modality_synthesis.fingerprint import fingerprint
 from modality_synthesis.parallel import parallel_map
+from modality_synthesis.preprocessing.target_checks import FAR, MEDIAN, far_finding, far_from_cohort
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import write_json
+from modality_synthesis.volumes import check_writable, write_json
 
 
 @dataclass
@@ -39,6 +44,22 @@ class Screening:
         """Those of the visits (default: all) that can be used."""
         return [visit for visit in (self.visits if visits is None else visits) if self.findings.is_usable(visit)]
 
+    def note_far(self) -> None:
+        """Name the people whose target's median in the brain is far from the others', modality by modality."""
+        self.findings.drop(FAR)
+        of_modality: dict[str, list[tuple[Visit, QcRow]]] = {}
+        for visit in self.usable():
+            for row in self.findings.of(visit):
+                if row.code == MEDIAN:
+                    of_modality.setdefault(row.modality, []).append((visit, row))
+        for modality, members in of_modality.items():
+            medians = [float(row.value) for _, row in members]
+            for (visit, row), score in zip(members, far_from_cohort(medians), strict=True):
+                if score is not None:
+                    name = visit.volumes[modality].name
+                    finding = far_finding(score, float(row.value), statistics.median(medians), name)
+                    self.findings.add(visit, [(modality, finding)])
+
     @property
     def left_out(self) -> list[Visit]:
         """The visits that are not used."""
@@ -55,6 +76,8 @@ class Screening:
             for row in rows:
                 if row.level == "look" and row.decision != "accept":
                     reporter.warning(row.message)
+                elif row.level == "refuse" and not row.leaves_out:
+                    reporter.warning(f"{row.message} Accepted in qc.tsv.")
         left = self.left_out
         if not left:
             return
@@ -117,6 +140,54 @@ def screen(
     parallel_map(work, todo, jobs=jobs, reporter=reporter, stage="Checking the volumes", on_result=book)
     for index, visit in enumerate(visits):
         screening.findings.add(visit, kept[index])
+    screening.note_far()
+    return screening
+
+
+def check_cohort(
+    place: Path,
+    output: Path | None = None,
+    *,
+    require: Sequence[str] = (),
+    cache: Path | None = None,
+    jobs: int | None = None,
+    reporter: Reporter | None = None,
+) -> Screening:
+    """Look at all volumes of a table or of a BIDS dataset, PET as SUVR and on the person's MRI or CT.
+
+    Args:
+        place: table, or folder of a dataset.
+        output: where to write the findings (`qc.tsv`), with the decisions that are there; None writes nothing.
+        require: modalities without which a visit is of no use.
+        cache: named by the user. A dataset's folder is never written to without it.
+        jobs: worker processes.
+        reporter: receives progress.
+
+    Raises:
+        BadInputError: no such table or dataset.
+    """
+    from modality_synthesis.datasets.bids import write_bids_cohort
+
+    if output is not None:
+        check_writable(output, endings=[".tsv"])
+    if place.is_dir():
+        with tempfile.TemporaryDirectory() as temporary:
+            path = Path(temporary) / "cohort.tsv"
+            write_bids_cohort(place, path)
+            table = read_cohort(path, reporter)
+        kept = cache_folder(place / "cohort.tsv", cache) if cache or os.environ.get(CACHE_VARIABLE) else None
+    else:
+        table = read_cohort(place, reporter, skip_unsafe=True)
+        kept = cache_folder(place, cache, needed=False)
+    beside = (place if place.is_dir() else place.parent) / TABLE
+    tables = (beside,) if output is None else (beside, output)
+    request = Request(required=tuple(require), quantity="SUVR")
+    screening = screen(list(table), request, kept, tables=tables, jobs=jobs, reporter=reporter)
+    for row in table.refused:
+        screening.visits.append(row.visit)
+        screening.findings.add(row.visit, [("", Finding("unreadable", "refuse", row.text))])
+    screening.table = output
+    screening.write()
     return screening
 
 
@@ -179,5 +250,4 @@ def _remember(cache: Path | None, key: str | None, noted: Sequence[Noted]) -> No
     if cache is None or key is None:
         return
     place = _place(cache, key)
-    place.parent.mkdir(parents=True, exist_ok=True)
     write_json({"key": key, "findings": [[modality, finding.as_dict()] for modality, finding in noted]}, place)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
-from modality_synthesis.tables import Table, is_unknown, key
+from modality_synthesis.modalities import MODALITIES, modality_of
+from modality_synthesis.tables import SESSION, SUBJECT, Table, is_unknown, key
 from modality_synthesis.volumes import READABLE
 
-MODALITIES = ("T1w", "T2w", "CT", "FDG-PET", "TAU-PET", "AMYLOID-PET")
 SPLITS = ("train", "validation", "test")
-# In the order of preference. The first four are what the documentation promises.
-SUBJECT = ("subject", "participant_id", "sub", "id", "subject_id", "participant", "patient_id", "patient", "ptid")
-SESSION = ("session", "session_id", "ses")
 # Used only where people occur several times and nothing better tells their visits apart: it may hold any text.
 _VISIT = ("visit", "visit_id", "viscode", "visit_code", "timepoint", "time_point")
 _SPLIT_WORDS = {
@@ -25,16 +23,8 @@ _SPLIT_WORDS = {
     "test": "test", "testing": "test", "tst": "test", "te": "test", "holdout": "test",
 }  # fmt: skip
 _SPLIT_COLUMNS = ("set", "partition", "subset", "data split", "dataset split", "split name", "train test")
-# Other names that can mean one modality only; used where the cells are files.
-_MODALITY_WORDS = {
-    "T1w": ("t1", "t1 weighted", "t1 mri", "t1w mri", "mri t1", "mprage", "t1 path", "t1w path", "t1w file"),
-    "T2w": ("t2", "t2 weighted", "t2 mri", "t2w mri", "mri t2", "t2 path", "t2w path", "t2w file"),
-    "CT": ("ct scan", "ct path", "ct file", "head ct", "ct head"),
-    "FDG-PET": ("fdg", "18f fdg", "pet fdg", "fdg pet suvr", "fdg suvr", "fdg path", "fdg pet path"),
-    "TAU-PET": ("tau", "av1451", "flortaucipir", "pet tau", "tau pet suvr", "tau suvr", "av1451 pet"),
-    "AMYLOID-PET": ("amyloid", "pib", "av45", "florbetapir", "florbetaben", "pet amyloid", "amyloid pet suvr",
-                    "pib pet", "av45 pet"),
-}  # fmt: skip
+# What people put behind a modality's name where the cells are files ("FDG-PET SUVR path").
+_BEHIND = re.compile(r"(path|file|filename|image|nifti|nii|suvr)+$")
 # A name this near to one of ours is hardly meant otherwise ("spilt", "sesion", "T1wi").
 _NEAR = 0.75
 
@@ -89,12 +79,12 @@ def find_columns(table: Table) -> Columns:
     used.update(filter(None, [session]))
     split = table.column("split")
     used.update(filter(None, [split]))
-    for name in MODALITIES:
-        other = table.column(*_MODALITY_WORDS[name])
-        if name not in volumes and other is not None and other not in used and _holds_files(table, other):
-            volumes[name] = other
-            used.add(other)
-            findings.append(_taken(table, other, name))
+    for column in table.columns:
+        name = _modality(column)
+        if name is not None and name not in volumes and column not in used and _holds_files(table, column):
+            volumes[name] = column
+            used.add(column)
+            findings.append(_taken(table, column, name))
     if split is None:
         split = _split_by_meaning(table, used)
         if split is not None:
@@ -107,6 +97,11 @@ def find_columns(table: Table) -> Columns:
     rest = tuple(column for column in table.columns if column not in used)
     findings += _slips(table, rest)
     return Columns(subjects[0], session, split, volumes, series, rest, tuple(findings))
+
+
+def _modality(column: str) -> str | None:
+    """The modality that a column's name means, whatever stands behind it: another name, a tracer."""
+    return modality_of(column) or modality_of(_BEHIND.sub("", key(column)))
 
 
 def _split_by_meaning(table: Table, used: set[str]) -> str | None:
@@ -173,4 +168,4 @@ def _nearly(table: Table, column: str) -> str | None:
         return "FDG-PET (or TAU-PET, AMYLOID-PET)"
     if name in ("mri", "mr", "image", "scan", "volume", "path", "file"):
         return "T1w (or T2w, CT)"
-    return next((ours for ours, words in _MODALITY_WORDS.items() if name in map(key, words)), None)
+    return _modality(column)

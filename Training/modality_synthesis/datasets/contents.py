@@ -26,12 +26,14 @@ def content_hashes(paths: Iterable[Path], folder: Path, *, jobs: int | None = No
         folder: of the index, the cohort's cache.
         jobs: worker processes, for many files.
     """
-    index, found, unread = _read(folder / INDEX), {}, []
+    index = _read(folder / INDEX)
+    found: dict[Path, str] = {}
+    unread: list[tuple[Path, list[list[object]]]] = []
     for path in dict.fromkeys(paths):
         state = _state(path)
         kept = index.get(str(path.resolve()))
         if state is not None and kept is not None and kept["state"] == state:
-            found[path] = kept["sha256"]
+            found[path] = str(kept["sha256"])
         elif state is not None:
             unread.append((path, state))
     if not unread:

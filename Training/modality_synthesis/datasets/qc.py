@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
+from modality_synthesis.tables import read_table
 from modality_synthesis.volumes import write_rows
 
 TABLE = "qc.tsv"
@@ -102,23 +102,19 @@ def read_rows(path: Path) -> list[QcRow]:
     Raises:
         BadInputError: it cannot be read, lacks columns, or holds an unknown decision.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} cannot be read: {error}. Save it as UTF-8, or delete it.") from None
-    header = text.partition("\n")[0]
-    table = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in header else ";" if ";" in header else ",")
-    if not {"subject", "decision"} <= set(table.fieldnames or ()):
+    table = read_table(path, "qc table", COLUMNS)
+    own = {name: table.column(name) for name in COLUMNS}
+    if own["subject"] is None or own["decision"] is None:
         raise BadInputError(f"{path}: a qc table has the columns {', '.join(COLUMNS)}. Correct it, or delete it.")
     rows = []
-    for number, cells in enumerate(table, start=2):
-        known = {name: (cells.get(name) or "").strip() for name in COLUMNS}
+    for row in table.rows:
+        known = {name: "" if column is None else row.cells[column] for name, column in own.items()}
         known["decision"] = known["decision"].lower()
         if known["decision"] not in DECISIONS:
             raise BadInputError(
-                f"{path}, line {number}: the decision {known['decision']!r} is neither accept nor reject nor empty."
+                f"{path}, line {row.line}: the decision {known['decision']!r} is neither accept nor reject nor empty."
             )
         rows.append(QcRow(**known))
     return rows
@@ -138,7 +134,6 @@ def write_qc(path: Path, rows: Sequence[QcRow], screened: Iterable[Key]) -> None
     together = [*found.values(), *kept]
     order: Mapping[Key, int] = {key: number for number, key in enumerate(dict.fromkeys(row.visit for row in together))}
     together.sort(key=lambda row: order[row.visit])
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_rows(path, [asdict(row) for row in together], digits=None, delimiter="\t")
 
 
@@ -162,15 +157,22 @@ class Findings:
             kept[:] = [old for old in kept if old.place != row.place]
             kept += self.decisions.applied([row])
 
+    def of(self, visit: Visit) -> Sequence[QcRow]:
+        """What was found about a visit, `ok` included."""
+        return self.rows.get((visit.subject, visit.session), ())
+
+    def drop(self, code: str) -> None:
+        """Forget all findings of a code."""
+        for own in self.rows.values():
+            own[:] = [row for row in own if row.code != code]
+
     def is_usable(self, visit: Visit) -> bool:
         """Whether the visit may be used."""
-        own = self.rows.get((visit.subject, visit.session), ())
-        return not self.decisions.rejects(visit) and not any(row.leaves_out for row in own)
+        return not self.decisions.rejects(visit) and not any(row.leaves_out for row in self.of(visit))
 
     def reasons(self, visit: Visit) -> list[str]:
         """Why the visit is left out."""
-        own = self.rows.get((visit.subject, visit.session), ())
-        reasons = [row.message for row in own if row.leaves_out]
+        reasons = [row.message for row in self.of(visit) if row.leaves_out]
         return reasons or (["rejected in qc.tsv"] if self.decisions.rejects(visit) else [])
 
     def table(self) -> list[QcRow]:

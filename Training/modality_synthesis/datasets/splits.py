@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -33,23 +33,45 @@ class Split:
                 if place != number:
                     raise BadInputError(_two_spellings(*sorted((subject, other))))
 
+    def only(self, subjects: Iterable[str]) -> Split:
+        """Without the subjects that are not among these; nobody changes sides."""
+        kept = set(subjects)
+        return Split(**{name: tuple(one for one in part if one in kept) for name, part in asdict(self).items()})
+
     def as_dict(self) -> dict[str, list[str]]:
         """For writing to disk."""
         return {name: list(subjects) for name, subjects in asdict(self).items()}
 
 
-def split_cohort(cohort: Cohort, *, seed: int = 0, validation: float = 0.1, test: float = 0.2) -> Split:
+def split_cohort(
+    cohort: Cohort,
+    *,
+    seed: int = 0,
+    validation: float = 0.1,
+    test: float = 0.2,
+    needed: Sequence[str] = ("train", "validation"),
+) -> Split:
     """The table's own `split` column when it has one, else a random division of the patients.
+
+    Args:
+        cohort: whose patients.
+        seed: of the random division.
+        validation: share of the patients.
+        test: share of the patients.
+        needed: parts that the column must have; a training needs two, an evaluation none.
 
     Raises:
         BadInputError: an unknown split name, a patient in two splits, or a part that is empty.
     """
     if any(visit.split for visit in cohort):
-        return _from_column(cohort)
+        return _from_column(cohort, needed)
     subjects = sorted({visit.subject for visit in cohort})
     check_spellings(subjects)
     if len(subjects) < 3:
-        raise BadInputError(f"{cohort.path.name}: a random split needs at least 3 subjects.")
+        raise BadInputError(
+            f"{cohort.path.name}: {len(subjects)} subject(s) and no column 'split'; a random split needs at least 3 "
+            "subjects. To evaluate everybody in the table, whom the model must not have seen: --split all."
+        )
     order = np.random.default_rng(seed).permutation(subjects).tolist()
     tests = max(round(test * len(order)), 1) if test > 0 else 0
     validations = max(round(validation * len(order)), 1)
@@ -97,6 +119,25 @@ def fold(subjects: Sequence[str], number: int, folds: int, *, seed: int = 0, val
     )
 
 
+def folds_in_column(cohort: Cohort, column: str) -> dict[str, str | None]:
+    """Each subject's fold, as a column of the table has it; None for people in no fold.
+
+    Raises:
+        BadInputError: a person is in two folds, under one name or two that are alike.
+    """
+    found: dict[str, str | None] = {}
+    seen: dict[str, tuple[str | None, str]] = {}
+    for visit in cohort:
+        found[visit.subject] = own = visit.variable(column)
+        other, first = seen.setdefault(person_key(visit.subject), (own, visit.name))
+        if other != own:
+            raise BadInputError(
+                f"{cohort.path.name}: {visit.name} has {column}={own} and {first} has {other}; a patient may be "
+                "in one fold only."
+            )
+    return found
+
+
 def check_spellings(subjects: Sequence[str]) -> None:
     """Check that nobody has two names: `sub-01` and `01` drawn into two parts would be one patient in both.
 
@@ -117,7 +158,7 @@ def _two_spellings(first: str, second: str) -> str:
     )
 
 
-def _from_column(cohort: Cohort) -> Split:
+def _from_column(cohort: Cohort, needed: Sequence[str]) -> Split:
     parts: dict[str, dict[str, None]] = {name: {} for name in SPLITS}
     for visit in cohort:
         if visit.split not in SPLITS:
@@ -125,7 +166,7 @@ def _from_column(cohort: Cohort) -> Split:
             raise BadInputError(f"{cohort.path.name}: {visit.name} has {given}; use one of {', '.join(SPLITS)}.")
         parts[visit.split][visit.subject] = None
     split = Split(**{name: tuple(subjects) for name, subjects in parts.items()})
-    for name in ("train", "validation"):
+    for name in needed:
         if not parts[name]:
             raise BadInputError(f"{cohort.path.name}: no subject has the split '{name}'.")
     return split

@@ -16,7 +16,7 @@ from modality_synthesis.preprocessing.contents import BrainLook, check_coarse_co
 from modality_synthesis.preprocessing.source_checks import check_before
 from modality_synthesis.preprocessing.target_checks import check_target, check_target_before
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import data_path, read_image
+from modality_synthesis.volumes import read_image, why_absent
 
 # Where the brain is looked for, in this order.
 SOURCES = ("T1w", "CT", "T2w", "FLAIR")
@@ -85,21 +85,19 @@ def check_visit(visit: Visit, request: Request) -> list[Noted]:
     Returns:
         (modality, finding) pairs.
     """
-    import torch
-
-    torch.set_num_threads(1)
     order = sorted(request.modalities or visit.volumes, key=_rank)
     noted: list[Noted] = []
     brain: BrainLook | None = None
+    order = [*order, *(name for name in request.required if name not in order)]
     for number, modality in enumerate(order):
         path = visit.volumes.get(modality)
         gathered = Gathering()
         if path is None:
             if modality in request.required:
                 gathered.finding(Finding("missing", "refuse", f"{visit.name} has no {modality} volume in the table."))
-        elif not data_path(path).exists():
+        elif reason := why_absent(path):
             gathered.finding(
-                Finding("missing", "refuse", f"The {modality} volume of {visit.name} is not there: {path}")
+                Finding("missing", "refuse", f"The {modality} volume of {visit.name} is missing: {path} ({reason})")
             )
         elif (image := _read(path, gathered)) is not None:
             if number == 0 or not request.aligned or brain is None:
@@ -126,7 +124,8 @@ def _read(path: Path, gathered: Gathering) -> sitk.Image | None:
 def _check_alone(image: sitk.Image, modality: str, path: Path, gathered: Gathering) -> BrainLook | None:
     """A volume by itself; its brain, where it shows one."""
     name = path.name
-    if not gathered.tried("contents", lambda: check_before(image, modality, name, gathered)):
+    check = check_target_before if modality.endswith("PET") else check_before
+    if not gathered.tried("contents", lambda: check(image, modality, name, gathered)):
         return None
     if modality.endswith("PET") or any(finding.level == "refuse" for finding in gathered.findings):
         return None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -11,28 +10,35 @@ from pathlib import Path
 from typing import Any
 
 from modality_synthesis.datasets.cache import Pair, preprocess_pairs
+from modality_synthesis.datasets.cache_folder import cache_folder
 from modality_synthesis.datasets.cohort import Cohort, Visit, read_cohort
+from modality_synthesis.datasets.cohort_check import Screening, decision_tables, screen
 from modality_synthesis.datasets.places import volume_place
-from modality_synthesis.datasets.splits import Split, split_cohort, subjects_of
+from modality_synthesis.datasets.splits import Split, folds_in_column, split_cohort, subjects_of
+from modality_synthesis.datasets.visit_check import Request
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
-from modality_synthesis.evaluation.baselines import fit_baselines
+from modality_synthesis.evaluation.baseline_files import fitted_baselines, kept_baselines
 from modality_synthesis.evaluation.classes import Classes
+from modality_synthesis.evaluation.data_range import known_range
 from modality_synthesis.evaluation.downstream import clinical_effects, visit_questions
 from modality_synthesis.evaluation.downstream import downstream as judge_downstream
 from modality_synthesis.evaluation.downstream_visit import VisitQuestions
+from modality_synthesis.evaluation.kept_volumes import volume_path
 from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
+from modality_synthesis.evaluation.requests import check_contenders, check_report
 from modality_synthesis.evaluation.scoring import (
     Contender,
     Existing,
     Record,
     Settings,
     Task,
-    load_sample,
     read_arrays,
     score,
 )
 from modality_synthesis.evaluation.statistics import grouping
 from modality_synthesis.evaluation.study import FACTS, TABLES, Evaluation, collect, write_evaluation
+from modality_synthesis.evaluation.verdict import FEWEST_PATIENTS
+from modality_synthesis.findings import Finding
 from modality_synthesis.models import ModelPackage, find_model
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import (
@@ -46,14 +52,21 @@ from modality_synthesis.preprocessing import (
     TargetMapping,
 )
 from modality_synthesis.progress import Reporter, current, parts
-from modality_synthesis.volumes import atomic_files, check_outputs, check_writable, is_own_json, refuse_foreign_json
+from modality_synthesis.tables import as_number
+from modality_synthesis.volumes import (
+    atomic_files,
+    check_outputs,
+    check_writable,
+    is_own_json,
+    read_sidecar,
+    refuse_foreign_json,
+)
 
 # The grid on which volumes made elsewhere are judged when no model brings its own: 2 mm, MNI152.
 DEFAULT_CHAIN = ChainParameters(
     source=(Reorient(), BrainMask(), BiasField(), Register(), Resample(), Normalize()),
     target=TargetMapping(mask_margin_mm=4.0),
 )
-SUVR_RANGE = 2.0
 Model = str | Path | ModelPackage
 
 
@@ -82,6 +95,7 @@ def evaluate(
     baselines: bool = True,
     data_range: float | None = None,
     cache: str | Path | None = None,
+    qc: str | Path | None = None,
     device: str = "auto",
     jobs: int | None = None,
     seed: int = 0,
@@ -89,6 +103,7 @@ def evaluate(
     report: bool = False,
     classes: Classes | None = None,
     downstream: bool = False,
+    keep_volumes: bool = False,
     limit_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> Evaluation:
@@ -112,9 +127,11 @@ def evaluate(
         groups: columns for subgroups; default every column with a few groups or numbers.
         division: who is in which split; default the table's own split (`split_cohort`).
         baselines: also score copy of the input, population mean, voxelwise regression and, for T1w, mean x tissue,
-            fitted on the cohort's training subjects.
-        data_range: for PSNR and SSIM; default the width of the first model's display window.
-        cache: folder for preprocessed volumes; default `.cache` beside the table.
+            fitted on the cohort's training subjects, or, where the table has none, on those of the model's training,
+            which its package keeps.
+        data_range: for PSNR and SSIM; default that of `data_range.known_range`, as `compare` has it.
+        cache: folder for preprocessed volumes; default as in `cache_folder`.
+        qc: table of findings and decisions (`qc.tsv`); default in the output folder.
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: worker processes; on a GPU they only preprocess.
         seed: of the random split, where the table has no `split` column, and of the generators' noise.
@@ -124,11 +141,13 @@ def evaluate(
             variables of either group.
         downstream: classify, vary each clinical variable, project onto the surface (`evaluation.downstream`); needs an
             output folder. The classes default to CN and AD in the column `diagnosis`.
+        keep_volumes: also write the models' volumes as NIfTI with sidecars into `output/volumes`.
         limit_s: seconds that one visit's preprocessing, or its scoring, may take.
         reporter: receives progress.
 
     Returns:
-        The figures; visits that failed are left out of them and named in `left_out`.
+        The figures; visits that cannot be used, are rejected in `qc.tsv`, or failed are left out of them and named in
+        `left_out`.
 
     Raises:
         UsageError: options that do not go together.
@@ -136,43 +155,53 @@ def evaluate(
     """
     reporter = reporter or current()
     packages = _packages(model)
-    if report and output is None:
-        raise UsageError("A report needs a folder to go to: add -o FOLDER.")
-    if downstream and output is None:
-        raise UsageError("The downstream evaluation needs a folder to go to: add -o FOLDER.")
-    if not packages and not synthetic:
-        raise UsageError("Say what to evaluate: --model, or --synthetic with a column of the table.")
-    if uncertainty is not None and not synthetic:
-        raise UsageError("--uncertainty names the column that goes with --synthetic. With --model, use --samples.")
+    check_report(report, output)
+    check_report(downstream, output, "The downstream evaluation")
+    check_contenders(packages, synthetic, uncertainty)
+    if keep_volumes and (output is None or not packages):
+        raise UsageError("Volumes are kept in the output folder (-o FOLDER), and made by a model (--model).")
     table = read_cohort(cohort, reporter)
     source, target = _route(packages, table, to)
-    table.require(source, target)
-    divided = _parts(table, packages, division or split_cohort(table, seed=seed), split, folds)
+    table.require_some(source, target)
+    divided = _parts(table, packages, division or _division(table, split, seed), split, folds)
     if downstream:
         classes = classes or Classes()
     if classes is not None:
         classes.check(table.visits, table.path.name)
+    _say_when_too_few(divided, reporter)
     chain = packages[0].card.preprocessing if packages else DEFAULT_CHAIN
     existing = tuple(
         Existing(column, column, uncertainty if number == 0 else None) for number, column in enumerate(synthetic)
     )
-    folder = Path(cache) if cache else table.path.parent / ".cache"
+    data_range_used, data_range_source = _data_range(packages, synthetic, table, target, data_range)
+    folder = cache_folder(table.path, cache)
+    quantity = packages[0].card.output.quantity if packages else "SUVR" if target.endswith("PET") else None
+    screening = _screen(divided, table, Request((source, target), (source, target), quantity), folder, qc, output,
+                        training=baselines or classes is not None, jobs=jobs, reporter=reporter)  # fmt: skip
     settings = Settings(
         chain=chain,
         contenders=(),
         existing=existing,
         baselines=None,
         tissue=source == "T1w" and any(getattr(step, "method", "") == "tissue" for step in chain.source),
-        data_range=data_range or _data_range(packages, target),
+        data_range=data_range_used,
         device=device,
         seed=seed,
         samples=samples,
         folder=None if output is None else Path(output),
+        keep_volumes=keep_volumes,
         low=packages[0].card.output.display_window[0] if packages else 0.0,
         metrics=(*METRICS, *(SLICE_METRICS if source == "CT" and not target.endswith("PET") else ())),
     )
     if output is not None:
-        _check_outputs(Path(output), table.files(*synthetic, *([uncertainty] if uncertainty else ())), report)
+        places = [
+            volume_path(Path(output), visit.name, one.name)
+            for part in divided
+            for visit in part.tests
+            for one in (part.contenders if keep_volumes else ())
+        ]
+        inputs = table.files(*synthetic, *([uncertainty] if uncertainty else ()))
+        _check_outputs(Path(output), inputs, report, places)
     table = _with_absolute_paths(table, [name for name in (*synthetic, uncertainty) if name])
     left_out: dict[str, str] = {}
 
@@ -183,21 +212,28 @@ def evaluate(
     with_paths = {visit.name: visit for visit in table}
     measure = partial(
         _measure, source=source, target=target, folder=folder, baselines=baselines, jobs=jobs, classes=classes,
-        thorough=downstream, limit_s=limit_s, leave_out=leave_out,
+        thorough=downstream, limit_s=limit_s, leave_out=leave_out, screening=screening, quantity=quantity,
     )  # fmt: skip
     records: list[Record] = []
     in_z_scores = True
     visits: list[Visit] = []
     names: list[str] = []
     for part, progress in zip(divided, parts(reporter, [len(part.tests) for part in divided]), strict=True):
-        part = replace(part, tests=[with_paths[visit.name] for visit in part.tests])
+        tests = [with_paths[visit.name] for visit in screening.usable(part.tests)]
+        part = replace(part, tests=tests, training=screening.usable(part.training))
         tests, found, questions = measure(part, replace(settings, contenders=part.contenders), reporter=progress)
         records += found
         in_z_scores = in_z_scores and questions is not None and questions.normals is not None
         visits += tests
         names += [part.name] * len(tests)
+    screening.write()
+    left_out |= {visit.name: " ".join(screening.findings.reasons(visit)) for visit in screening.left_out}
+    screening.say(reporter)
     if not records:
-        raise BadInputError(f"{table.path.name}: no visit could be evaluated. {next(iter(left_out.values()), '')}")
+        raise BadInputError(
+            f"{table.path.name}: no visit could be evaluated. {next(iter(left_out.values()), '')} "
+            f"{screening.summary()}".strip()
+        )
     grouped = _groups(visits, groups, {*synthetic, uncertainty, folds})
     contenders = (*(contender.name for contender in divided[0].contenders), *(one.name for one in existing))
     asked = None
@@ -213,6 +249,7 @@ def evaluate(
         contenders=contenders,
         split="cross-validation" if folds else split,
         data_range=settings.data_range,
+        data_range_source=data_range_source,
         units=packages[0].card.output.units if packages else "SUVR" if target.endswith("PET") else "target units",
         subjects=[visit.name for visit in visits],
         patients=[visit.subject for visit in visits],
@@ -234,12 +271,47 @@ def evaluate(
     return result
 
 
-def _check_outputs(folder: Path, inputs: Sequence[Path], report: bool) -> None:
+def _say_when_too_few(divided: Sequence[_Part], reporter: Reporter) -> None:
+    count = len({visit.subject for part in divided for visit in part.tests})
+    if count < FEWEST_PATIENTS:
+        reporter.finding(
+            Finding(
+                "few-patients", "look",
+                f"Only {count} patient(s) to evaluate: too few for intervals, tests or a statement about others.",
+                f"Evaluate at least {FEWEST_PATIENTS} patients.", count, FEWEST_PATIENTS,
+            )
+        )  # fmt: skip
+
+
+def _check_outputs(folder: Path, inputs: Sequence[Path], report: bool, volumes: Sequence[Path]) -> None:
     names = [*TABLES, *(["report.html", "report.pdf"] if report else [])]
-    check_outputs([folder / name for name in names], inputs=inputs)
+    check_outputs([folder / name for name in names], described=volumes, inputs=inputs)
     if not is_own_json(folder / FACTS):
         refuse_foreign_json([folder / FACTS, folder / "downstream.json"])
     check_writable(folder / FACTS, endings=[".json"])
+
+
+def _screen(
+    divided: Sequence[_Part], table: Cohort, request: Request, folder: Path, qc: str | Path | None,
+    output: str | Path | None, *, training: bool, jobs: int | None, reporter: Reporter,
+) -> Screening:  # fmt: skip
+    """Look at the visits that are going to be used.
+
+    Raises:
+        BadInputError: no visit to test can be used.
+    """
+    used = {visit.name: visit for part in divided for visit in (*part.tests, *(part.training if training else ()))}
+    visits = [visit for visit in table if visit.name in used]
+    tables = (*decision_tables(table.path, None if output is None else Path(output)), *([Path(qc)] if qc else []))
+    screening = screen(visits, request, folder, tables=tables, jobs=jobs, reporter=reporter)
+    if output is None and qc is None:
+        screening.table = None
+    tests = [visit for part in divided for visit in part.tests]
+    if not screening.usable(tests):
+        screening.write()
+        first = " ".join(screening.findings.reasons(tests[0]))
+        raise BadInputError(f"{table.path.name}: no visit can be evaluated. {first} {screening.summary()}".strip())
+    return screening
 
 
 def _packages(model: Model | Sequence[Model]) -> list[ModelPackage]:
@@ -265,6 +337,13 @@ def _route(packages: Sequence[ModelPackage], table: Cohort, to: str | None) -> t
     return route.source, route.target
 
 
+def _division(table: Cohort, split: str, seed: int) -> Split:
+    subjects = {visit.subject: None for visit in table}
+    if split == "all" and len(subjects) < 3 and not any(visit.split for visit in table):
+        return Split((), (), tuple(subjects))  # too few to divide, and everybody is evaluated anyway
+    return split_cohort(table, seed=seed, needed=())
+
+
 def _parts(
     table: Cohort, packages: Sequence[ModelPackage], division: Split, split: str, folds: str | None
 ) -> list[_Part]:
@@ -273,8 +352,11 @@ def _parts(
         if not tests:
             raise BadInputError(f"{table.path.name}: no subject is in the split {split!r}.")
         return [_Part(split, tests, table.of_subjects(division.train), _contenders(packages))]
-    of_subject = {visit.subject: visit.variable(folds) for visit in table}
-    names = sorted({fold for fold in of_subject.values() if fold is not None})
+    of_subject = folds_in_column(table, folds)
+    # Fold 2 before fold 10: the models are given in this order.
+    names = sorted(
+        {fold for fold in of_subject.values() if fold is not None}, key=lambda fold: (as_number(fold) or 0, fold)
+    )
     if len(names) != len(packages):
         raise UsageError(
             f"{table.path.name}: the column {folds!r} has {len(names)} folds and {len(packages)} models are given; "
@@ -303,13 +385,20 @@ def _contenders(packages: Sequence[ModelPackage]) -> tuple[Contender, ...]:
     return tuple(Contender(name, package) for name, package in zip(names, packages, strict=True))
 
 
-def _data_range(packages: Sequence[ModelPackage], target: str) -> float:
+def _data_range(
+    packages: Sequence[ModelPackage], synthetic: Sequence[str], table: Cohort, target: str, given: float | None
+) -> tuple[float, str]:
+    """The data range and where it comes from: `data_range.known_range` of the first model or existing volume."""
+    record: Mapping[str, Any] = {}
     if packages:
-        low, high = packages[0].card.output.display_window
-        return high - low
-    if target.endswith("PET"):
-        return SUVR_RANGE
-    raise UsageError("Without a model, say what the data range is (PSNR and SSIM need it): --data-range 1000.")
+        record = {"DisplayWindow": packages[0].card.output.display_window}
+    elif synthetic:
+        named = next((value for visit in table if (value := visit.variables.get(synthetic[0]))), None)
+        record = {} if named is None else read_sidecar(volume_place(named, table.path.parent.resolve()))
+    found = known_range(record, given, pet=target.endswith("PET"))
+    if found is None:
+        raise UsageError("Without a model, say what the data range is (PSNR and SSIM need it): --data-range 1000.")
+    return found
 
 
 def _measure(
@@ -325,32 +414,34 @@ def _measure(
     thorough: bool,
     limit_s: float | None,
     leave_out: Callable[[Visit, ModalitySynthesisError], None],
+    screening: Screening,
+    quantity: str | None,
     reporter: Reporter,
 ) -> tuple[list[Visit], list[Record], VisitQuestions | None]:
     first, second, third = parts(reporter, (4, 1, 4))
 
     def preprocess(visits: list[Visit], chain: ChainParameters, progress: Reporter) -> list[Pair]:
         return preprocess_pairs(
-            visits, source, target, chain, folder, jobs=jobs, limit_s=limit_s, on_failure=leave_out, reporter=progress
-        )
+            visits, source, target, chain, folder, quantity=quantity, screening=screening, jobs=jobs, limit_s=limit_s,
+            reporter=progress,
+        )  # fmt: skip
 
     training = part.training if baselines or classes is not None else []
-    if baselines and not training:
-        reporter.warning("The cohort has no training subjects: the baselines are left out.")
-    pairs = preprocess([*part.tests, *training], settings.chain, first)
-    chosen = {visit.name for visit in part.tests}
-    tests = {pair.visit.name: pair for pair in pairs if pair.visit.name in chosen}
-    trains = [pair for pair in pairs if pair.visit.name not in chosen]
+    together = {visit.name: visit for visit in [*training, *part.tests]}
+    made = {pair.visit.name: pair for pair in preprocess(list(together.values()), settings.chain, first)}
+    tests = {visit.name: made[visit.name] for visit in part.tests if visit.name in made}
+    trains = [made[visit.name] for visit in training if visit.name in made]
     own: dict[str, dict[str, Pair]] = {name: {} for name in tests}
     for contender in part.contenders:
         chain = contender.package.card.preprocessing
         if chain.source != settings.chain.source:
-            made = {pair.visit.name: pair for pair in preprocess([pair.visit for pair in tests.values()], chain, first)}
-            tests = {name: pair for name, pair in tests.items() if name in made}
+            there = {one.visit.name: one for one in preprocess([one.visit for one in tests.values()], chain, first)}
+            tests = {name: pair for name, pair in tests.items() if name in there}
             for name in tests:
-                own[name][contender.name] = made[name]
-    if trains and baselines:
-        settings = replace(settings, baselines=_fitted(trains, settings, folder, second))
+                own[name][contender.name] = there[name]
+    if baselines and tests:
+        found = _baselines(part, settings, next(iter(tests.values())), trains, folder, second)
+        settings = replace(settings, baselines=found)
     if classes is not None:
         questions = visit_questions(classes, part.contenders, trains, settings, folder, thorough=thorough)
         settings = replace(settings, questions=questions)
@@ -359,6 +450,7 @@ def _measure(
     records: list[Record | None] = parallel_map(
         work, tasks, jobs=_scoring_jobs(settings, jobs), reporter=third, stage="Scoring", limit_s=limit_s,
         on_failure=lambda index, error: leave_out(tasks[index].pair.visit, error),
+        name=lambda task: task.pair.visit.name,
     )  # fmt: skip
     done = [(task.pair.visit, record) for task, record in zip(tasks, records, strict=True) if record is not None]
     return [visit for visit, _ in done], [record for _, record in done], settings.questions
@@ -373,14 +465,32 @@ def _scoring_jobs(settings: Settings, jobs: int | None) -> int | None:
     return jobs if choose_device(settings.device).type == "cpu" else 1
 
 
-def _fitted(trains: Sequence[Pair], settings: Settings, folder: Path, reporter: Reporter) -> Path:
-    """The file of the baselines of these training pairs."""
-    mapping = settings.chain.target
-    facts = "\n".join([mapping.model_dump_json(), *sorted(pair.path.name for pair in trains)])
-    path = folder / f"baselines-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.safetensors"
-    if not path.exists():
-        fit_baselines(load_sample(pair, mapping) for pair in reporter.track(trains, "Fitting the baselines")).save(path)
-    return path
+def _keeper(contenders: Sequence[Contender], settings: Settings) -> ModelPackage | None:
+    """The model whose package keeps baselines on the evaluation's grid."""
+    return next(
+        (
+            one.package
+            for one in contenders
+            if one.package.card.baselines is not None and one.package.card.preprocessing.source == settings.chain.source
+        ),
+        None,
+    )
+
+
+def _baselines(
+    part: _Part, settings: Settings, test: Pair, trains: Sequence[Pair], folder: Path, reporter: Reporter
+) -> Path | None:
+    """Fitted on the table's training subjects; without any, those that the model's package keeps."""
+    if trains:
+        return fitted_baselines(trains, settings.chain.target, folder, reporter)
+    keeper = _keeper(part.contenders, settings)
+    if keeper is not None:
+        return kept_baselines(keeper, test.brain().shape)
+    reporter.warning(
+        "The table has no training subjects and no model's package keeps baselines: none is scored, so that nothing "
+        "says whether a simple predictor does as well."
+    )
+    return None
 
 
 def _with_absolute_paths(table: Cohort, columns: Sequence[str]) -> Cohort:
@@ -422,6 +532,20 @@ def _groups(
     return found
 
 
+def _baselines_from(table: Cohort, divided: Sequence[_Part], settings: Settings) -> str:
+    """What the baselines were fitted on, where they were scored."""
+    count = sum(len(part.training) for part in divided)
+    if count:
+        return f"{count} training visits of {table.path.name}"
+    keepers = [_keeper(part.contenders, settings) for part in divided]
+    kept = [one.card for one in keepers if one is not None]
+    return "; ".join(
+        f"the {card.baselines.subjects} training subjects of {card.id} {card.version}, kept in its package"
+        for card in kept
+        if card.baselines is not None
+    )
+
+
 def _facts(
     table: Cohort, divided: Sequence[_Part], packages: Sequence[ModelPackage], source: str, target: str,
     settings: Settings,
@@ -435,6 +559,7 @@ def _facts(
             "tested": sum(len(part.tests) for part in divided),
             "training_for_baselines": sum(len(part.training) for part in divided),
         },
+        "baselines_from": _baselines_from(table, divided, settings),
         "route": {"source": source, "target": target},
         "models": [package.card.model_dump(mode="json") for package in packages],
         "existing_columns": [one.column for one in settings.existing],

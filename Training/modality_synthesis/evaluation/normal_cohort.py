@@ -52,6 +52,9 @@ def read_normal_cohort(path: str | Path) -> dict[Key, Normal]:
         return _from_people(rows, value, table.path.name)
     if value is not None and {"region", "sd"} <= set(own):
         figures = [(row, row.number(value), row.number("sd")) for row in rows]
+        flat = next((row for row, _, sd in figures if sd is not None and sd <= 0), None)
+        if flat is not None:
+            raise BadInputError(f"{table.path.name}, line {flat.line}: the standard deviation is not above 0.")
         return {row.key: Normal(mean, sd) for row, mean, sd in figures if mean is not None and sd is not None}
     path = table.path
     raise BadInputError(

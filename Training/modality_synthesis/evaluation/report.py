@@ -26,7 +26,6 @@ from modality_synthesis.evaluation.document import (
     write_html,
     write_pdf,
 )
-from modality_synthesis.evaluation.downstream import PRIMARY
 from modality_synthesis.evaluation.figures import montage as planes_of_all
 from modality_synthesis.evaluation.figures.labels import short_names, shortened
 from modality_synthesis.evaluation.figures.montage import Block
@@ -35,11 +34,12 @@ from modality_synthesis.evaluation.metrics import METRICS, Metric
 from modality_synthesis.evaluation.report_downstream import downstream_sections
 from modality_synthesis.evaluation.scoring import MEASURED, PLANES, middle_planes, record_path
 from modality_synthesis.evaluation.statistics import patient_groups
+from modality_synthesis.evaluation.verdict import FEWEST_PATIENTS, verdicts
 from modality_synthesis.preprocessing.atlas import regions
-from modality_synthesis.preprocessing.meta_regions import META_REGIONS
+from modality_synthesis.preprocessing.meta_regions import META_REGIONS, PRIMARY
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import bounding_box
+from modality_synthesis.volumes import atomic_files, bounding_box
 
 if TYPE_CHECKING:
     from modality_synthesis.evaluation.comparison import Comparison
@@ -71,13 +71,14 @@ def write_document(document: Document, folder: Path, reporter: Reporter | None =
         The files; the page, which is written last: where it is, the rest is.
     """
     page, printed = (folder / name for name in FILES)
-    written = write_figures(document, folder)
-    if can_write_pdf():
-        write_pdf(document, printed)
-        written.append(printed)
-    elif reporter is not None:
-        reporter.status("No report.pdf: fpdf2 is not installed (pip install 'modality-synthesis[report]').")
-    write_html(document, page)
+    with atomic_files():
+        written = write_figures(document, folder)
+        if can_write_pdf():
+            write_pdf(document, printed)
+            written.append(printed)
+        elif reporter is not None:
+            reporter.status("No report.pdf: fpdf2 is not installed (pip install 'modality-synthesis[report]').")
+        write_html(document, page)
     return [page, *written]
 
 
@@ -121,11 +122,9 @@ def comparison_document(result: Comparison) -> Document:
                 [figures.calibration_curves(found)],
             )
         )
-    model = (record.get("Model") or {}).get("id")
-    made_by = f" made by {model}" if model else ""
     lead = (
-        f"A synthetic volume{made_by} was compared with the measured volume of the same person, inside a mask of "
-        f"{result.voxels} voxels ({result.mask_source}). Written by modality-synthesis {__version__}."
+        f"{result.statement} The mask holds {result.voxels} voxels ({result.mask_source}). Written by "
+        f"modality-synthesis {__version__}."
     )
     warnings = [
         text
@@ -304,12 +303,15 @@ def cohort_document(evaluation: Evaluation, folder: Path) -> Document:
             f"{', '.join(simulated)}: trained on simulated data. Figures on simulated people show that the software "
             "works, not that a model is clinically valid."
         )
-    if len(set(evaluation.patients)) < 20:
+    patients = len(set(evaluation.patients))
+    if patients < FEWEST_PATIENTS:
+        warnings.append(f"Only {patients} patient(s): too few for intervals, tests or a statement about others.")
+    elif patients < 20:
         warnings.append(
-            f"Only {len(set(evaluation.patients))} patients: intervals are wide, and fewer than 19 cannot certify a "
-            "coverage of 95 %."
+            f"Only {patients} patients: intervals are wide, and fewer than 19 cannot certify a coverage of 95 %."
         )
-    return Document(f"Evaluation: {route['source']} to {route['target']}", lead, warnings, sections)
+    title = f"Evaluation: {route['source']} to {route['target']}"
+    return Document(title, lead, warnings, sections, [verdict.text for verdict in verdicts(evaluation)])
 
 
 def _contenders_first(evaluation: Evaluation) -> dict[str, Mapping[str, Mapping[str, float]]]:
@@ -320,11 +322,10 @@ def _contenders_first(evaluation: Evaluation) -> dict[str, Mapping[str, Mapping[
 
 def _provenance_tables(evaluation: Evaluation) -> list[Table]:
     facts, cohort = evaluation.facts, evaluation.facts["cohort"]
-    fitted = cohort["training_for_baselines"] if evaluation.baselines else "no"
     rows = [
         ["Cohort", f"{cohort['table']}: {cohort['visits']} visits, {cohort['patients']} patients"],
         ["Evaluated", f"{cohort['tested']} visits; split: {evaluation.split}"],
-        ["Baselines fitted on", f"{fitted} training visits"],
+        ["Baselines fitted on", facts["baselines_from"] if evaluation.baselines else "no baselines"],
         ["Preprocessing", ", ".join(step["step"] for step in facts["preprocessing"]["source"])],
         ["Samples per model", str(facts["samples"])],
         ["Seed", str(facts["seed"])],
@@ -495,7 +496,7 @@ def _planes_of_patient(
 
 def _agreement_section(evaluation: Evaluation) -> Section:
     rows = evaluation.agreement()
-    primary = PRIMARY.get(evaluation.facts["route"]["target"], "braak_5")
+    primary = PRIMARY.get(evaluation.facts["route"]["target"], ("braak_5",))[0]
     index = next(i for i, r in enumerate(regions()) if (r.name, r.hemisphere) == (primary, "both"))
     measured = evaluation.regional_of_patients(MEASURED)[:, index]
     pictures = []

@@ -93,7 +93,7 @@ def picture(name: str, caption: str, alt: str, figure: Canvas) -> Picture:
         figure: laid out once; what is drawn last has the dark colors.
     """
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # so that all files look the same, and none is laid out again
+    figure.set_layout_engine(None)  # so that all files look the same, and none is laid out again
     png, pdf, svg = (figure_bytes(figure, kind) for kind in ("png", "pdf", "svg"))
     darken(figure)
     return Picture(name, caption, alt, png, figure_bytes(figure, "png"), pdf, svg)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import SimpleITK as sitk
 
-from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.datasets.samples import SampleSpec
@@ -27,11 +26,14 @@ from modality_synthesis.evaluation.downstream_visit import (
     small_volume,
     surface_arrays,
 )
+from modality_synthesis.evaluation.kept_volumes import are_kept, keep_volume, volume_path
 from modality_synthesis.evaluation.metrics import METRICS, compare_arrays
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
+from modality_synthesis.fingerprint import program
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
 from modality_synthesis.preprocessing.atlas import labels_on, regions
+from modality_synthesis.preprocessing.target import grown_mask
 from modality_synthesis.progress import current
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
@@ -40,16 +42,21 @@ from modality_synthesis.volumes import (
     bounding_box,
     data_path,
     file_sha256,
+    filled,
     matrix_transform,
     read_image,
+    read_sidecar,
+    resample_covered,
     write_json,
+    written,
 )
+from modality_synthesis.volumes.coverage import REFUSE_BELOW
 
 if TYPE_CHECKING:
     import torch
 
 # Of the records on disk: another number makes old ones be computed anew.
-_FORMAT = "2"
+_FORMAT = "3"
 # What of a card decides what its model makes; its texts and measured figures do not.
 _DECISIVE = {"generator", "inference", "preprocessing", "clinical_variables", "weights"}
 PLANES = ("axial", "coronal", "sagittal")
@@ -89,6 +96,7 @@ class Settings:
         seed: of the first sample.
         samples: per model and visit; their mean is scored, their standard deviation is the uncertainty.
         folder: for the records; None keeps none.
+        keep_volumes: also write the contenders' volumes into the folder (`kept_volumes`).
         questions: of the downstream evaluation.
     """
 
@@ -103,6 +111,7 @@ class Settings:
     samples: int
     folder: Path | None
     questions: VisitQuestions | None = None
+    keep_volumes: bool = False
     low: float = 0.0
     metrics: tuple[str, ...] = tuple(METRICS)
 
@@ -126,17 +135,21 @@ class Record:
 
     Attributes:
         key: hash of everything the figures depend on.
+        arrays: SHA-256 of the file of planes beside the record; empty where none is kept.
         scores: predictor -> metric -> figure.
         regions: predictor (or `MEASURED`) -> mean per region, in the order of `atlas.regions()`.
         calibration: predictor -> `Calibration.as_dict()`.
         seconds: contender -> time of its synthesis, without preprocessing.
+        covered: percent of each region that was measured, in the same order.
         source_regions: the source's mean per region; with downstream questions only.
         effects: contender -> `downstream_visit.clinical_effects`.
     """
 
     key: str
+    arrays: str = ""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     regions: dict[str, list[float]] = field(default_factory=dict)
+    covered: list[float] = field(default_factory=list)
     calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     source_regions: list[float] = field(default_factory=list)
@@ -150,14 +163,18 @@ def score(task: Task, settings: Settings) -> Record:
     """All predictors of one visit; a finished record on disk is read instead of computed again."""
     key = _key(task, settings)
     kept = _read(task, settings, key)
-    if kept is not None:
+    if kept is not None and all(are_kept(path) for path in _volume_paths(task, settings).values()):
         return kept
     record = Record(key)
     sample = load_sample(task.pair, settings.chain.target)
-    inside = sample["brain"] > 0
+    # What was not measured (`measured_region`) is nobody's error.
+    measured = sample["region"] > 0
+    inside = (sample["brain"] > 0) & measured
     grid = grid_image(task.pair, sample["source"].shape)
     spacing = tuple(reversed(grid.GetSpacing()))
-    parcels = Parcels(labels_on(grid, sitk.Transform(3, sitk.sitkIdentity))) if settings.in_template_space else None
+    labels = labels_on(grid, sitk.Transform(3, sitk.sitkIdentity)) if settings.in_template_space else None
+    missing = _grown(sample["brain"], settings.chain.target, spacing) & ~measured
+    parcels = None if labels is None else Parcels(labels, measured)
     volumes: dict[str, np.ndarray] = {}
     for name, (volume, spread, seconds) in _predictions(task, settings, sample, grid).items():
         volumes[name] = volume
@@ -169,19 +186,32 @@ def score(task: Task, settings: Settings) -> Record:
             record.calibration[name] = calibrate(volume - sample["target"], spread, inside).as_dict()
         if seconds is not None:
             record.seconds[name] = seconds
-    if parcels is not None:
+    if parcels is not None and labels is not None:
+        whole = Parcels(labels, measured | missing)
+        record.covered = [_percent(parcels.voxels(one).size, whole.voxels(one).size) for one in regions()]
         for name, volume in {MEASURED: sample["target"], **volumes}.items():
-            means = parcels.means(volume, regions(), fewest=FEWEST_VOXELS)
-            record.regions[name] = list(means.values())
+            means = parcels.means(volume, regions(), fewest=FEWEST_VOXELS).values()
+            record.regions[name] = [
+                mean if percent >= REFUSE_BELOW else float("nan")
+                for mean, percent in zip(means, record.covered, strict=True)
+            ]
     shown = {"source": sample["source"], MEASURED: sample["target"], **volumes}
     arrays = _planes(shown, inside)
     if settings.questions is not None:
         if parcels is not None:
             record.source_regions = list(parcels.means(sample["source"], regions(), fewest=FEWEST_VOXELS).values())
-        arrays |= _downstream(task, settings, settings.questions, record, shown, grid)
+        arrays |= _downstream(task, settings, settings.questions, record, shown, grid, missing)
     _write(task, settings, record, arrays)
     # What a later run reads is what this one returns: JSON has no infinity.
     return _read(task, settings, key) or record
+
+
+def _volume_paths(task: Task, settings: Settings) -> dict[str, Path]:
+    """Contender -> where its volume of this visit is kept; empty where none is."""
+    if not settings.keep_volumes or settings.folder is None:
+        return {}
+    visit = task.pair.visit.name
+    return {one.name: volume_path(settings.folder, visit, one.name) for one in settings.contenders}
 
 
 def _downstream(
@@ -191,6 +221,7 @@ def _downstream(
     record: Record,
     volumes: Mapping[str, np.ndarray],
     grid: sitk.Image,
+    missing: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Arrays to keep for the downstream evaluation; the effects of clinical variables go into the record."""
     for contender in settings.contenders:
@@ -204,8 +235,19 @@ def _downstream(
     spacing = tuple(reversed(grid.GetSpacing()))
     arrays = {f"{name}/volume": small_volume(volumes[name], spacing) for name in judged}
     if settings.in_template_space:
-        arrays |= surface_arrays({name: volumes[name] for name in judged[1:]}, grid, questions.normals)
+        arrays |= surface_arrays({name: volumes[name] for name in judged[1:]}, grid, questions.normals, missing)
     return arrays
+
+
+def _grown(brain: np.ndarray, mapping: TargetMapping, spacing: Sequence[float]) -> np.ndarray:
+    """The brain with the mapping's margin: where the target is defined for a volume that was measured everywhere."""
+    image = sitk.GetImageFromArray((brain > 0).astype(np.uint8))
+    image.SetSpacing(list(reversed(spacing)))
+    return sitk.GetArrayFromImage(grown_mask(image, mapping)) > 0
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * part / whole if whole else float("nan")
 
 
 def _effects(contender: Contender, task: Task, settings: Settings, questions: VisitQuestions) -> dict[str, Any]:
@@ -227,11 +269,17 @@ def _predictions(
 ) -> dict[str, tuple[np.ndarray, np.ndarray | None, float | None]]:
     """Name -> volume on the evaluation's grid, its standard deviation and the seconds it took, where known."""
     found: dict[str, tuple[np.ndarray, np.ndarray | None, float | None]] = {}
+    places = _volume_paths(task, settings)
     for contender in settings.contenders:
         started = time.perf_counter()
         pair = task.own.get(contender.name)
         volume, spread = synthesize_pair(contender.package, pair or task.pair, settings)
         seconds = time.perf_counter() - started
+        if contender.name in places:
+            keep_volume(
+                contender.package, pair or task.pair, grid if pair is None else grid_image(pair, volume.shape), volume,
+                spread, places[contender.name], device=settings.device, seed=settings.seed, samples=settings.samples,
+            )  # fmt: skip
         if pair is not None:
             volume = _regrid(volume, pair, task.pair, grid)
             spread = None if spread is None else _regrid(spread, pair, task.pair, grid)
@@ -356,8 +404,11 @@ def existing_file(pair: Pair, column: str) -> Path:
 
 
 def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> np.ndarray:
-    image = read_image(existing_file(pair, column), reporter=current())
-    moved = sitk.Resample(image, grid, matrix_transform(pair.placement()[1]), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    path = existing_file(pair, column)
+    read_sidecar(path)  # refuses a volume that is not its sidecar's
+    image = read_image(path, unmeasured=True, reporter=current())
+    known = np.isfinite(sitk.GetArrayViewFromImage(image))
+    moved, _ = resample_covered(filled(image), known, grid, transform=matrix_transform(pair.placement()[1]))
     return np.where(sample["region"] > 0, sitk.GetArrayFromImage(moved), 0.0).astype(np.float32)
 
 
@@ -366,13 +417,12 @@ def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> n
 
 def _key(task: Task, settings: Settings) -> str:
     files = [
-        (name, data_path(path).stat().st_size, data_path(path).stat().st_mtime_ns)
+        (name, file_sha256(existing_file(task.pair, name)))
         for existing in settings.existing
         for name in filter(None, (existing.column, existing.uncertainty))
-        for path in [existing_file(task.pair, name)]
     ]
     facts = [
-        _FORMAT, __version__, task.pair.path.name, sorted(pair.path.name for pair in task.own.values()),
+        _FORMAT, program(), task.pair.path.name, sorted(pair.path.name for pair in task.own.values()),
         [(one.name, one.package.card.model_dump(mode="json", include=_DECISIVE)) for one in settings.contenders],
         files, None if settings.baselines is None else file_sha256(settings.baselines), settings.tissue,
         settings.data_range, settings.seed, settings.samples, list(settings.metrics), settings.low,
@@ -400,8 +450,10 @@ def _read(task: Task, settings: Settings, key: str) -> Record | None:
         kept = json.loads(record_path(settings.folder, task.pair.visit.name).read_text(encoding="utf-8"))
         if kept.get("key") != key:
             return None
-        return Record(**_with_nan(kept))
-    except (OSError, ValueError, TypeError):
+        record = Record(**_with_nan(kept))
+        arrays = record_path(settings.folder, task.pair.visit.name).with_suffix(".safetensors")
+        return record if record.arrays == file_sha256(arrays) else None
+    except (OSError, ValueError, TypeError, AttributeError, BadInputError):
         return None
 
 
@@ -430,8 +482,10 @@ def _write(task: Task, settings: Settings, record: Record, arrays: Mapping[str, 
 
     path = record_path(settings.folder, task.pair.visit.name)
     with atomic_files():
-        with atomic_output(path.with_suffix(".safetensors")) as temporary:
+        beside = path.with_suffix(".safetensors")
+        with atomic_output(beside) as temporary:
             temporary.write_bytes(save(dict(arrays)))
+        record.arrays = file_sha256(written(beside))
         write_json(record, path)
 
 

@@ -16,17 +16,10 @@ from scipy.ndimage import gaussian_filter, sobel
 
 from modality_synthesis._version import __version__
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation.common_grid import mask_on_grid_of, on_grid_of
 from modality_synthesis.evaluation.signal import is_signal, match_signal
 from modality_synthesis.progress import Reporter, current
-from modality_synthesis.volumes import (
-    array,
-    check_outputs,
-    check_writable,
-    read_image,
-    refuse_foreign_json,
-    same_geometry,
-    write_json,
-)
+from modality_synthesis.volumes import array, check_outputs, check_writable, read_image, refuse_foreign_json, write_json
 
 SLICE_DEFINITIONS: Mapping[str, str] = {
     "PSNR": "20 log10(data range / RMSE) over the slice's mask pixels, dB",
@@ -106,22 +99,21 @@ def write_slice_scores(
 ) -> dict[str, float]:
     """`score_slices` of files, with its definitions, as JSON; slices are axial.
 
-    A real MRI is brought to the signal of a synthetic one first, as `compare` does; the range is in that signal.
+    As in `compare`, a synthetic volume on another grid is resampled onto the reference's, and a real MRI is brought to
+    the signal of a synthetic one; the range is in that signal.
 
     Raises:
-        BadInputError: unreadable volumes, different grids, or an empty mask.
+        BadInputError: unreadable volumes, volumes that do not overlap, or an empty mask.
     """
     check_outputs([output], inputs=[synthetic, reference, mask])
     check_writable(output, endings=[".json"])
     refuse_foreign_json([output])
     reporter = reporter or current()
-    images = [sitk.DICOMOrient(read_image(path, reporter=reporter), "LPS") for path in (synthetic, reference, mask)]
-    for path, image in ((synthetic, images[0]), (mask, images[2])):
-        if not same_geometry(image, images[1]):
-            raise BadInputError(
-                f"{Path(path).name} lies on another grid than {Path(reference).name}. Resample it first."
-            )
-    made, real, inside = (array(image) for image in images)
+    given, wanted, drawn = (
+        sitk.DICOMOrient(read_image(path, reporter=reporter), "LPS") for path in (synthetic, reference, mask)
+    )
+    made, real = array(on_grid_of(wanted, given, reporter)), array(wanted)
+    inside = array(mask_on_grid_of(wanted, drawn))
     if not (inside > 0.5).any():
         raise BadInputError(f"{Path(mask).name}: the mask is empty.")
     factor = None

@@ -10,10 +10,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from modality_synthesis.preprocessing.parameters import ChainParameters
 
-Source = Literal["T1w", "T2w", "CT"]
+Source = Literal["T1w", "T2w", "FLAIR", "CT"]
 Plane = Literal["axial", "coronal", "sagittal"]
 Target = Literal["FDG-PET", "TAU-PET", "AMYLOID-PET", "T1w", "T2w", "CT"]
 WEIGHTS_FILE: Literal["weights.safetensors"] = "weights.safetensors"
+BASELINES_FILE: Literal["baselines.safetensors"] = "baselines.safetensors"
 SCHEMA_FILE = "model.schema.json"
 _DEEPEST = 32
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
@@ -125,7 +126,7 @@ class Output(CardPart):
     units: Line
     reference_region: str | None = Field(None, description="Of SUVR: the region whose mean is 1.")
     display_window: tuple[float, float] = Field(description="Lower and upper end of the colors, in units.")
-    colormap: str | None = Field(None, description="A color table's name, PET-Heat for example; None is gray.")
+    colormap: str | None = Field(None, description="A color table of 3D Slicer; None is Inferno for SUVR, else gray.")
 
     @model_validator(mode="after")
     def _window_is_ordered(self) -> Output:
@@ -170,6 +171,20 @@ class Subjects(CardPart):
     validation: int = Field(ge=0)
     test: int = Field(0, ge=0)
 
+    @property
+    def total(self) -> int:
+        """Of all parts."""
+        return self.train + self.validation + self.test
+
+
+class TrainingCohort(CardPart):
+    """The cohort that trained this very model, as counted when it was trained."""
+
+    table: Line = Field(description="The cohort table's file name.")
+    people: Subjects
+    visits: Subjects = Field(description="Numbers of visits.")
+    simulated_visits: int = Field(0, ge=0, description="Visits marked as simulated, of all.")
+
 
 class TrainingFacts(CardPart):
     """What the model learned from, and how."""
@@ -177,6 +192,7 @@ class TrainingFacts(CardPart):
     data: str
     simulated: bool = Field(description="True when the training images were simulated.")
     subjects: Subjects
+    cohort: TrainingCohort | None = Field(None, description="Counted by the training; older cards lack it.")
     access: str = Field("", description="Who may use the training data.")
     seed: int = 0
     meta_roi: tuple[Line, ...] = Field((), description="Atlas regions whose errors weighed more in training.")
@@ -199,6 +215,7 @@ class Metric(CardPart):
     region: str
     dataset: str
     subjects: int = Field(ge=0)
+    better: Literal["lower", "higher", "nearer 1"] | None = Field(None, description="Which figure is the better one.")
     compared_with: dict[str, float] = Field({}, description="The same figure of simple predictors.")
 
     @field_validator("low", "high", mode="before")
@@ -222,6 +239,14 @@ class Weights(CardPart):
     parameters: int = Field(ge=1, description="Numbers in it.")
 
 
+class KeptBaselines(CardPart):
+    """Simple predictors that were fitted on the training subjects, so that any test subject can judge the model."""
+
+    file: Literal["baselines.safetensors"] = BASELINES_FILE
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    subjects: int = Field(ge=1, description="Training subjects they were fitted on.")
+
+
 class Card(CardPart):
     """A model card (schema version 1)."""
 
@@ -237,7 +262,9 @@ class Card(CardPart):
     output: Output
     clinical_variables: tuple[ClinicalVariable, ...] = ()
     training: TrainingFacts
+    verdict: Line | None = Field(None, description="Whether it beats the best simple predictor, in a sentence.")
     metrics: tuple[Metric, ...] = ()
+    baselines: KeptBaselines | None = Field(None, description="What a model must beat, fitted.")
     licence: Licence
     intended_use: str
     limits: tuple[str, ...]

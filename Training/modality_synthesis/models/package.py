@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modality_synthesis.errors import BadInputError, HashMismatchError
-from modality_synthesis.models.card import WEIGHTS_FILE, Card
-from modality_synthesis.models.contents import CARD_FILE, CARD_TEXT_FILE, PREVIEW_FILE, PackageFiles, package_files
+from modality_synthesis.models.card import BASELINES_FILE, WEIGHTS_FILE, Card
+from modality_synthesis.models.contents import (
+    CARD_FILE,
+    CARD_TEXT_FILE,
+    PREVIEW_FILE,
+    PackageFiles,
+    package_files,
+    refuse_pointer,
+)
 from modality_synthesis.models.reading import parse_card, read_card
 from modality_synthesis.models.text import card_text
 from modality_synthesis.validation import validate
@@ -33,6 +40,11 @@ class ModelPackage:
     def weights_path(self) -> Path:
         """The file of weights."""
         return self.folder / self.card.weights.file
+
+    @property
+    def baselines_path(self) -> Path | None:
+        """The file of fitted baselines; None when the package keeps none."""
+        return None if self.card.baselines is None else self.folder / self.card.baselines.file
 
 
 def open_package(folder: str | Path) -> ModelPackage:
@@ -69,6 +81,25 @@ def load_weights(package: ModelPackage) -> dict[str, torch.Tensor]:
     return weights
 
 
+def read_baselines(package: ModelPackage) -> bytes:
+    """The file of fitted baselines, whose SHA-256 was checked.
+
+    Raises:
+        HashMismatchError: the file is not the one the card declares.
+        BadInputError: the package keeps none, or the file is missing or cannot be read.
+    """
+    path, declared = package.baselines_path, package.card.baselines
+    if path is None or declared is None:
+        raise BadInputError(f"{package.folder.name} keeps no baselines.")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror or error}. Install the model again.") from None
+    if hashlib.sha256(content).hexdigest() != declared.sha256:
+        raise _changed(path)
+    return content
+
+
 def verify_package(folder: str | Path) -> ModelPackage:
     """Check that a folder holds a package and nothing else, that the card is valid and the weights are intact.
 
@@ -91,6 +122,8 @@ def verify_package(folder: str | Path) -> ModelPackage:
     except (SafetensorError, OSError) as error:
         raise BadInputError(f"{path} is not a safetensors file: {error}") from None
     _check_count(package, count)
+    if package.card.baselines is not None:
+        read_baselines(package)
     return package
 
 
@@ -101,6 +134,7 @@ def write_package(
     extra_files: Mapping[str, bytes] | None = None,
     *,
     preview: bytes | None = None,
+    baselines: tuple[bytes, int] | None = None,
 ) -> ModelPackage:
     """Write a package; it appears complete or not at all, and replaces an older one in its place.
 
@@ -110,6 +144,7 @@ def write_package(
         weights: tensors by name.
         extra_files: LICENSE, NOTICE, README.md, preview.png or further `*.json`, by name.
         preview: a PNG; the same as `preview.png` among the extra files.
+        baselines: the file of fitted baselines, and how many training subjects they were fitted on.
 
     Raises:
         BadInputError: the card does not fit the schema, an extra file does not belong into a package, or the folder
@@ -131,12 +166,17 @@ def write_package(
             "parameters": sum(value.numel() for value in weights.values()),
         },
     }
+    if baselines is not None:
+        content_hash = hashlib.sha256(baselines[0]).hexdigest()
+        facts["baselines"] = {"file": BASELINES_FILE, "sha256": content_hash, "subjects": baselines[1]}
     card_bytes = (validate(Card, facts, CARD_FILE).model_dump_json(indent=2) + "\n").encode()
     # What counts is what a reader will find, so the card is read back before anything is written.
     validated = parse_card(card_bytes, CARD_FILE)
     extra = {**(extra_files or {}), **({} if preview is None else {PREVIEW_FILE: preview})}
     text = card_text(validated, has_preview=PREVIEW_FILE in extra)
     files = {**_checked(extra), CARD_FILE: card_bytes, WEIGHTS_FILE: content, CARD_TEXT_FILE: text.encode()}
+    if baselines is not None:
+        files[BASELINES_FILE] = baselines[0]
     sizes = PackageFiles(folder.name)
     for name, data in files.items():
         sizes.add(name, len(data))
@@ -150,15 +190,20 @@ def _existing_weights(package: ModelPackage) -> Path:
     path = package.weights_path
     if not path.is_file():
         raise BadInputError(f"{package.folder} has no {path.name}. Install the model again.")
+    refuse_pointer(path)
     return path
 
 
 def _check_hash(package: ModelPackage, found: str) -> None:
     if found != package.card.weights.sha256:
-        raise HashMismatchError(
-            f"{package.weights_path}: the SHA-256 differs from the model card's; the file is damaged or was changed. "
-            "Install the model again."
-        )
+        raise _changed(package.weights_path)
+
+
+def _changed(path: Path) -> HashMismatchError:
+    return HashMismatchError(
+        f"{path}: the SHA-256 differs from the model card's; the file is damaged or was changed. "
+        "Install the model again."
+    )
 
 
 def _check_count(package: ModelPackage, found: int) -> None:
@@ -168,7 +213,7 @@ def _check_count(package: ModelPackage, found: int) -> None:
 
 
 def _checked(extra: Mapping[str, bytes]) -> dict[str, bytes]:
-    made_here = {CARD_FILE, WEIGHTS_FILE, CARD_TEXT_FILE} & set(extra)
+    made_here = {CARD_FILE, WEIGHTS_FILE, CARD_TEXT_FILE, BASELINES_FILE} & set(extra)
     if made_here:
         raise BadInputError(f"{min(made_here)!r} is written from the card and the weights; do not give it.")
     if not extra.get(PREVIEW_FILE, _PNG).startswith(_PNG):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from modality_synthesis.models.card import Card, ClinicalVariable, Metric
 
 
@@ -14,6 +16,8 @@ def card_text(card: Card, *, has_preview: bool = False) -> str:
     ]
     if has_preview:
         parts.append(f"![Example: {card.route.source} and synthetic {card.route.target}](preview.png)")
+    if card.verdict:
+        parts.append(f"**Verdict**: {card.verdict}")
     parts += [_limits(card), _inputs(card), _training(card), _metrics(card), _findings(card), _facts(card)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -35,9 +39,10 @@ def _training(card: Card) -> str:
         else f" Trained for {facts.duration_minutes:.0f} minutes on {facts.hardware}."
     )
     regions = f" Errors weighed more in: {', '.join(facts.meta_roi)}." if facts.meta_roi else ""
+    visits = "" if facts.cohort is None else f" ({facts.cohort.visits.total} visits)"
     return (
         f"## Training\n\n{facts.data}.{warning} {people.train} training, {people.validation} validation and "
-        f"{people.test} test subjects.{minutes} Data access: {facts.access or 'not stated'}"
+        f"{people.test} test subjects{visits}.{minutes} Data access: {facts.access or 'not stated'}"
         f"{regions}{_standardization(card)}"
     )
 
@@ -81,7 +86,8 @@ def _metrics(card: Card) -> str:
     for about in dict.fromkeys(map(_about, card.metrics)):
         tables.append(about + "\n\n" + _table([m for m in card.metrics if _about(m) == about], others))
     definitions = "\n".join(f"- {metric.name}: {metric.definition}." for metric in card.metrics)
-    return "\n\n".join(["## Measured", *tables, definitions])
+    bold = ["Bold: the best of a row."] if any(metric.better for metric in card.metrics) else []
+    return "\n\n".join(["## Measured", *tables, *bold, definitions])
 
 
 def _about(metric: Metric) -> str:
@@ -94,9 +100,24 @@ def _table(metrics: list[Metric], others: list[str]) -> str:
         interval = "" if metric.low is None or metric.high is None else f" [{metric.low:.3f}, {metric.high:.3f}]"
         unit = f" ({metric.unit})" if metric.unit else ""
         # A baseline need not be scored by every metric.
-        cells = [f"{metric.compared_with[name]:.3f}" if name in metric.compared_with else "–" for name in others]
-        rows.append([f"{metric.name}{unit}", f"**{metric.value:.3f}**{interval}", *cells])
+        values = [metric.value, *(metric.compared_with.get(name) for name in others)]
+        cells = ["–" if value is None else f"{value:.3f}" for value in values]
+        best = _best(values, metric.better)
+        cells = [f"**{cell}**" if place in best else cell for place, cell in enumerate(cells)]
+        rows.append([f"{metric.name}{unit}", f"{cells[0]}{interval}", *cells[1:]])
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def _best(values: Sequence[float | None], better: str | None) -> list[int]:
+    """Places of the best figures, whoever reached them; none where the card does not say what is better."""
+    known = {place: value for place, value in enumerate(values) if value is not None}
+    if better is None or len(known) < 2:
+        return []
+    rank = {
+        place: value if better == "lower" else -value if better == "higher" else abs(value - 1)
+        for place, value in known.items()
+    }
+    return [place for place, value in rank.items() if value == min(rank.values())]
 
 
 def _facts(card: Card) -> str:

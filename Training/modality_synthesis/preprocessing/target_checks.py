@@ -23,6 +23,8 @@ OVERLAP_REFUSED, OVERLAP_DOUBTED = 0.5, 0.9
 # spread counts as 10 %: two scanners' calibrations differ by as much.
 FAR_Z, LEAST_SPREAD = 3.5, 0.10
 FEWEST_FOR_FAR = 4
+MEDIAN = "target-median"
+FAR = "far-from-cohort"
 
 
 def check_target_before(image: sitk.Image, target: str, name: str, reporter: Reporter) -> None:
@@ -41,7 +43,7 @@ def check_target_before(image: sitk.Image, target: str, name: str, reporter: Rep
 
 def check_target(
     image: sitk.Image, brain: sitk.Image, target: str, path: Path, reporter: Reporter, *, quantity: str | None = None
-) -> float:
+) -> None:
     """Check a target that lies on its person's brain: place, unit, contrast.
 
     Args:
@@ -49,21 +51,20 @@ def check_target(
         brain: uint8 mask of the person's brain in the same world, found in the source volume.
         target: its modality.
         path: of it; messages name the file, and its sidecar is asked for `Units`.
-        reporter: receives the findings `target-overlap`, `target-units` and `contrast`.
+        reporter: receives the findings `target-overlap`, `target-median`, `target-units` and `contrast`.
         quantity: what is expected, `SUVR` for example; None expects nothing.
 
-    Returns:
-        The median in the brain, in the target's units; NaN where the two do not meet.
     """
     look = brain_look(image, brain)
     if not _check_overlap(look, brain, target, path.name, reporter) or look is None:
-        return float("nan")
+        return
     median = float(np.nanmedian(sitk.GetArrayViewFromImage(look.values)[sitk.GetArrayViewFromImage(look.mask) > 0]))
+    about = f"{path.name}: the median in the brain is {median:.4g}"
+    reporter.finding(Finding(MEDIAN, "ok", about, value=float(f"{median:.6g}")))
     if quantity == "SUVR":
         check_suvr(median, path, reporter)
     elif not target.endswith("PET") and target != "CT":
         check_coarse_contrast(look, target, path.name, reporter)
-    return median
 
 
 def _check_overlap(look: BrainLook | None, brain: sitk.Image, target: str, name: str, reporter: Reporter) -> bool:
@@ -107,8 +108,8 @@ def check_suvr(median: float, path: Path, reporter: Reporter) -> None:
             "target-units", "refuse",
             f"{path.name}: SUVR is expected, with a median in the brain between {low:g} and {high:g}, usually near 1; "
             f"here it is {median:.4g}, {factor}{stated}.",
-            f"Divide by the reference region first: modality-synthesis suvr {path.name} --mri T1W -o regions.csv --image "
-            "SUVR.nii.gz",
+            f"Divide by the reference region first: modality-synthesis suvr {path.name} --mri T1W -o regions.csv "
+            "--image SUVR.nii.gz",
             float(f"{median:.5g}"), high if median > high else low,
         )
     )  # fmt: skip
@@ -136,7 +137,7 @@ def far_from_cohort(medians: Sequence[float]) -> list[float | None]:
 def far_finding(score: float, median: float, others: float, name: str) -> Finding:
     """What is said of a person whose target lies far from the cohort's."""
     return Finding(
-        "far-from-cohort", "look",
+        FAR, "look",
         f"{name}: the median in the brain, {median:.4g}, is far from the cohort's, {others:.4g} (modified z-score "
         f"{score:.1f}): another unit, reference region or scale?",
         "Look at it; reject it in qc.tsv if it is wrong.", round(score, 2), FAR_Z,

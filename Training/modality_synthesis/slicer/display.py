@@ -29,6 +29,20 @@ BRAIN_WINDOW = (80.0, 40.0)  # width and level, HU
 LOWER_RIGHT, UPPER_LEFT = (0.99, 0.05), (0.01, 0.95)
 LEGEND_SIZES = {LOWER_RIGHT: (0.08, 0.5), UPPER_LEFT: (0.11, 0.45)}  # signed numbers are longer
 # Numbers of the layouts; another number than in versions with other views, whose scenes keep theirs.
+# Blue, white, red: the map of signed differences in reports too (`evaluation.figures.style.DIFFERENCE`).
+_DIVERGING = (
+    (5, 48, 97),
+    (33, 102, 172),
+    (67, 147, 195),
+    (146, 197, 222),
+    (209, 229, 240),
+    (255, 255, 255),
+    (253, 219, 199),
+    (244, 165, 130),
+    (214, 96, 77),
+    (178, 24, 43),
+    (103, 0, 31),
+)
 FIRST_LAYOUT = 7320
 # Links act within a group only; without one, the standard views would follow.
 VIEW_GROUP = 7
@@ -132,11 +146,13 @@ def setThreshold(node: slicer.vtkMRMLColorTableNode, threshold: float) -> None:
     if node.GetAttribute(THRESHOLD) == text:
         return
     modifying = node.StartModify()
-    for index, value in enumerate(np.linspace(-1, 1, COLOR_STEPS)):
-        fade = 1 - abs(value)
-        color = (1.0, fade, fade) if value > 0 else (fade, fade, 1.0)
+    values = np.linspace(-1, 1, COLOR_STEPS)
+    anchors = np.array(_DIVERGING) / 255
+    places = np.linspace(-1, 1, len(anchors))
+    channels = np.stack([np.interp(values, places, anchors[:, channel]) for channel in range(3)], axis=1)
+    for index, (value, color) in enumerate(zip(values, channels, strict=True)):
         opacity = 0.0 if abs(value) < threshold else 1.0
-        node.SetColor(index, f"{value:+.2f}", *color, opacity)
+        node.SetColor(index, f"{value:+.2f}", float(color[0]), float(color[1]), float(color[2]), opacity)
     node.SetAttribute(THRESHOLD, text)
     node.EndModify(modifying)
 

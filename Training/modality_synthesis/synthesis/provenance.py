@@ -29,6 +29,7 @@ class Run:
     samples: int = 1
     cost: Mapping[str, float] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
+    fingerprint: str = ""
 
 
 def description(card: Card) -> str:
@@ -75,6 +76,7 @@ def sidecar(card: Card, run: Run) -> dict[str, object]:
         "Warnings": list(run.warnings),
         "Findings": [finding.as_dict() for finding in run.findings],
         "Cost": dict(run.cost),
+        "Fingerprint": run.fingerprint,
         "Date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 

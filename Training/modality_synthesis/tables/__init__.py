@@ -2,9 +2,11 @@
 
 from modality_synthesis.tables.names import safe_place, unsafe_name
 from modality_synthesis.tables.reading import Table, TableRow, read_table
-from modality_synthesis.tables.words import UNKNOWN, as_number, is_unknown, key, tidy
+from modality_synthesis.tables.words import SESSION, SUBJECT, UNKNOWN, as_number, is_unknown, key, tidy
 
 __all__ = [
+    "SESSION",
+    "SUBJECT",
     "UNKNOWN",
     "Table",
     "TableRow",

@@ -76,12 +76,19 @@ def read_table(path: str | Path, what: str, expected: Sequence[str] = ()) -> Tab
     separator, text, skipped = _hint(text)
     lines = _Lines(text, skipped)
     header_line, header = _header(lines, path, what)
-    separator = separator or _separator(header, {key(name) for name in expected})
-    columns = [tidy(name) for name in _cells(header, separator)]
+    ours = {key(name) for name in expected}
+    separator = separator or _separator(header, ours)
+    try:
+        columns = [tidy(name) for name in _cells(header, separator)]
+    except csv.Error as error:
+        raise BadInputError(f"{path.name}, line {header_line}: {_reason(error)}.") from None
     parsed = [(line, cells) for line, cells in lines.records(separator, path) if any(cells)]
     kept = _named_columns(columns, parsed, path, header_line)
     _check_widths(parsed, len(columns), path, separator)
-    _check_names([columns[index] for index in kept], path)
+    again = next((line for line, cells in parsed if list(map(key, cells)) == list(map(key, columns))), None)
+    if again is not None and len(columns) > 1:
+        raise BadInputError(f"{path.name}, line {again}: the header once more. Give one table, with one header.")
+    _check_names([columns[index] for index in kept], ours, path)
     rows = [TableRow(line, {columns[index]: cells[index] for index in kept}) for line, cells in parsed]
     _point_decimals([columns[index] for index in kept], rows, separator)
     return Table(path, tuple(columns[index] for index in kept), tuple(rows), separator, lines.findings(path))
@@ -172,7 +179,7 @@ def _is_comment(line: str) -> bool:
 def _reason(error: csv.Error) -> str:
     if "field larger" in str(error):
         return "a cell is longer than 131072 characters; is a quotation mark not closed?"
-    return str(error)
+    return "the quotation marks make no sense" if "new-line" in str(error) else str(error)
 
 
 def _header(lines: _Lines, path: Path, what: str) -> tuple[int, str]:
@@ -190,7 +197,10 @@ def _separator(header: str, expected: set[str]) -> str:
     """The one that finds most of the expected names in the header, and then most columns."""
 
     def worth(separator: str) -> tuple[int, int]:
-        names = [key(name) for name in _cells(header, separator)]
+        try:
+            names = [key(name) for name in _cells(header, separator)]
+        except csv.Error:
+            return 0, 0
         return len(expected.intersection(names)), len(names)
 
     best = max(_SEPARATORS, key=worth)  # of equals the first
@@ -226,12 +236,16 @@ def _check_widths(rows: list[tuple[int, list[str]]], width: int, path: Path, sep
     )
 
 
-def _check_names(columns: Sequence[str], path: Path) -> None:
+def _check_names(columns: Sequence[str], ours: set[str], path: Path) -> None:
+    """Names of ours differ in letters and digits, others ("train/l1", "amyloid+") in more than spaces and dashes."""
     seen: dict[str, str] = {}
     for column in columns:
-        other = seen.setdefault(key(column) or column, column)
-        if other is not column:
-            raise BadInputError(f"{path.name}: the columns {other!r} and {column!r} mean the same. Keep one of them.")
+        meaning = key(column) if key(column) in ours else re.sub(r"[\s_-]+", "", column.casefold())
+        if meaning in seen:
+            raise BadInputError(
+                f"{path.name}: the columns {seen[meaning]!r} and {column!r} mean the same. Keep one of them."
+            )
+        seen[meaning] = column
 
 
 def _point_decimals(columns: Sequence[str], rows: Sequence[TableRow], separator: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
 
-# A cohort of a million visits is smaller; a volume given by mistake is not read whole.
-_LARGEST = 512 << 20
+# A cohort of a hundred thousand visits is smaller; a volume given by mistake is not read whole.
+_LARGEST = 64 << 20
 _SPREADSHEET = "a spreadsheet file; in Excel or LibreOffice save it as CSV (UTF-8) and give that"
 _MAGIC = (
     (b"PK\x03\x04", _SPREADSHEET),
@@ -67,14 +67,14 @@ def read_text(path: Path, what: str) -> str:
 def _bytes(path: Path, what: str) -> bytes:
     try:
         if path.is_dir():
+            way = f" For a BIDS folder, 'modality-synthesis cohort {path} -o cohort.tsv' writes one."
             raise BadInputError(
-                f"{path} is a folder, and a {what} is a file (CSV or TSV). For a BIDS folder, "
-                f"'modality-synthesis cohort {path} -o cohort.tsv' writes one."
+                f"{path} is a folder, and a {what} is a file (CSV or TSV).{way if 'cohort table' in what else ''}"
             )
         if path.exists() and not path.is_file():
             raise BadInputError(f"{path} is no ordinary file. Save the {what} to one: its paths are relative to it.")
         if path.is_file() and path.stat().st_size > _LARGEST:
-            raise BadInputError(f"{path.name} cannot be read as a {what}: it is too large for a table.")
+            raise BadInputError(f"{path.name} cannot be read as a {what}: it is larger than {_LARGEST >> 20} MB.")
         return path.read_bytes()
     except FileNotFoundError:
         raise BadInputError(f"The {what} {path} does not exist.{_nearest(path)}") from None

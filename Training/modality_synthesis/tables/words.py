@@ -13,6 +13,9 @@ UNKNOWN = frozenset(
         "unknown", "unk", "missing", "not available", "not known",
     }
 )  # fmt: skip
+# Columns that say who and when, in the order of preference. The first four are what the documentation promises.
+SUBJECT = ("subject", "participant_id", "sub", "id", "subject_id", "participant", "patient_id", "patient", "ptid")
+SESSION = ("session", "session_id", "ses")
 # Excel's errors: the formula failed, the value is not known.
 _ERRORS = frozenset({"#value!", "#ref!", "#div/0!", "#name?", "#null!", "#num!"})
 # Characters that no editor shows and that `str.strip` leaves.

@@ -10,21 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from modality_synthesis._version import __version__
+from modality_synthesis.datasets.cache import Pair
+from modality_synthesis.datasets.cache_folder import cache_folder
 from modality_synthesis.datasets.cohort import Cohort
 from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation.baseline_files import fitted_baselines
+from modality_synthesis.evaluation.baselines import Baselines
 from modality_synthesis.evaluation.classes import Classes
 from modality_synthesis.evaluation.cohort import evaluate
 from modality_synthesis.evaluation.downstream import focus_regions
 from modality_synthesis.evaluation.metrics import METRICS
 from modality_synthesis.evaluation.statistics import Interval
 from modality_synthesis.evaluation.study import Evaluation
+from modality_synthesis.evaluation.verdict import verdicts
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.models import ModelPackage, write_package
 from modality_synthesis.models.card import Card
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, parts
 from modality_synthesis.training.folder import RunFacts
 from modality_synthesis.training.recipe import Recipe
+from modality_synthesis.training.truth import cohort_facts
 
 
 def package_model(
@@ -33,33 +39,45 @@ def package_model(
     split: Split,
     cohort: Cohort,
     folder: Path,
+    training: Sequence[Pair],
     *,
     minutes: float,
     facts: RunFacts,
     cache: str | Path | None,
+    qc: Path,
     jobs: int | None,
     evaluate_test: bool,
     reporter: Reporter,
 ) -> ModelPackage:
-    """Write the package; with test subjects at hand, score it and write it again with the figures on its card."""
+    """Write the package; with test subjects at hand, score it and write it again with the figures on its card.
+
+    The baselines that it must beat are fitted on the preprocessed pairs in `training` and kept in the package, so that
+    a table of test subjects suffices to judge it later.
+    """
     card = card_facts(
         recipe,
         split,
         minutes,
         facts,
+        cohort=cohort,
         stochastic=generator.stochastic,
         training_parameters=generator.training_parameters,
     )
-    package = write_package(folder, card, generator.package_state())
+    fitting, scoring = parts(reporter, (1, 4))
+    store = cache_folder(cohort.path, cache)
+    fitted = Baselines.load(fitted_baselines(training, recipe.preprocessing.target, store, fitting))
+    kept = (fitted.to_bytes(compact=True), len({pair.visit.subject for pair in training}))
+    package = write_package(folder, card, generator.package_state(), baselines=kept)
     if not (evaluate_test and split.test):
         return package
-    classes = _classes(recipe, cohort, reporter)
+    classes = _classes(recipe, cohort, scoring)
     result = evaluate(
         cohort.path, package, folder.parent.parent / "evaluation", division=split, cache=cache, jobs=jobs,
-        seed=recipe.training.seed, classes=classes, reporter=reporter,
+        seed=recipe.training.seed, classes=classes, qc=qc, reporter=scoring,
     )  # fmt: skip
     metrics = _metrics(result, recipe, package.card, classes)
-    return write_package(folder, {**card, "metrics": metrics}, generator.package_state())
+    judged = {**card, "metrics": metrics, "verdict": verdicts(result)[0].text}
+    return write_package(folder, judged, generator.package_state(), baselines=kept)
 
 
 def _classes(recipe: Recipe, cohort: Cohort, reporter: Reporter) -> Classes | None:
@@ -81,6 +99,7 @@ def card_facts(
     minutes: float,
     run: RunFacts | None = None,
     *,
+    cohort: Cohort | None = None,
     stochastic: bool,
     training_parameters: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -107,6 +126,7 @@ def card_facts(
             "data": facts.data,
             "simulated": facts.simulated,
             "subjects": {name: len(subjects) for name, subjects in split.as_dict().items()},
+            "cohort": None if cohort is None else cohort_facts(recipe, cohort, split).model_dump(mode="json"),
             "access": facts.access,
             "seed": recipe.training.seed,
             "meta_roi": list(recipe.samples.region_names()),
@@ -144,6 +164,7 @@ def _metrics(result: Evaluation, recipe: Recipe, card: Card, classes: Classes | 
             "region": "brain mask, on the model's grid",
             "dataset": f"{recipe.package.data} (test subjects)",
             "subjects": len(result.subjects),
+            "better": "nearer 1" if metric.better == "nearer" else metric.better,
             "compared_with": {
                 other: round(summary[other][name]["mean"], 4)
                 for other in others

@@ -13,6 +13,7 @@ import numpy as np
 from modality_synthesis._version import __version__
 from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.training.checkpoints import load_checkpoint
 from modality_synthesis.training.recipe import Recipe
 from modality_synthesis.validation import validate
 from modality_synthesis.volumes import (
@@ -44,6 +45,8 @@ class RunFacts:
         device: what they computed on.
         precision: Lightning's name of it.
         losses: name, weight and parameters of each, with feature network and schedule.
+        program: version of this software that decides about results (`fingerprint.program`).
+        contents: visit -> hash of its preprocessed volumes and clinical values.
         started_from: the package whose weights training began with.
         package_version: of this software.
         epochs: that were trained; 0 until the run is finished.
@@ -60,6 +63,8 @@ class RunFacts:
     device: str
     precision: str
     losses: Sequence[Mapping[str, Any]]
+    program: str = ""
+    contents: Mapping[str, str] = field(default_factory=dict)
     started_from: Mapping[str, str] | None = None
     package_version: str = __version__
     epochs: int = 0
@@ -129,7 +134,7 @@ class RunFolder:
         """Of the last finished epoch."""
         return self.path / "checkpoints" / "last.ckpt"
 
-    def check(self, recipe: Recipe, split: Split, facts: RunFacts, inputs: Iterable[Path], *, resume: bool) -> None:
+    def check(self, recipe: Recipe, facts: RunFacts, inputs: Iterable[Path], *, resume: bool) -> None:
         """Whether a run can begin, or be continued, here. Writes nothing.
 
         Args:
@@ -139,10 +144,10 @@ class RunFolder:
             UsageError: the run would replace an input, or a JSON file of somebody else.
 
             BadInputError: a run is there but is not to be continued, none is there to be continued, or it was begun
-                with another recipe, other patients, another fold or another number of processes.
+                with another recipe, start, program or number of processes.
         """
         if resume:
-            self._check_same(recipe, split, facts)
+            self._check_same(recipe, facts)
         elif self.checkpoint.exists():
             raise BadInputError(
                 f"{self.path} holds a training run. Continue it with --resume, or choose another folder."
@@ -188,15 +193,26 @@ class RunFolder:
 
     def split(self) -> Split:
         """Raises BadInputError when the folder holds no run."""
-        return Split(**{name: tuple(subjects) for name, subjects in self._read("splits.json").items()})
+        try:
+            return Split(**{name: tuple(subjects) for name, subjects in self._read("splits.json").items()})
+        except TypeError as error:
+            raise self._damaged("splits.json", error) from None
 
     def facts(self) -> RunFacts:
         """Raises BadInputError when the folder holds no run."""
         known = {item.name for item in fields(RunFacts)}
-        return RunFacts(**{name: value for name, value in self._read("run.json").items() if name in known})
+        try:
+            return RunFacts(**{name: value for name, value in self._read("run.json").items() if name in known})
+        except TypeError as error:
+            raise self._damaged("run.json", error) from None
 
     def examples(self) -> list[Example]:
-        """Validation subjects as the packaged weights show them."""
+        """Validation subjects as the packaged weights show them.
+
+        Raises:
+            BadInputError: the file is damaged.
+        """
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         from modality_synthesis.training.module import Example
@@ -204,23 +220,27 @@ class RunFolder:
         path = self.path / "examples.safetensors"
         if not path.is_file():
             return []
-        arrays = load_file(path)
-        count = len(arrays) // len(_EXAMPLE_PARTS)
-        return [
-            Example(*(arrays[f"{number}.{part}"].astype(np.float32) for part in _EXAMPLE_PARTS))
-            for number in range(count)
-        ]
+        try:
+            arrays = load_file(path)
+            count = len(arrays) // len(_EXAMPLE_PARTS)
+            return [
+                Example(*(arrays[f"{number}.{part}"].astype(np.float32) for part in _EXAMPLE_PARTS))
+                for number in range(count)
+            ]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise self._damaged(path.name, error) from None
 
     @property
     def is_finished(self) -> bool:
         """Whether the training is over and its report written."""
         return (self.path / "report.html").is_file()
 
-    def _check_same(self, recipe: Recipe, split: Split, facts: RunFacts) -> None:
+    def _check_same(self, recipe: Recipe, facts: RunFacts) -> None:
         if not self.checkpoint.exists():
             raise BadInputError(
                 f"Nothing to resume in {self.path}: {self.checkpoint.name} is missing. Start without --resume."
             )
+        self.check_checkpoint()
         before, now = flat(self.recipe().model_dump(mode="json")), flat(recipe.model_dump(mode="json"))
         for key in dict.fromkeys([*before, *now]):
             if before.get(key) != now.get(key) and not key.startswith(_FREE):
@@ -228,25 +248,86 @@ class RunFolder:
                     f"{self.path} was begun with {key} = {before.get(key)}, not {now.get(key)}. Resume with the same "
                     "recipe, or start a new run in another folder."
                 )
-        if self.split() != split:
-            raise BadInputError(
-                f"{self.path} was begun with other patients, or another split of them. Use the same cohort table (and "
-                "fold), or start a new run in another folder."
-            )
         old = self.facts()
         if old.processes != facts.processes:
             raise BadInputError(
                 f"{self.path} was begun with {old.processes} process(es), not {facts.processes}: batches and learning "
                 "rate would change. Resume with as many."
             )
+        if old.program != facts.program:
+            raise BadInputError(
+                f"{self.path} was begun by version {old.program or old.package_version} of this program, this is "
+                f"{facts.program}: results would mix. Go on with that version, or start a new run in another folder."
+            )
+        if old.started_from != facts.started_from:
+            raise BadInputError(
+                f"{self.path} was begun from the weights of {_name(old.started_from)}, not of "
+                f"{_name(facts.started_from)}. Resume with the same start_from, or start a new run in another folder."
+            )
+
+    def check_same_data(self, split: Split, facts: RunFacts) -> None:
+        """Whether a run that is continued goes on with the patients and volumes that it was begun with.
+
+        Raises:
+            BadInputError: says what changed.
+        """
+        before = self.split()
+        for name, now in split.as_dict().items():
+            changed = sorted(set(now) ^ set(getattr(before, name)))
+            if changed and name != "test":
+                raise BadInputError(
+                    f"{self.path} was begun with other patients, or another split of them ({name}: {changed[0]} and "
+                    f"{len(changed) - 1} more). Use the same cohort table, qc.tsv and fold, or start a new run in "
+                    "another folder."
+                )
+        old = self.facts().contents
+        other = [name for name in dict.fromkeys([*old, *facts.contents]) if old.get(name) != facts.contents.get(name)]
+        if other:
+            raise BadInputError(
+                f"{self.path} was begun with other volumes or clinical values of {other[0]}"
+                + (f" and {len(other) - 1} more visits" if len(other) > 1 else "")
+                + ". Put them back, or start a new run in another folder."
+            )
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except OSError:
+            data = json.loads((self.path / name).read_text(encoding="utf-8-sig"))
+        except FileNotFoundError:
             raise BadInputError(f"{self.path} holds no training run: {name} is missing.") from None
-        except ValueError as error:
-            raise BadInputError(f"{self.path / name} is damaged: {error}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._damaged(name, error) from None
+        if not isinstance(data, dict):
+            raise self._damaged(name, ValueError("it holds no JSON object"))
+        return data
+
+    def check_checkpoint(self) -> None:
+        """Make sure that the checkpoint is whole, before anything is computed.
+
+        Raises:
+            BadInputError: says how to go on without it.
+        """
+        try:
+            content = load_checkpoint(self.checkpoint, map_location="meta")
+            if not isinstance(content, dict):
+                raise ValueError("it is no mapping")
+            lacking = sorted({"state_dict", "optimizer_states", "epoch", "global_step"} - set(content))
+            if lacking:
+                raise ValueError(f"it lacks {', '.join(lacking)}")
+        except (OSError, ValueError) as error:
+            raise self._damaged(str(self.checkpoint.relative_to(self.path)), error) from None
+
+    def _damaged(self, name: str, error: Exception) -> BadInputError:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        return BadInputError(
+            f"{self.path / name} is damaged: {reason}. Put a copy of it there, or train again without --resume in "
+            "another folder."
+        )
+
+
+def _name(package: Mapping[str, str] | None) -> str:
+    return (
+        "no package" if package is None else f"{package['id']} {package['version']} ({package['weights_sha256'][:8]})"
+    )
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 
 from modality_synthesis.datasets.cohort import read_cohort
 from modality_synthesis.datasets.splits import fold
-from modality_synthesis.errors import UsageError
 from modality_synthesis.evaluation.folds import FoldTable, read_fold_table, write_fold_table
 from modality_synthesis.progress import Reporter, current, parts
 from modality_synthesis.training.folder import RunFolder
 from modality_synthesis.training.recipe import Recipe, read_recipe
+from modality_synthesis.training.recipe import parse_fold as parse_fold
 from modality_synthesis.training.run import train
 from modality_synthesis.volumes import atomic_files
 
@@ -27,22 +27,12 @@ class FoldsResult:
     Attributes:
         folder: with `fold-1` to `fold-k`, `folds.csv` and `folds.md`.
         table: of the test scores; None in processes that only helped.
+        left_out: visits that could not be used.
     """
 
     folder: Path
     table: FoldTable | None
-
-
-def parse_fold(text: str) -> tuple[int, int]:
-    """`2/5` as (2, 5).
-
-    Raises:
-        UsageError: written otherwise.
-    """
-    number, sign, folds = text.partition("/")
-    if not sign or not number.strip().isdigit() or not folds.strip().isdigit():
-        raise UsageError(f"A fold is written NUMBER/FOLDS, 1/5 for example; {text!r} is not.")
-    return int(number), int(folds)
+    left_out: tuple[str, ...] = ()
 
 
 def train_folds(
@@ -79,27 +69,28 @@ def train_folds(
     tested = [fold(subjects, number, folds, seed=settings.training.seed).test for number in range(1, folds + 1)]
     _require_each_once(subjects, tested)
     helps = False
+    left_out: list[str] = []
     for number, progress in enumerate(parts(reporter, [1] * folds), start=1):
         run = RunFolder(folder / f"fold-{number}")
-        if resume and run.is_finished:
-            continue
         trained = train(
             settings,
             run.path,
             resume=resume and run.checkpoint.exists(),
             cohort=cohort,
             part=(number, folds),
+            keep_finished=True,
             reporter=progress,
             **options,
         )
         helps = trained.package is None
+        left_out += [name for name in trained.left_out if name not in left_out]
     if helps:  # the first process of a distributed training puts the scores together
-        return FoldsResult(folder, None)
+        return FoldsResult(folder, None, tuple(left_out))
     table = read_fold_table([folder / f"fold-{number}" for number in range(1, folds + 1)])
     with atomic_files():
         for name in (TABLE, "folds.md"):
             write_fold_table(table, folder / name)
-    return FoldsResult(folder, table)
+    return FoldsResult(folder, table, tuple(left_out))
 
 
 def _require_each_once(subjects: Sequence[str], tested: Sequence[Sequence[str]]) -> None:

@@ -8,8 +8,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,20 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from modality_synthesis.datasets.cache import preprocess_pairs
+from modality_synthesis.datasets.cache import Pair, preprocess_pairs
+from modality_synthesis.datasets.cache_folder import cache_folder
 from modality_synthesis.datasets.cohort import Cohort, read_cohort
+from modality_synthesis.datasets.cohort_check import Screening, decision_tables, screen
 from modality_synthesis.datasets.pairs import require_disjoint
+from modality_synthesis.datasets.qc import TABLE as QC_TABLE
 from modality_synthesis.datasets.splits import Split, fold, split_cohort
-from modality_synthesis.errors import BadInputError, OutOfMemoryError, UsageError
+from modality_synthesis.datasets.visit_check import Request
+from modality_synthesis.errors import BadInputError, OutOfMemoryError, UsageError, WorkerLostError
+from modality_synthesis.fingerprint import fingerprint, program
 from modality_synthesis.generators import build_generator
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.losses import WeightedLosses
-from modality_synthesis.models import ModelPackage
+from modality_synthesis.models import ModelPackage, open_package
 from modality_synthesis.progress import Reporter, current, parts
 from modality_synthesis.synthesis.allocator import keep_freed_memory
 from modality_synthesis.training.callbacks import LOG, History, ReportProgress, SaveLast, ToTensorBoard
@@ -39,6 +43,7 @@ from modality_synthesis.training.processes import Placement, place
 from modality_synthesis.training.recipe import Recipe, read_recipe
 from modality_synthesis.training.report import write_report
 from modality_synthesis.training.start import find_start, load_start, started_from
+from modality_synthesis.training.truth import cohort_facts, truthful
 from modality_synthesis.volumes.interruptions import shielded
 
 EXAMPLES = 2
@@ -51,10 +56,12 @@ class TrainingResult:
     Attributes:
         folder: the run folder.
         package: the model; None in processes that only helped (all but the first of a distributed training).
+        left_out: visits that could not be used, or are rejected in `qc.tsv`.
     """
 
     folder: Path
     package: ModelPackage | None
+    left_out: tuple[str, ...] = ()
 
 
 def train(
@@ -72,10 +79,15 @@ def train(
     strategy: str = "auto",
     part: tuple[int, int] | None = None,
     evaluate_test: bool = True,
+    keep_finished: bool = False,
     limit_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> TrainingResult:
     """Train a generator and write its model package.
+
+    Every visit is looked at first (`cohort_check`); what needs registration is checked as it is preprocessed. Visits
+    that cannot be used are left out and named in `qc.tsv` in the run folder, where a person can accept or reject them
+    for the next run.
 
     The run folder receives `splits.json`, `recipe.json`, `run.json`, `checkpoints/`, `logs/` (a table and
     TensorBoard), `package/<model id>`, `evaluation/` and `report.html`. With `resume`, an interrupted run goes on from
@@ -91,7 +103,7 @@ def train(
         overrides: `KEY=VALUE` changes to the recipe.
         resume: go on from the run folder's last checkpoint.
         cohort: cohort table instead of the recipe's.
-        cache: folder for preprocessed pairs; default `.cache` beside the cohort table.
+        cache: folder for preprocessed pairs; default as in `cache_folder`.
         jobs: worker processes for preprocessing.
         accelerator: auto, cpu, gpu or mps.
         devices: per machine; default what torchrun or SLURM started, else 1.
@@ -99,19 +111,24 @@ def train(
         strategy: auto or ddp.
         part: (i, k), fold i of a k-fold cross-validation over patients; the table's column `split` is not used then.
         limit_s: seconds that the preprocessing of one visit may take.
+        keep_finished: with `resume`, a finished run of the same recipe, volumes and program is returned as it is.
         evaluate_test: score the finished model and the baselines on the test subjects, for the card.
         reporter: receives progress.
 
     Raises:
-        BadInputError: a recipe or cohort that cannot be used, nothing to resume, or another recipe than the run's.
+        BadInputError: a recipe or cohort that cannot be used, nothing to resume, or another recipe, cohort or program
+            than the run's.
         UsageError: devices that do not exist.
         OutOfMemoryError: the device's memory is too small for a batch.
     """
     settings = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
     placement = place(accelerator, devices, num_nodes, strategy)
     table = read_cohort(cohort or settings.cohort, reporter)
-    table.require(settings.route.source, settings.route.target)
+    names = (settings.route.source, settings.route.target)
+    table.require_some(*names)
+    kept_in = cache_folder(table.path, cache)
     split = _split(table, settings, part)
+    settings = truthful(settings, cohort_facts(settings, table, split), reporter)
     folder = RunFolder(Path(output))
     start = find_start(settings)
     losses = WeightedLosses([(term.name, term.weight, term.parameters) for term in settings.losses])
@@ -121,6 +138,7 @@ def train(
         device=placement.describe(),
         precision=placement.precision(settings.training.precision),
         losses=losses.describe(),
+        program=program(),
         started_from=None if start is None else started_from(start),
     )
     keep_freed_memory()
@@ -129,27 +147,55 @@ def train(
     history = History(folder.path / LOG)
     best = KeepBest(Monitor(settings.training.monitor), settings.training.patience)
     progress = ReportProgress(fitting, settings.training.epochs)
+    asked = settings
     trainer = _trainer(
-        settings, placement, folder, [history, best, progress], history, partial(folder.open, settings, split, facts)
-    )
+        # Split and facts are what they have become by the first checkpoint.
+        settings, placement, folder, [history, best, progress], history, lambda: folder.open(asked, split, facts),
+    )  # fmt: skip
     leads = trainer.is_global_zero
     if leads:
         inputs = [*table.files(), *([] if isinstance(recipe, Recipe) else [Path(recipe)])]
-        folder.check(settings, split, facts, inputs, resume=resume)
-        _say(settings, facts, split, part, reporter)
+        folder.check(settings, facts, inputs, resume=resume)
+        if placement.note:
+            reporter.warning(placement.note)
+        if placement.launcher != "self" and placement.processes > 1:
+            reporter.status(f"Waiting for the {placement.processes} processes that {placement.launcher} started")
 
-    visits = [*table.of_subjects(split.train), *table.of_subjects(split.validation)]
+    tested = split.test if evaluate_test else ()
+    visits = table.of_subjects((*split.train, *split.validation, *tested))
+    looking, preprocessing = parts(preparing, (1, 9))
+    quantity = settings.output.quantity
+    screening = screen(
+        visits, Request(names, names, quantity), kept_in, tables=decision_tables(table.path, folder.path), jobs=jobs,
+        wait=not leads, reporter=looking if leads else None,
+    )  # fmt: skip
     pairs = preprocess_pairs(
-        visits,
-        settings.route.source,
-        settings.route.target,
+        screening.usable(),
+        *names,
         settings.preprocessing,
-        Path(cache) if cache else table.path.parent / ".cache",
+        kept_in,
+        quantity=quantity,
+        screening=screening,
         jobs=jobs,
         wait=not leads,
         limit_s=limit_s,
-        reporter=preparing if leads else None,
+        reporter=preprocessing if leads else None,
     )
+    split = split.only(pair.visit.subject for pair in pairs)
+    facts = replace(facts, contents=_contents(pairs, split, settings))
+    if leads:
+        screening.write()
+        screening.say(reporter)
+        if tested and not split.test:
+            reporter.warning("No test visit can be used: the card will have no measured figures.")
+        _require_enough(split, table, screening)
+        if resume:
+            folder.check_same_data(split, facts)
+        _say(settings, facts, split, part, reporter)
+    left_out = tuple(visit.name for visit in screening.left_out)
+    if keep_finished and resume and folder.is_finished:
+        found = folder.path / "package" / settings.package.id
+        return TrainingResult(folder.path, open_package(found) if leads else None, left_out)
     training = [pair for pair in pairs if pair.visit.subject in split.train]
     validation = [pair for pair in pairs if pair.visit.subject in split.validation]
     require_disjoint(training, validation)
@@ -166,7 +212,7 @@ def train(
     with _nothing_left_without_checkpoint(folder, leads):
         _fit(trainer, module, data, folder.checkpoint if resume else None)
     if not leads:
-        return TrainingResult(folder.path, None)
+        return TrainingResult(folder.path, None, left_out)
 
     final = _kept(settings, module, best, reporter)
     examples = [
@@ -182,15 +228,44 @@ def train(
         split,
         table,
         folder.path / "package" / settings.package.id,
+        training,
         minutes=minutes,
         facts=facts,
-        cache=cache,
+        cache=kept_in,
+        qc=folder.path / QC_TABLE,
         jobs=jobs,
         evaluate_test=evaluate_test,
         reporter=finishing,
     )
     write_report(folder.path)
-    return TrainingResult(folder.path, package)
+    return TrainingResult(folder.path, package, left_out)
+
+
+def _contents(pairs: Sequence[Pair], split: Split, recipe: Recipe) -> dict[str, str]:
+    """Visit -> hash of what it is learned from: its preprocessed volumes, and what the table says about it."""
+    learned = {*split.train, *split.validation}
+    target = recipe.route.target
+    by_maker = recipe.preprocessing.target.standardization is not None
+    return {
+        pair.visit.name: fingerprint(
+            pair=pair.path.name,
+            variables=[pair.visit.variable(one.name) for one in recipe.clinical_variables],
+            manufacturer=pair.visit.manufacturer(target) if by_maker else None,
+        )[:16]
+        for pair in pairs
+        if pair.visit.subject in learned
+    }
+
+
+def _require_enough(split: Split, table: Cohort, screening: Screening) -> None:
+    """Somebody to learn from, and somebody to validate with."""
+    for name, subjects in (("train", split.train), ("validation", split.validation)):
+        if not subjects:
+            left = screening.left_out
+            first = f" {left[0].name}: {' '.join(screening.findings.reasons(left[0]))}" if left else ""
+            raise BadInputError(
+                f"{table.path.name}: no visit of the split '{name}' can be used. {screening.summary()}{first}"
+            )
 
 
 @contextmanager
@@ -261,6 +336,7 @@ def _trainer(
                 devices=placement.devices,
                 num_nodes=placement.nodes,
                 strategy=placement.strategy(),
+                plugins=[placement.environment()],
                 precision=placement.precision(schedule.precision),
                 deterministic=schedule.deterministic,
                 benchmark=not schedule.deterministic,
@@ -276,8 +352,8 @@ def _trainer(
                 enable_model_summary=False,
                 use_distributed_sampler=False,
             )
-        except (MisconfigurationException, ValueError) as error:
-            raise UsageError(f"These devices cannot be used: {error}") from None
+        except (MisconfigurationException, ValueError, RuntimeError, KeyError) as error:
+            raise UsageError(f"These devices cannot be used: {str(error).strip().splitlines()[0]}") from None
 
 
 def _fit(trainer: lightning.Trainer, module: GeneratorModule, data: PairData, checkpoint: Path | None) -> None:
@@ -291,6 +367,16 @@ def _fit(trainer: lightning.Trainer, module: GeneratorModule, data: PairData, ch
                 "optimizer.accumulate to make up for it), training.precision=bf16-mixed, or a smaller network."
             ) from None
         except RuntimeError as error:
+            if checkpoint is not None and "loading state_dict" in str(error):
+                raise BadInputError(
+                    f"{checkpoint} is not of this recipe's generator, or of another version of it. Train again without "
+                    "--resume, in another folder."
+                ) from None
+            if "DataLoader worker" in str(error):
+                raise WorkerLostError(
+                    "A process that loads training samples was ended by the system: too little memory, or a small "
+                    "/dev/shm (Docker: --shm-size=2g). Use training.workers=0."
+                ) from None
             if "deterministic" not in str(error):
                 raise
             raise BadInputError(

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.checks import not_orthonormal
+from modality_synthesis.volumes.itk_paths import path_for_itk
 
 
 def read_grid(path: Path) -> sitk.ImageFileReader:
@@ -19,8 +20,8 @@ def read_grid(path: Path) -> sitk.ImageFileReader:
         BadInputError: ITK refuses the file.
     """
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    with _explained(path):
+    with _explained(path), path_for_itk(path) as name:
+        reader.SetFileName(name)
         reader.ReadImageInformation()
     return reader
 

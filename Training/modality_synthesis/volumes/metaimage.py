@@ -15,6 +15,7 @@ from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.checks import check_grid, check_shape
 from modality_synthesis.volumes.geometry import Grid
+from modality_synthesis.volumes.itk_paths import path_for_itk
 from modality_synthesis.volumes.paths import cannot_read, missing_data
 from modality_synthesis.volumes.payload import load_payload, values_of
 
@@ -198,7 +199,8 @@ def write(image: sitk.Image, path: Path, *, description: str) -> None:
         labelled.EraseMetaData(key)
     if description:
         labelled.SetMetaData("Comment", " ".join(description.split())[:255])
-    sitk.WriteImage(labelled, str(path), useCompression=True, compressionLevel=1)
+    with path_for_itk(path, write=True) as name:
+        sitk.WriteImage(labelled, name, useCompression=True, compressionLevel=1)
 
 
 def _integer(header: Header, key: str, default: int, path: Path) -> int:

@@ -46,8 +46,9 @@ def sidecar_path(volume_path: str | Path) -> Path:
     """Where a file's JSON sidecar belongs: `x.nii.gz` → `x.json`, a table `x.csv` → `x.csv.json`; a folder `x` →
     `x.json` beside it."""
     path = Path(volume_path)
+    path = path if path.name else path.absolute()  # the working folder, as `.`
     stem = split_ending(path)[0] if volume_ending(path) else path.name
-    return path.with_name(f"{stem}.json")
+    return path.parent / f"{stem}.json"
 
 
 def split_series(path: str | Path) -> tuple[Path, str | None]:
@@ -77,7 +78,13 @@ def why_absent(path: Path) -> str | None:
 
     Links without a target, git-annex's (DataLad) and Git LFS's placeholders are told apart from what does not exist.
     """
-    path = data_path(path)
+    try:
+        return _absence(data_path(path))
+    except (OSError, ValueError) as error:
+        return f"it cannot be read: {(getattr(error, 'strerror', None) or str(error)).lower()}"
+
+
+def _absence(path: Path) -> str | None:
     if path.is_symlink() and not path.exists():
         target = os.readlink(path)
         if ".git/annex/objects" in target.replace("\\", "/"):
@@ -101,15 +108,15 @@ def check_is_there(path: Path) -> None:
     Raises:
         BadInputError: says which, and how to get the file.
     """
-    if path.exists() and not path.is_dir() and not path.is_file():
-        raise BadInputError(f"{path} is no regular file (a pipe or device). Save the volume as a file first.")
     try:
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise BadInputError(f"{path} is no regular file (a pipe or device). Save the volume as a file first.")
         reason = why_absent(path)
+        if reason is not None and not path.exists() and not path.is_symlink():
+            raise BadInputError(f"{path} does not exist. Check the path.")
         empty = reason is None and path.is_file() and path.stat().st_size == 0
     except OSError as error:
         raise cannot_read(path, error) from None
-    if reason is not None and not path.exists() and not path.is_symlink():
-        raise BadInputError(f"{path} does not exist. Check the path.")
     if reason is not None:
         raise BadInputError(f"{path.name}: {reason}.")
     if empty:

@@ -54,6 +54,6 @@ def _from_dicom(path: Path, key: str) -> str | None:
     try:
         files = dicom_files(path) if path.is_dir() else iter([path] if path.is_file() and is_dicom_file(path) else [])
         header = next(filter(None, map(read_header, files)), None)
-    except BadInputError:
+    except (BadInputError, OSError, ValueError):
         return None
     return None if header is None else text(header, key) or None

@@ -14,12 +14,12 @@ from modality_synthesis.evaluation.comparison import Comparison, compare
 from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.planes import PLANES, center_of, cut, display_volume
 from modality_synthesis.evaluation.figures.style import (
-    DIFFERENCE,
     NORMAL,
     PAGE_WIDTH,
     SMALL,
     bare,
     check_figure_path,
+    difference_colors,
     difference_limit,
     new_figure,
     save_figure,
@@ -146,10 +146,10 @@ def difference_figure(panels: Panels, name: str, *, limit: float | None = None) 
     window = value_window(record.get("DisplayWindow"), panels.reference[panels.inside])
     largest = limit or difference_limit(panels.difference[panels.inside], window)
     colors = value_colors(str(record.get("Quantity", "")))
-    rows = (
+    rows: tuple[tuple[str, np.ndarray, Any, tuple[float, float]], ...] = (
         (panels.reference_name, panels.reference, colors, window),
         ("synthetic", panels.synthetic, colors, window),
-        (f"synthetic − {panels.reference_name}", panels.difference, DIFFERENCE, (-largest, largest)),
+        (f"synthetic − {panels.reference_name}", panels.difference, difference_colors(), (-largest, largest)),
     )
     shapes = [cut(panels.reference, plane, center).shape for plane in PLANES]
     title = _title(name, panels)

@@ -13,11 +13,12 @@ from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.style import NORMAL, SMALL, bare, check_figure_path, new_figure, save_figure
 from modality_synthesis.models import ModelPackage, find_model
+from modality_synthesis.preprocessing import Resample
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import array, read_image
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from modality_synthesis.generators.base import Generator
 
@@ -53,12 +54,16 @@ def draw_features(
         raise UsageError("At least one feature map per layer is needed.")
     package = model if isinstance(model, ModelPackage) else find_model(model)
     generator = load_generator(package)
+    # What cannot be drawn is refused before the preprocessing, which costs most of the time.
+    _named_layers(generator)
+    size = next((step.size[2] for step in package.card.preprocessing.source if isinstance(step, Resample)), None)
+    if slice_index is not None and size is not None:
+        _check_slice(slice_index, size)
     image = read_image(source, reporter=reporter)
     prepared = prepare(image, package.card.preprocessing, name=Path(source).name, reporter=reporter)
     volume = array(prepared.image)
     index = _largest_slice(prepared.mask, volume) if slice_index is None else slice_index
-    if not 0 <= index < len(volume):
-        raise BadInputError(f"Slice {index} lies outside the model's grid, which has slices 0 to {len(volume) - 1}.")
+    _check_slice(index, len(volume))
     layers = feature_maps(generator, volume, index)
 
     rows = len(layers)
@@ -107,10 +112,7 @@ def feature_maps(generator: Generator, volume: np.ndarray, index: int) -> Mappin
 
     from modality_synthesis.generators.base import Batch
 
-    network = getattr(generator, "network", None)
-    names: Mapping[str, str] | None = getattr(network, "layers", None)
-    if network is None or names is None:
-        raise BadInputError("Feature maps are drawn for generators that work slice by slice (drunet-..., unet-2d).")
+    network, names = _named_layers(generator)
     context = generator.context
     chosen = np.clip(np.arange(index - context, index + context + 1), 0, len(volume) - 1)
     slab = torch.from_numpy(volume[chosen].astype(np.float32))[None, None]
@@ -128,6 +130,19 @@ def feature_maps(generator: Generator, volume: np.ndarray, index: int) -> Mappin
         for handle in handles:
             handle.remove()
     return found
+
+
+def _named_layers(generator: Generator) -> tuple[nn.Module, Mapping[str, str]]:
+    network = getattr(generator, "network", None)
+    names: Mapping[str, str] | None = getattr(network, "layers", None)
+    if network is None or names is None:
+        raise BadInputError("Feature maps are drawn for generators that work slice by slice (drunet-..., unet-2d).")
+    return network, names
+
+
+def _check_slice(index: int, count: int) -> None:
+    if not 0 <= index < count:
+        raise BadInputError(f"Slice {index} lies outside the model's grid, which has slices 0 to {count - 1}.")
 
 
 def _largest_slice(mask: sitk.Image | None, volume: np.ndarray) -> int:

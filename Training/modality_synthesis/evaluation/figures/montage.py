@@ -13,10 +13,10 @@ from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.planes import PLANES
 from modality_synthesis.evaluation.figures.style import (
     ANATOMY,
-    DIFFERENCE,
     PAGE_HEIGHT,
     PAGE_WIDTH,
     bare,
+    difference_colors,
     new_figure,
 )
 
@@ -90,7 +90,10 @@ def montage(
         down += above[row] + scale * tallest
     if heading:
         _text(figure, _MARGIN, _MARGIN + 0.2 * (heading.count("\n") + 1) - 0.04, heading, 10)
-    labels = {"values": (colors, units), "difference": (DIFFERENCE, f"difference, {units}")}
+    labels: dict[str, tuple[Any, str]] = {
+        "values": (colors, units),
+        "difference": (difference_colors(), f"difference, {units}"),
+    }
     half = (PAGE_WIDTH - 2 * _MARGIN - 2 * _BETWEEN - _BETWEEN_BARS) / 2
     for place, kind in enumerate(kind for kind in shares if any(block.kind == kind for block in blocks)):
         box = (_MARGIN + _BETWEEN + place * (half + _BETWEEN_BARS), down + _MARGIN, half, _BAR)
@@ -120,14 +123,14 @@ def _show(axes: Axes, plane: np.ndarray, kind: Kind, colors: str, scales: Mappin
         low, high = (float(np.percentile(known, share)) for share in (1, 99.5))
         axes.imshow(cut, cmap=matplotlib.colormaps[ANATOMY].with_extremes(bad="black"), vmin=low, vmax=high)
     elif kind == "difference":
-        axes.imshow(cut, cmap=DIFFERENCE, norm=scales[kind])
+        axes.imshow(cut, cmap=difference_colors(), norm=scales[kind])
     else:
         axes.imshow(plane, cmap=colors, norm=scales[kind])
     axes.set_anchor("NW")
     bare(axes)
 
 
-def _bar(figure: Figure, box: tuple[float, float, float, float], scale: Any, colors: str, label: str) -> None:
+def _bar(figure: Figure, box: tuple[float, float, float, float], scale: Any, colors: Any, label: str) -> None:
     from matplotlib.cm import ScalarMappable
 
     axes = _axes(figure, box)

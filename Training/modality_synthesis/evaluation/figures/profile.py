@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation.common_grid import on_grid_of
 from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.planes import oriented
 from modality_synthesis.evaluation.figures.style import (
@@ -26,7 +27,7 @@ from modality_synthesis.evaluation.figures.style import (
 )
 from modality_synthesis.evaluation.signal import covered, is_signal, match_signal, with_signal
 from modality_synthesis.progress import Reporter, current
-from modality_synthesis.volumes import array, read_image, resample_like
+from modality_synthesis.volumes import array, read_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,11 +80,12 @@ def profile_figure(
         raise BadInputError(f"Unknown direction {direction!r}. Use left-right or front-back.")
     reporter = reporter or current()
     given = {name: read_image(file, reporter=reporter) for name, file in volumes.items()}
+    name, image = next(iter(given.items()))
+    if point is not None and not _contains(image, (-point[0], -point[1], point[2])):
+        raise BadInputError(f"The point {point} (RAS, mm) lies outside {name!r}.")
     images = {name: oriented(image) for name, image in given.items()}
     first = next(iter(images.values()))
     through = head_center(first) if point is None else (-point[0], -point[1], point[2])
-    if point is not None and not _contains(first, through):
-        raise BadInputError(f"The point {point} (RAS, mm) lies outside {next(iter(images))!r}.")
     axis = 0 if direction == "left-right" else 1
     distances, line = line_points(first, through, axis)
 
@@ -139,7 +141,7 @@ def panel_factors(images: Mapping[str, sitk.Image], made: str | None, reporter: 
     for name, image in images.items():
         if made is None or name == made:
             continue
-        synthetic = resample_like(images[made], image)
+        synthetic = on_grid_of(image, images[made])
         inside = with_signal(array(image))[0] & covered(synthetic)
         factor, _ = match_signal(array(synthetic), array(image), inside, reporter)
         if factor is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from modality_synthesis.volumes import atomic_output, check_outputs, check_writa
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 ENDINGS = (".png", ".pdf", ".svg")
@@ -33,7 +35,11 @@ MEASURED_COLOR = "#8a8a8a"
 SMALL, NORMAL, LARGE = 8, 9, 12
 
 UPTAKE, ANATOMY = "inferno", "gray"
-DIFFERENCE = "RdBu_r"  # blue: less than real, white: equal, red: more
+# Blue: less than real, white: equal, red: more (ColorBrewer's RdBu with a white middle); as in `slicer/display.py`.
+DIFFERENCE = (
+    (5, 48, 97), (33, 102, 172), (67, 147, 195), (146, 197, 222), (209, 229, 240), (255, 255, 255),
+    (253, 219, 199), (244, 165, 130), (214, 96, 77), (178, 24, 43), (103, 0, 31),
+)  # fmt: skip
 Z_SCORE = "magma"
 DARK_PAPER, DARK_INK, DARK_NOTE = "#101114", "#e8e8ea", "#f2b84b"  # of pictures of volumes that stand alone
 # A document's fonts are embedded as fonts, an SVG's text stays text, and the same figure gives the same bytes.
@@ -47,6 +53,14 @@ _LIMITS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 def value_colors(quantity: str) -> str:
     """matplotlib's map for values of a quantity (`SUVR`, `HU`, `signal`)."""
     return UPTAKE if quantity == "SUVR" else ANATOMY
+
+
+@lru_cache(maxsize=1)
+def difference_colors() -> Colormap:
+    """matplotlib's map for signed differences; an odd number of colors, so that zero is exactly white."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("difference", np.array(DIFFERENCE) / 255, N=255)
 
 
 def value_window(stated: Sequence[float] | None, values: np.ndarray) -> tuple[float, float]:

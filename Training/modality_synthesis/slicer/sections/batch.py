@@ -9,9 +9,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import results, tables
+from modality_synthesis.errors import ModalitySynthesisError
+from modality_synthesis.slicer import results
 from modality_synthesis.slicer.protocol import Outcome
 from modality_synthesis.slicer.sections.base import JobSection, fillTable
+from modality_synthesis.tables import SUBJECT, read_table
 
 WAITING = "waiting"
 
@@ -120,10 +122,12 @@ class BatchSection(JobSection):
             widget.addItem(item)
 
     def _fillQueue(self, table: str) -> None:
-        header, rows = tables.readCsv(table)
-        names = [title.strip().lower() for title in header]
-        column = next((names.index(name) for name in ("subject", "participant_id", "sub", "id") if name in names), 0)
-        self._rows = [[row[column], WAITING, ""] for row in rows]
+        try:
+            cohort = read_table(table, "cohort table", SUBJECT)
+            column = cohort.column(*SUBJECT)
+        except ModalitySynthesisError:  # the worker says what is wrong with it
+            cohort, column = None, None
+        self._rows = [] if column is None else [[row.cells[column], WAITING, ""] for row in cohort.rows]
         self._showQueue()
 
     def _showQueue(self) -> None:
