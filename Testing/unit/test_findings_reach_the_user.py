@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter, current, reporting_to
@@ -22,10 +23,12 @@ PACKAGE = Path(__file__).resolve().parents[2] / "Training" / "modality_synthesis
 
 
 def doubtful(path: Path, seed: int = 0) -> Path:
-    """A smooth blob whose sform and qform lie 30 mm apart."""
+    """A smooth blob whose sform and qform lie 30 mm apart; `t1` is a label map, refused soon after it was read."""
     axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in (40, 44, 38)), indexing="ij")
     radius = np.sqrt(sum(axis**2 for axis in axes))
     values = 100 * np.exp(-2 * radius**2) + 5 * np.sin(7 * axes[seed % 3])
+    if path.name == "t1.nii.gz":
+        values = np.rint(values / 20)
     qform = np.diag([4.0, 4.0, 4.0, 1.0])
     qform[:3, 3] = [-80, -88, -76]
     sform = qform.copy()
@@ -67,18 +70,25 @@ COMMANDS = [
     ("made", ["compare", "{made}", "{pet}"]),
     ("t1", ["compare", "{made}", "{pet}", "--mask", "{t1}"]),
     ("pet", ["suvr", "{pet}", "--template-space", "-o", "{out}/a.csv"]),
-    ("t1", ["suvr", "{pet}", "--mri", "{t1}", "-o", "{out}/a.csv"]),
+    pytest.param("t1", ["suvr", "{pet}", "--mri", "{t1}", "-o", "{out}/a.csv"], marks=pytest.mark.long),
     ("made", ["export", "{made}", "-o", "{out}/dicom"]),
-    ("t1", ["align", "{cohort}", "--fixed", "T1w", "--moving", "FDG-PET", "-o", "{out}", "--jobs", "1"]),
-    ("t1", ["align", "{cohort}", "--fixed", "T1w", "--moving", "FDG-PET", "-o", "{out}", "--jobs", "2"]),
-    ("t1", ["evaluate", "{cohort}", "--synthetic", "made", "--to", "FDG-PET", "-o", "{out}", "--jobs", "1"]),
+    pytest.param(
+        "t1",
+        ["align", "{cohort}", "--fixed", "T1w", "--moving", "FDG-PET", "-o", "{out}", "--jobs", "2"],
+        marks=pytest.mark.long,
+    ),
+    pytest.param(
+        "t1",
+        ["evaluate", "{cohort}", "--synthetic", "made", "--to", "FDG-PET", "-o", "{out}", "--jobs", "1"],
+        marks=pytest.mark.long,
+    ),
     ("pet", ["figures", "difference", "{made}", "{pet}", "-o", "{out}/a.png"]),
     ("pet", ["figures", "profile", "PET={pet}", "-o", "{out}/a.png"]),
-    ("t1", ["figures", "features", "{t1}", "--model", "demo-t1w-fdg", "-o", "{out}/a.png"]),
+    pytest.param("t1", ["figures", "features", "demo-t1w-fdg", "{t1}", "-o", "{out}/a.png"], marks=pytest.mark.long),
 ]
 
 
-@pytest.mark.parametrize(("role", "command"), COMMANDS, ids=lambda value: "-".join(value[:2]) if value[1:] else value)
+@pytest.mark.parametrize(("role", "command"), COMMANDS, ids=lambda value: value if isinstance(value, str) else value[0])
 def test_every_command_that_reads_says_that_the_orientation_is_doubtful(
     files: dict[str, str], role: str, command: list[str]
 ) -> None:
@@ -137,6 +147,20 @@ def test_workers_tell_their_parent(tmp_path: Path, jobs: int) -> None:
     assert parallel_map(_read, paths, jobs=jobs, reporter=reporter) == [40 * 44 * 38] * 3
     assert len(reporter.findings) == 2  # the same file again says nothing new
     assert [text.split(":")[0] for text in sorted(reporter.warnings)] == ["a.nii.gz", "b.nii.gz"]
+
+
+def _refuse(number: int) -> int:
+    try:
+        current().finding(Finding("impossible", "refuse", f"item {number} cannot be"))
+    except BadInputError:
+        return -number
+    return number
+
+
+def test_a_refusal_that_was_dealt_with_in_a_worker_ends_nothing() -> None:
+    reporter = Reporter()
+    assert parallel_map(_refuse, [1, 2], jobs=1, reporter=reporter) == [-1, -2]
+    assert [finding.level for finding in reporter.findings] == ["refuse", "refuse"]
 
 
 def test_progress_of_nested_work_does_not_disturb_the_command() -> None:

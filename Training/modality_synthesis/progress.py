@@ -165,7 +165,7 @@ def current() -> Reporter:
     Progress and status stay where they are: whoever has no reporter at hand does not know its share of the work.
     """
     parent = _CURRENT.get() or PythonWarnings()
-    return _Doubts(parent=parent, warnings=parent.warnings, findings=parent.findings)
+    return _Doubts(parent=parent, warnings=parent.warnings, findings=parent.findings, accepted=parent.accepted)
 
 
 @contextmanager
@@ -187,9 +187,13 @@ class Reported(Generic[Result]):
     findings: tuple[Finding, ...]
 
     def retell(self, reporter: Reporter) -> Result:
-        """Say it in this process; returns the result."""
+        """Say it in this process; returns the result. A refusal has done there what it does, and is only kept here."""
         for finding in self.findings:
-            reporter.finding(finding)
+            if finding.level == "refuse":
+                reporter.findings.append(finding)
+                reporter.emit_finding(finding)
+            else:
+                reporter.finding(finding)
         said = {finding.text for finding in self.findings}
         for message in self.warnings:
             if message not in said:

@@ -96,8 +96,8 @@ def check_brain_volume(volume_ml: float, name: str, reporter: Reporter) -> None:
         Finding(
             "brain-volume",
             "look" if possible else "refuse",
-            f"{name}: the brain found measures {volume_ml:.0f} ml; {'usual are' if possible else 'brains have'} {low:.0f} "
-            f"to {high:.0f} ml. {cause}",
+            f"{name}: the brain found measures {volume_ml:.0f} ml; {'usual are' if possible else 'brains have'} "
+            f"{low:.0f} to {high:.0f} ml. {cause}",
             "Look at it in 3D Slicer, with its directions.",
             round(volume_ml, 1),
             low if small else high,
