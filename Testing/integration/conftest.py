@@ -65,8 +65,14 @@ def mini_cohort(tmp_path_factory) -> Path:
         rng = np.random.default_rng(index)
         subject = f"sub-{index}"
         files = {"T1w": f"{subject}_T1w.nii.gz", "FDG-PET": f"{subject}_pet.nii.gz"}
-        write_image(simulate_mri(labels, "T1w", rng, Acquisition((2.5,) * 3)), folder / files["T1w"])
-        write_image(simulate_pet(labels, "FDG", 0.5, rng, spacing=(4.0, 4.0, 4.0)), folder / files["FDG-PET"])
+        write_image(
+            simulate_mri(labels, "T1w", rng, Acquisition((2.5,) * 3)), folder / files["T1w"], description="simulated"
+        )
+        write_image(
+            simulate_pet(labels, "FDG", 0.5, rng, spacing=(4.0, 4.0, 4.0)),
+            folder / files["FDG-PET"],
+            description="simulated",
+        )
         maker = ("SIEMENS", "GE MEDICAL SYSTEMS")[index % 2]
         rows.append({"subject": subject, "split": split, **files, "age": 70 + index, "manufacturer": maker})
     with (folder / "cohort.csv").open("w", newline="") as stream:

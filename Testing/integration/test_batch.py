@@ -145,7 +145,9 @@ def clinical_package(tmp_path_factory):
         key: MINI_RECIPE["package"][key]
         for key in ("id", "name", "badge", "licence", "intended_use", "limits", "citation")
     }
-    variables = [{"name": "mmse", "label": "MMSE", "minimum": 0, "maximum": 30, "mean": 25.0, "std": 4.0}]
+    variables = [
+        {"name": "mmse", "label": "MMSE", "kind": "number", "minimum": 0, "maximum": 30, "mean": 25.0, "std": 4.0}
+    ]
     training = {"data": "none", "simulated": True, "subjects": {"train": 0, "validation": 0}}
     generator = build_generator("residual-unet", MINI_RECIPE["generator"]["parameters"])
     content = {**card, **facts, "version": "1.0.0", "training": training, "clinical_variables": variables}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -172,7 +171,7 @@ def test_a_cancelled_run_leaves_nothing(sample_head, tmp_path, number):
     assert process.returncode == 130
     assert time.monotonic() - began < 30  # at most one registration level, on a busy machine
     assert json.loads(rest.splitlines()[-1])["code"] == "CANCELLED"
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_cannot_write_its_sidecar_leaves_no_volume(result, sample_head, tmp_path, monkeypatch):
@@ -181,7 +180,7 @@ def test_a_run_that_cannot_write_its_sidecar_leaves_no_volume(result, sample_hea
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "write_json", fail)
+    monkeypatch.setattr(pipeline, "write_sidecar", fail)
     with pytest.raises(KeyboardInterrupt):
         pipeline._write([pipeline._File(tmp_path / "pet.nii.gz", result[0].image, {}, "")], None)
     assert list(tmp_path.iterdir()) == []
@@ -199,9 +198,8 @@ def test_what_a_killed_run_leaves_is_cleaned_by_the_next(sample_head, tmp_path):
     process = subprocess.run([sys.executable, "-c", code, str(output)], check=False)
     assert process.returncode == -signal.SIGKILL
     left = list(tmp_path.iterdir())
-    assert len(left) == 1
-    assert left[0].name.startswith(".")
-    assert os.path.exists(left[0])
+    assert left
+    assert all(path.name.startswith(".ms-") for path in left)
     with atomic_output(output) as temporary:
         temporary.write_bytes(b"whole")
     assert [path.name for path in tmp_path.iterdir()] == ["pet.nii.gz"]

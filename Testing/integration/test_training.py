@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
 from modality_synthesis.datasets import read_cohort
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation import evaluate
 from modality_synthesis.evaluation.baselines import COPY, LINEAR, MEAN
 from modality_synthesis.evaluation.metrics import METRICS
@@ -61,6 +63,56 @@ def test_resume_continues_bit_for_bit(trained, mini_cohort, mini_recipe, tmp_pat
     resumed = train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu", resume=True)
     for name, value in load_weights(trained.package).items():
         assert torch.equal(load_weights(resumed.package)[name], value), name
+
+
+def test_a_run_that_fails_leaves_its_finished_epochs_and_nothing_else(mini_cohort, mini_recipe, tmp_path, monkeypatch):
+    """No room for the first checkpoint: nothing is left. For the second: the first one, as it was."""
+    from lightning import Trainer
+
+    original, room, before = Trainer.save_checkpoint, [0], {}
+
+    def save(self, path, *arguments, **options):
+        original(self, path, *arguments, **options)
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        before.clear()
+
+    def files():
+        run = tmp_path / "run"
+        shown = [path for path in sorted(tmp_path.rglob("*")) if path.is_file() and not path.name.startswith(".ms-")]
+        # TensorBoard's two are written as the training goes.
+        shown = [path for path in shown if path.name != "hparams.yaml" and "tfevents" not in path.name]
+        return {str(path.relative_to(run)): path.read_bytes() for path in shown}
+
+    def epoch_start(self, trainer, module):
+        before.update(files())
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", save)
+    with pytest.raises(BadInputError, match="cannot be written"):
+        train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu")
+    # What was found about the cohort stays: a stage that was finished.
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "qc.tsv"]
+
+    room[0] = 1
+    monkeypatch.setattr("modality_synthesis.training.callbacks.ReportProgress.on_train_epoch_start", epoch_start)
+    with pytest.raises(BadInputError, match="cannot be written"):
+        train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu")
+    assert {"checkpoints/last.ckpt", "logs/metrics.csv", "recipe.json", "run.json", "splits.json"} <= set(before)
+    assert files() == before
+
+    room[0] = 99
+    monkeypatch.undo()
+    assert train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu", resume=True).package
+
+
+@pytest.mark.parametrize("name", ["splits.json", "recipe.json", "run.json"])
+def test_files_of_others_are_not_replaced_by_a_run(mini_cohort, mini_recipe, tmp_path, name):
+    (tmp_path / name).write_text('{"mine": true}')
+    with pytest.raises(UsageError, match=name):
+        train(mini_recipe, tmp_path, cohort=mini_cohort, accelerator="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == '{"mine": true}'
 
 
 def test_an_existing_run_is_not_overwritten_and_nothing_is_not_resumed(trained, mini_cohort, mini_recipe, tmp_path):

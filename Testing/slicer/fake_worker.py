@@ -35,7 +35,7 @@ def progress(fraction: float, stage: str) -> None:
 
 def cancelled(*arguments: object) -> None:
     """What Ctrl-C does to the real one."""
-    say(type="error", code="CANCELLED", message="Cancelled. Nothing was left half-written.")
+    say(type="error", code="CANCELLED", message="Cancelled.")
     os._exit(130)
 
 
@@ -161,7 +161,7 @@ def suvr() -> dict:
     z = [-3.4, 2.6, 1.0] if cohort else ["", "", ""]
     write_table(
         table,
-        ["region", "hemisphere", "kind", "volume_ml", "mean", "sd", "median", "asymmetry_percent", "z"],
+        ["region", "hemisphere", "kind", "volume_ml", "suvr", "sd", "median", "asymmetry_percent", "z"],
         ["precuneus", "left", "region", 10.0, 1.22, 0.1, 1.2, "", z[0]],
         ["cerebellar gray", "both", "meta-region", 92.1, 1.0, 0.1, 1.0, 0.5, z[1]],
         ["tau meta-temporal", "both", "meta-region", 40.2, 1.31, 0.2, 1.3, -4.0, z[2]],
@@ -176,7 +176,7 @@ def suvr() -> dict:
         "NormalCohort": Path(cohort).name if cohort else None,
         **({"Centiloid": {"value": 34.2, "tracer": tracer}} if tracer else {}),
     }
-    table.with_suffix(".json").write_text(json.dumps(record), encoding="utf-8")
+    table.with_name(table.name + ".json").write_text(json.dumps(record), encoding="utf-8")
     if option("--z-map"):
         halves = np.zeros(sitk.GetArrayFromImage(image).shape, np.float32)
         halves[:, :, : halves.shape[2] // 2], halves[:, :, halves.shape[2] // 2 :] = -3.4, 1.0

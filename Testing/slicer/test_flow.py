@@ -576,21 +576,33 @@ def test_export_with_provenance(ready: Any, wait: Any, tmp_path: Path, file_form
     import slicer
 
     from modality_synthesis.slicer import exchange
+    from modality_synthesis.volumes import read_sidecar
 
     panel = ready()
+    folder = tmp_path / "export"
+    folder.mkdir()
     click_and_wait(panel, wait)
     pet = panel.parameters.outputVolume
     assert panel.ui.exportSelector.currentNode().GetID() == pet.GetID()
-    panel.parameters.exportFolder = tmp_path
+    panel.parameters.exportFolder = folder
     panel.parameters.exportFormat = file_format
     panel.ui.exportButton.click()
     ending = ".nii.gz" if file_format == "NIfTI" else ".nrrd"
-    path = tmp_path / f"sub-01_T1w_FDG-PET_synthetic{ending}"
+    path = folder / f"sub-01_T1w_FDG-PET_synthetic{ending}"
     array, matrix = exchange.readVolume(path)
     assert np.allclose(matrix, exchange.ijkToRas(pet), atol=1e-4)
     assert np.array_equal(array, slicer.util.arrayFromVolume(pet))
     assert json.loads(path.with_name("sub-01_T1w_FDG-PET_synthetic.json").read_text())["SyntheticData"] is True
-    assert not list(tmp_path.glob("*.partial*"))
+    assert sorted(file.name for file in folder.iterdir()) == [
+        f"sub-01_T1w_FDG-PET_synthetic{end}" for end in sorted((".json", ending))
+    ]
+    # A program that reads the pair later knows whether they belong together.
+    assert read_sidecar(path)["SyntheticData"] is True
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    panel.parameters.exportFormat = "NRRD" if file_format == "NIfTI" else "NIfTI"
+    panel.ui.exportButton.click()
+    assert {name: (folder / name).read_bytes() for name in before} == before  # it goes beside the first
+    assert (folder / "sub-01_T1w_FDG-PET_synthetic_2.json").is_file()
     if file_format == "NIfTI":
         nibabel = pytest.importorskip("nibabel")
         assert b"Synthetic FDG-PET" in nibabel.load(path).header["descrip"].tobytes()

@@ -322,3 +322,36 @@ def test_reference_region_from_a_mask(ready: Any, wait: Any, asked: list, kind: 
     mask.SetAndObserveTransformNodeID(transform.GetID())
     panel.update()
     assert "different transforms" in panel.ui.suvrButton.toolTip
+
+
+def test_the_worker_is_told_what_is_synthetic(ready: Any, wait: Any, tmp_path: Path) -> None:
+    """A volume that is handed over as a temporary file has its provenance beside it, without an older file's hash."""
+    from modality_synthesis.slicer import results, suvr
+
+    panel = ready()
+    click_and_wait(panel, wait)
+    synthetic, mri = panel.parameters.outputVolume, panel.parameters.inputVolume
+    record = results.sidecarOf(synthetic)
+    synthetic.SetAttribute(results.SIDECAR, json.dumps({**record, "SHA256": "0" * 64}))
+    suvr.Request(synthetic, mri, "pons").arguments(str(tmp_path))
+    written = json.loads((tmp_path / "pet.json").read_text(encoding="utf-8"))
+    assert written["SyntheticData"] is True
+    assert "SHA256" not in written
+    assert not (tmp_path / "mri.json").exists()
+    # A node that only carries the attributes, as a difference map does, says so too.
+    results.handOnMark(synthetic, mri)
+    results.handOver(mri, str(tmp_path / "derived.nrrd"))
+    derived = json.loads((tmp_path / "derived.json").read_text(encoding="utf-8"))
+    assert derived["SyntheticData"] is True
+    assert derived["Model"]["id"] == synthetic.GetAttribute("ModalitySynthesis.ModelId")
+
+
+def test_older_tables_of_regions_are_read(scene: Any, tmp_path: Path) -> None:
+    from modality_synthesis.slicer import tables
+
+    for column in ("mean", "suvr"):
+        path = tmp_path / f"{column}.csv"
+        path.write_text(f"region,hemisphere,kind,{column}\nbraak_1,both,meta-region,1.2\n", encoding="utf-8")
+        table = tables.makeRegions(column, str(path), ["suvr"])
+        assert table.GetCellText(0, 3) == "1.2"
+        assert table.GetColumnName(3) == "suvr"

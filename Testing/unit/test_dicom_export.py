@@ -518,7 +518,7 @@ def test_an_interrupted_export_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         export_dicom(volume, tmp_path / "out" / "dicom", file_format=file_format)
     assert written
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_parametric_map_without_highdicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,3 +166,13 @@ def test_z_scores_are_positive_where_uptake_is_low(ball, tmp_path):
         Normals.of(normals[:2])
     save_surface(scores_, surface, tmp_path / "z.png", window=(0, 5), title="z-score", units="SD")
     assert (tmp_path / "z.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_variables_that_a_diagnosis_is_made_from_are_named():
+    from modality_synthesis.evaluation.downstream import clinical_label, defines_groups
+
+    named = ("MMSE", "ADAS-Cog-13", "cdr_sb", "Diagnosis", "group")
+    assert [defines_groups(name, "group") for name in named] == [True] * 5
+    assert not any(defines_groups(name, "diagnosis") for name in ("age", "sex", "education", "APOE-e4"))
+    assert clinical_label(["MMSE"]) == "clinical variables (define the groups: MMSE)"
+    assert clinical_label([]) == "clinical variables"

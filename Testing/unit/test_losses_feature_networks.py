@@ -16,7 +16,8 @@ from torch.nn import functional
 from modality_synthesis.errors import BadInputError, HashMismatchError
 from modality_synthesis.losses import feature_networks
 from modality_synthesis.losses.feature_architectures import ARCHITECTURES
-from modality_synthesis.losses.feature_networks import Shipped, load_feature_network
+from modality_synthesis.losses.feature_networks import load_feature_network
+from modality_synthesis.networks import Shipped
 from modality_synthesis.resources import resource
 
 
@@ -349,3 +350,12 @@ def test_doctor_tells_an_intact_network_from_a_changed_one(monkeypatch):
     states = {name: network["state"] for name, network in networks.items()}
     assert states == {"vgg16": "intact", "brain-mask": "changed"}
     assert networks["vgg16"]["sha256"] == feature_networks.SHIPPED["vgg16"].sha256
+
+
+def test_the_brain_mask_refuses_weights_that_were_changed(monkeypatch):
+    from modality_synthesis.preprocessing import brain_mask
+
+    brain_mask._load.cache_clear()
+    monkeypatch.setitem(feature_networks.SHIPPED, "brain-mask", Shipped("brain-mask.safetensors", sha256="0" * 64))
+    with pytest.raises(HashMismatchError, match=r"brain-mask\.safetensors"):
+        brain_mask._load("brain-mask")

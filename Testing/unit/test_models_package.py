@@ -107,7 +107,7 @@ def test_missing_weights_and_missing_packages_say_so(package, tmp_path):
         open_package(archive)
 
 
-@pytest.mark.parametrize("name", ["run.py", "weights.pt", "model.pkl", "MODEL.json", "x.tar.json", ".hidden.json"])
+@pytest.mark.parametrize("name", ["run.py", "weights.pt", "model.pkl", "MODEL.json", "x.tar.json"])
 def test_other_files_do_not_belong(package, name):
     (package.folder / name).write_bytes(b"x")
     with pytest.raises(BadInputError, match="does not belong"):

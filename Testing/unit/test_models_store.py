@@ -20,7 +20,7 @@ from modality_synthesis.models import (
     verify_model,
     write_package,
 )
-from modality_synthesis.models.store import version_key
+from modality_synthesis.models.versions import version_key
 
 
 @pytest.fixture(autouse=True)
@@ -72,8 +72,8 @@ def test_listing_filters_by_route_and_sorts(store, shipped):
 
 def test_packages_on_their_way_in_or_out_are_not_seen(store):
     mine = put(store, "tiny")
-    shutil.copytree(mine, store / ".tiny.ms-tmp-host-1")
-    shutil.copytree(mine, store / ".install-x")
+    shutil.copytree(mine, store / ".ms-tmp-0123456789-1")
+    shutil.copytree(mine, store / ".ms-old-0123456789-1")
     assert [found.folder for found in list_models()] == [mine]
 
 
@@ -128,7 +128,7 @@ def test_of_equal_models_the_one_without_noise_is_chosen(store):
     assert choose_model("FDG-PET").card.id == "b-regression"
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("FDG", "FDG-PET"), ("tau-pet", "TAU-PET"), ("amyloid", "AMYLOID-PET")])
+@pytest.mark.parametrize(("typed", "meant"), [("FGD", "FDG-PET"), ("tau-pett", "TAU-PET"), ("amyloyd", "AMYLOID-PET")])
 def test_no_model_for_a_target_says_what_to_do(store, typed, meant):
     put(store, "ct", route={"source": "CT", "target": "T1w"})
     with pytest.raises(ModelMissingError) as refusal:

@@ -287,16 +287,17 @@ def test_without_cycle_there_is_one_pass_and_recipe_losses_join_it():
 
 
 def test_the_learned_metaroi_weight_settles_at_the_inverse_error():
-    error, regions = torch.full((1, 1, 4, 4), 0.05), torch.zeros(1, 1, 4, 4)
+    clean, regions = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    estimate = clean - 0.05
     regions[..., :2] = 1
     fixed = PathologyWeight(10.0, learned=False)
-    assert fixed(error, regions).item() == pytest.approx(0.05 * (10 + 1) / 2)
-    assert fixed(error, None).item() == pytest.approx(0.05)
+    assert fixed(clean, estimate, regions).item() == pytest.approx(0.05 * (10 + 1) / 2)
+    assert fixed(clean, estimate, None).item() == pytest.approx(0.05)
     learned = PathologyWeight(10.0)
     optimizer = torch.optim.Adam(learned.parameters(), 0.05)
     for _ in range(200):
         optimizer.zero_grad()
-        learned(error, regions).backward()
+        learned(clean, estimate, regions).backward()
         optimizer.step()
     assert learned.weight.item() == pytest.approx(1 / 0.05, rel=0.02)
 

@@ -169,3 +169,22 @@ def test_columns_become_groups():
     assert set(grouping(ages)) == {"up to 69.5", "above 69.5"}
     assert grouping(["x", "x", "x"]) is None
     assert grouping(["a", "b", "c"]) is None  # a name for each patient is no group
+
+
+def test_no_interval_under_five_patients():
+    four, five = np.array([1.0, 1.2, 0.9, 1.1]), np.array([1.0, 1.2, 0.9, 1.1, 1.3])
+    assert bootstrap_interval(four).value == pytest.approx(1.05)
+    for found, known in ((bootstrap_interval(four), False), (bootstrap_interval(five), True)):
+        assert np.isfinite([found.low, found.high]).all() == known
+    few, enough = agreement(four + 0.1, four), agreement(five + np.array([0.1, 0.2, 0.1, 0.0, 0.1]), five)
+    assert few.bias.value == pytest.approx(0.1)
+    assert np.isnan([few.bias.low, few.icc.low, few.slope_interval[0]]).all()
+    assert np.isfinite([enough.bias.low, enough.icc.low, enough.slope_interval[0]]).all()
+    assert np.isnan(independent_test(four, five).low)
+
+
+def test_the_terminal_shows_a_figure_without_an_interval():
+    from modality_synthesis.cli import _figure
+
+    assert _figure(mean=0.1, low=float("nan"), high=float("nan"), sd=0.0) == "0.100"
+    assert _figure(mean=0.1, low=0.05, high=0.15) == "0.100 [0.050, 0.150]"

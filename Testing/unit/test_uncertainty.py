@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import SimpleITK as sitk
 from modality_synthesis.errors import UsageError
 from modality_synthesis.synthesis.moments import RunningMoments
 from modality_synthesis.synthesis.pipeline import check_samples
+from modality_synthesis.volumes import write_sidecar
 
 
 def card(stochastic: bool) -> SimpleNamespace:
@@ -41,23 +43,22 @@ def test_samples_are_not_changed_and_one_has_no_deviation():
 
 
 @pytest.mark.parametrize(
-    ("stochastic", "samples", "output", "uncertainty", "message"),
+    ("stochastic", "samples", "uncertainty", "message"),
     [
-        (False, 4, "a.nii.gz", "b.nii.gz", "m is deterministic"),
-        (False, 2, None, None, "m is deterministic"),
-        (True, 1, "a.nii.gz", "b.nii.gz", "at least two samples"),
-        (True, 0, None, None, "At least one sample"),
-        (True, 3, "a.nii.gz", "./a.nii.gz", "files of their own"),
+        (False, 4, "b.nii.gz", "m is deterministic"),
+        (False, 2, None, "m is deterministic"),
+        (True, 1, "b.nii.gz", "at least two samples"),
+        (True, 0, None, "At least one sample"),
     ],
 )
-def test_what_does_not_go_together_is_refused(stochastic, samples, output, uncertainty, message):
+def test_what_does_not_go_together_is_refused(stochastic, samples, uncertainty, message):
     with pytest.raises(UsageError, match=message):
-        check_samples(card(stochastic), samples, output, uncertainty)
+        check_samples(card(stochastic), samples, uncertainty)
 
 
 def test_what_goes_together_goes():
     check_samples(card(False), 1)
-    check_samples(card(True), 5, "a.nii.gz", "b.nii.gz")
+    check_samples(card(True), 5, "b.nii.gz")
 
 
 def test_volumes_and_their_sidecars_are_written_together_or_not_at_all(tmp_path, monkeypatch):
@@ -70,11 +71,14 @@ def test_volumes_and_their_sidecars_are_written_together_or_not_at_all(tmp_path,
     pipeline._write(files, None)
     assert {path.name for path in tmp_path.iterdir()} == {"a.nrrd", "a.json", "b.nrrd", "b.json"}
 
-    def fail(record, path):
-        if path.name == "b.json":
-            raise OSError("disk full")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    monkeypatch.setattr(pipeline, "write_json", fail)
+    def fail(path, record):
+        if path.name == "b.nrrd":
+            raise OSError("disk full")
+        return write_sidecar(path, record)
+
+    monkeypatch.setattr(pipeline, "write_sidecar", fail)
     with pytest.raises(OSError, match="disk full"):
-        pipeline._write(files, None)
-    assert not any(tmp_path.iterdir())
+        pipeline._write([replace(file, image=image + 1) for file in files], None)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

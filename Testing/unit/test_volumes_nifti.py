@@ -294,3 +294,15 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert "pipe or device" in done.stderr
     assert "pipe or device" in refusal(Path("/dev/null"))
+
+
+@pytest.mark.parametrize("step", [1e-40, 1e38, 1e9])
+def test_voxels_of_no_size_or_any(tmp_path: Path, step: float) -> None:
+    for forms in ({"q": placed()}, {"s": placed()}, {}):
+        message = refusal(save(tmp_path / "a.nii", **forms, pixdim=[1, step, 1, 1, 0, 0, 0, 0]))
+        assert "voxel" in message
+
+
+@pytest.mark.parametrize("fields", [{"datatype": 0}, {"datatype": 1}, {"vox_offset": np.inf}, {"vox_offset": np.nan}])
+def test_headers_that_make_no_sense(tmp_path: Path, fields: dict[str, float]) -> None:
+    refusal(save(tmp_path / "a.nii", q=placed(), **fields))

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modality_synthesis import choices, cli_checks
 from modality_synthesis._version import __version__
 from modality_synthesis.cli_figures import figures_app
+from modality_synthesis.cli_recipes import recipes_app, sample
 from modality_synthesis.cli_session import ProgressOption, require_all
 from modality_synthesis.cli_session import command as _command
 from modality_synthesis.cli_session import need as _need
@@ -19,6 +21,7 @@ from modality_synthesis.cli_session import one_result as _one_result
 from modality_synthesis.cli_session import result as _result
 from modality_synthesis.console import JsonReporter, finish, write_json_line
 from modality_synthesis.errors import ModalitySynthesisError, UsageError
+from modality_synthesis.evaluation.requests import check_contenders, check_report, check_way_of_atlas
 
 if TYPE_CHECKING:
     from modality_synthesis.progress import Reporter
@@ -52,8 +55,13 @@ models_app = typer.Typer(help="Model packages: list, show, install, remove, veri
                          no_args_is_help=True, rich_markup_mode=None)  # fmt: skip
 app.add_typer(models_app, name="models")
 app.add_typer(figures_app, name="figures")
+app.add_typer(recipes_app, name="recipes")
+app.command(epilog="Example: modality-synthesis sample -o head.nii.gz")(sample)
 
 PARTLY_DONE = 3
+FromOption = Annotated[
+    str | None, typer.Option("--from", help="What the input is (T1w, CT, ...), where it does not say so itself.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="For generators that draw noise.")]
 SamplesOption = Annotated[
@@ -90,6 +98,7 @@ def synthesize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Volume to write; its .json sidecar goes beside it.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    origin: FromOption = None,
     series: SeriesOption = None,
     clinical: Annotated[
         str, typer.Option("--clinical", help="Clinical variables: age=71,sex=F (others unknown).")
@@ -107,17 +116,23 @@ def synthesize(
 ) -> None:
     """Turn a volume into another modality, on the input's own grid."""
     with _command(progress) as reporter:
-        from modality_synthesis.synthesis import synthesize as run
+        cli_checks.one_of("space", space, choices.SPACES)
+        cli_checks.device(device)
+        cli_checks.existing(source)
+        cli_checks.target(to, model)
+        cli_checks.outputs([output, uncertainty])
+        cli_checks.outputs([preview], [".png"])
         from modality_synthesis.synthesis.clinical import parse_clinical
-        from modality_synthesis.volumes import check_outputs, check_writable, sidecar_path, with_series
+
+        values = parse_clinical(clinical)
+        from modality_synthesis.synthesis import synthesize as run
+        from modality_synthesis.volumes import check_outputs, sidecar_path, with_series
 
         source = with_series(source, series)
         check_outputs([preview], described=[output, uncertainty], inputs=[source])
-        if preview is not None:
-            check_writable(preview, endings=[".png"])
         with _one_result():
             result = run(
-                source, output, to=to, model=model, clinical=parse_clinical(clinical), manufacturer=manufacturer,
+                source, output, to=to, model=model, origin=origin, clinical=values, manufacturer=manufacturer,
                 device=device, seed=seed, space=space, samples=samples, uncertainty=uncertainty, reporter=reporter,
             )  # fmt: skip
             if preview is not None:
@@ -138,6 +153,7 @@ def batch(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
     to: Annotated[str | None, typer.Option("--to", help="Target modality, FDG-PET for example.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model id or package folder, instead of --to.")] = None,
+    origin: FromOption = None,
     manufacturer: ManufacturerOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what is done already.")] = False,
     device: DeviceOption = "auto",
@@ -153,12 +169,15 @@ def batch(
 ) -> None:
     """Synthesize every row of a table; exit code 3 when only some succeed."""
     with _command(progress) as reporter:
+        cli_checks.device(device)
+        cli_checks.existing(cohort)
+        cli_checks.target(to, model)
         from modality_synthesis.evaluation import save_preview
         from modality_synthesis.synthesis.batch import TABLE, synthesize_batch
 
         rows = synthesize_batch(
-            cohort, output, to=to, model=model, manufacturer=manufacturer, resume=resume, device=device, seed=seed,
-            samples=samples, jobs=jobs, cache=cache, limit_s=row_timeout,
+            cohort, output, to=to, model=model, origin=origin, manufacturer=manufacturer, resume=resume,
+            device=device, seed=seed, samples=samples, jobs=jobs, cache=cache, limit_s=row_timeout,
             preview=save_preview if preview else None, reporter=reporter,
         )  # fmt: skip
         files = {"table": output / TABLE}
@@ -201,6 +220,10 @@ def compare(
 ) -> None:
     """Compare a synthetic volume with the real one: figures, difference maps, regions, report."""
     with _command(progress) as reporter:
+        check_way_of_atlas("volumes", mri, template_space, required=False)
+        check_report(report, output)
+        cli_checks.existing(synthetic, reference, mask, mri, uncertainty)
+        cli_checks.outputs([difference])
         from modality_synthesis.cli_tables import print_comparison
         from modality_synthesis.evaluation import compare as run
         from modality_synthesis.volumes import with_series
@@ -252,6 +275,15 @@ def suvr(
 ) -> None:
     """SUVR and its table of regions and meta-regions."""
     with _command(progress) as reporter:
+        check_way_of_atlas("PET", mri, template_space, required=True)
+        cli_checks.one_of("reference region", reference_region, choices.REFERENCE_REGIONS)
+        if tracer is not None:
+            from modality_synthesis.preprocessing.meta_regions import CENTILOID
+
+            cli_checks.one_of("tracer", tracer, tuple(CENTILOID))
+        cli_checks.existing(pet, mri, reference_mask, normal_cohort)
+        cli_checks.outputs([output], [".csv"])
+        cli_checks.outputs([image, z_map])
         from modality_synthesis.evaluation import suvr as run
         from modality_synthesis.volumes import with_series
 
@@ -293,6 +325,8 @@ def export(
 ) -> None:
     """Write a synthetic volume as DICOM, marked as synthetic."""
     with _command(progress) as reporter:
+        cli_checks.one_of("format", file_format, choices.EXPORT_FORMATS)
+        cli_checks.existing(volume, source_dicom)
         from modality_synthesis.synthesis import export_dicom
         from modality_synthesis.volumes import with_series
 
@@ -339,6 +373,7 @@ def cohort(
 ) -> None:
     """Write a BIDS dataset's cohort table (the best volumes of each visit), or look at all volumes (--check)."""
     with _command(progress) as reporter:
+        cli_checks.existing(folder)
         if check:
             _check_cohort(folder, output, require or (), jobs, cache, reporter)
             return
@@ -391,6 +426,7 @@ def align(
 ) -> None:
     """Align each person's volumes before training; what does not fit is rejected and shown, with exit code 3."""
     with _command(progress) as reporter:
+        cli_checks.existing(cohort)
         from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
 
         rows = align_cohort(
@@ -414,9 +450,11 @@ def simulate(
 ) -> None:
     """Make a simulated paired cohort from the shipped head label maps."""
     with _command(progress) as reporter:
+        names = [name.strip() for name in modalities.split(",") if name.strip()]
+        for name in names:
+            cli_checks.one_of("modality", name, choices.SIMULATED_MODALITIES)
         from modality_synthesis.simulation import simulate_cohort
 
-        names = [name.strip() for name in modalities.split(",") if name.strip()]
         left_out: list[str] = []
 
         def leave_out(subject: str, error: ModalitySynthesisError) -> None:
@@ -459,11 +497,21 @@ def train(
     """Train a generator from a recipe and write its model package."""
     with _command(progress) as reporter:
         _need("lightning", "yaml", extra="train")
-        from modality_synthesis.training import read_recipe, train_folds
-        from modality_synthesis.training import train as run
-        from modality_synthesis.training.folds import TABLE, parse_fold
+        cli_checks.one_of("accelerator", accelerator, choices.ACCELERATORS)
+        cli_checks.one_of("strategy", strategy, choices.STRATEGIES)
+        if fold is not None and folds is not None:
+            raise UsageError("Give --fold or --folds, not both.")
+        cli_checks.existing(recipe, cohort)
+        from modality_synthesis.training import parse_fold, read_recipe
 
+        part = None if fold is None else parse_fold(fold)
         settings = read_recipe(recipe, overrides or [])
+        cli_checks.existing(cohort or Path(settings.cohort))
+        cli_checks.models(settings.start_from)
+        from modality_synthesis.training import train as run
+        from modality_synthesis.training import train_folds
+        from modality_synthesis.training.folds import TABLE
+
         folder = output or Path("runs") / settings.name
         hardware: dict[str, Any] = {
             "accelerator": accelerator,
@@ -474,8 +522,6 @@ def train(
             "cache": cache,
         }
         if folds is not None:
-            if fold is not None:
-                raise UsageError("Give --fold or --folds, not both.")
             done = train_folds(
                 settings, folder, folds, cohort=cohort, resume=resume, jobs=jobs, reporter=reporter, **hardware
             )
@@ -490,7 +536,7 @@ def train(
                 raise typer.Exit(PARTLY_DONE)
             return
         result = run(
-            settings, folder, cohort=cohort, resume=resume, jobs=jobs, part=None if fold is None else parse_fold(fold),
+            settings, folder, cohort=cohort, resume=resume, jobs=jobs, part=part,
             reporter=reporter, **hardware,
         )  # fmt: skip
         if result.package is None:  # a process that helped the one that reports
@@ -509,6 +555,7 @@ def train(
 def report(run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")]) -> None:
     """Write a training's report (report.html) again."""
     with _command("none") as reporter:
+        cli_checks.existing(run)
         from modality_synthesis.training import write_report
 
         _result(reporter, {"report": write_report(run)})
@@ -556,13 +603,19 @@ def evaluate(
 ) -> None:
     """Judge models on a cohort beside the baselines they must beat; started again, it goes on where it stopped."""
     with _command(progress) as reporter:
+        cli_checks.device(device)
+        cli_checks.one_of("split", split, choices.SPLITS)
+        check_report(downstream, output, "The downstream evaluation")
+        check_contenders(model or (), synthetic or (), uncertainty)
+        cli_checks.existing(cohort)
+        cli_checks.models(*(model or ()))
+        if downstream:
+            _need("sklearn", extra="downstream")
         from modality_synthesis.cli_tables import print_evaluation
         from modality_synthesis.evaluation import Classes
         from modality_synthesis.evaluation import evaluate as run
         from modality_synthesis.evaluation.verdict import verdicts
 
-        if downstream:
-            _need("sklearn", extra="downstream")
         result = run(
             cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
             folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
@@ -608,17 +661,26 @@ def models_list(
 ) -> None:
     """List the installed models."""
     with _command("none") as reporter:
-        from modality_synthesis.models import list_models
+        from modality_synthesis.models import hidden_by, list_models
 
         packages = list_models(source=source, target=target, reporter=reporter)
         if as_json:
-            cards = [{"folder": str(found.folder), **found.card.model_dump(mode="json")} for found in packages]
+            cards = [
+                {
+                    "folder": str(found.folder),
+                    "hides": [str(other.folder) for other in hidden_by(found)],
+                    **found.card.model_dump(mode="json"),
+                }
+                for found in packages
+            ]
             write_json_line({"models": cards})
             return
         for found in packages:
             card = found.card
             route = f"{card.route.source} -> {card.route.target}"
             print(f"{card.id:<24} {card.version:<8} {route:<18} {card.badge:<14} {card.name}")
+            for other in hidden_by(found):
+                print(f"{'':<24} hides {other.card.id} {other.card.version} in {other.folder}")
         if not packages:
             print("No models installed. Install one with: modality-synthesis models install FOLDER_OR_ZIP")
 
@@ -694,6 +756,8 @@ def models_import(
     """Make a model package from a checkpoint of another program; nothing in it is executed."""
     with _command(progress) as reporter:
         _need("yaml", extra="train")
+        cli_checks.one_of("format", format, choices.CHECKPOINT_FORMATS)
+        cli_checks.existing(checkpoint, config)
         from modality_synthesis.training import import_checkpoint
 
         with _one_result():

@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from modality_synthesis import cli_checks
 from modality_synthesis.cli_session import ProgressOption, command, result
 from modality_synthesis.errors import UsageError
 
 figures_app = typer.Typer(help="Figures for a paper: filters, feature maps, curves, differences, profiles, folds.",
                           no_args_is_help=True, rich_markup_mode=None)  # fmt: skip
+
+FIGURES = (".png", ".pdf", ".svg")
 
 ModelArgument = Annotated[str, typer.Argument(help="Model id or package folder.")]
 FigureOption = Annotated[Path, typer.Option("-o", "--output", help="Figure to write (.png, .pdf or .svg).")]
@@ -26,6 +29,8 @@ MatchOption = Annotated[
 def filters(model: ModelArgument, output: FigureOption) -> None:
     """The filters of a model's first convolution."""
     with command("none") as reporter:
+        cli_checks.models(model)
+        cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_filters
 
         draw_filters(model, output)
@@ -45,6 +50,9 @@ def features(
 ) -> None:
     """The feature maps of every layer for one axial slice."""
     with command(progress) as reporter:
+        cli_checks.existing(source)
+        cli_checks.models(model)
+        cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_features
 
         draw_features(model, source, output, slice_index=slice_index, maps=maps, reporter=reporter)
@@ -58,6 +66,8 @@ def curves(
 ) -> None:
     """The losses and validation figures of training runs over their epochs."""
     with command("none") as reporter:
+        cli_checks.existing(*runs)
+        cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_curves
 
         draw_curves(runs, output)
@@ -79,6 +89,8 @@ def difference(
 ) -> None:
     """Real, synthetic and their signed difference in three planes, with color bars."""
     with command(progress) as reporter:
+        cli_checks.existing(synthetic, reference, mask)
+        cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_difference
 
         draw_difference(
@@ -105,6 +117,8 @@ def profile(
     A real MRI that shares its panel with a synthetic one is shown in that one's signal.
     """
     with command("none") as reporter:
+        cli_checks.existing(*map(Path, _named(volumes).values()))
+        cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_profile
 
         draw_profile(_named(volumes), output, direction=direction, point=_point(point), reporter=reporter)  # type: ignore[arg-type]
@@ -125,9 +139,10 @@ def slices(
 ) -> None:
     """PSNR, SSIM and Tenengrad per slice, as the literature reports them and as they should be read."""
     with command("none") as reporter:
+        limits = _range(value_range)
+        cli_checks.existing(synthetic, reference, mask)
         from modality_synthesis.evaluation.slicewise import write_slice_scores
 
-        limits = _range(value_range)
         scores = write_slice_scores(synthetic, reference, mask, limits, output, threshold=threshold, reporter=reporter)
         result(reporter, {"scores": output}, **scores)
 
@@ -142,11 +157,12 @@ def folds(
 ) -> None:
     """k-fold cross-validation in one table: each fold, and mean and deviation over patients."""
     with command("none") as reporter:
+        cli_checks.existing(*runs)
+        cli_checks.outputs([output], [".csv", ".md"])
         from modality_synthesis.evaluation.folds import read_fold_table, write_fold_table
-        from modality_synthesis.volumes import check_outputs, check_writable
+        from modality_synthesis.volumes import check_outputs
 
         check_outputs([output], inputs=[file for run in runs for file in run.glob("*")])
-        check_writable(output, endings=[".csv", ".md"])
         table = read_fold_table(runs, predictor=predictor)
         write_fold_table(table, output)
         result(reporter, {"table": output}, patients=sum(table.patients))

@@ -36,7 +36,9 @@ def command(progress: str) -> Iterator[Reporter]:
             yield reporter
     except typer.Exit:
         raise
-    except (Exception, KeyboardInterrupt) as error:
+    except (CancelledError, KeyboardInterrupt):
+        _fail(reporter, CancelledError.code, "Cancelled.", CancelledError.exit_code)
+    except Exception as error:
         told = reported(error)
         _fail(reporter, told.code, str(told), told.exit_code)
     finally:

@@ -18,7 +18,8 @@ _BROADEST = 40
 
 def print_comparison(result: Comparison) -> None:
     """Figures inside the mask and over the whole volume."""
-    print(f"Inside the mask ({result.mask_source}), data range {result.data_range:g}:")
+    print(_ascii(result.statement))
+    print(f"Inside the mask ({result.mask_source}); data range {result.data_range:g}, {result.data_range_source}:")
     for name, value in result.metrics.items():
         print(f"  {name:<20} {value:>10.4f}   whole volume {result.whole_volume[name]:>10.4f}")
     if result.signal_factor is not None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from modality_synthesis._version import __version__
+from modality_synthesis.datasets.cache_folder import CACHE_VARIABLE
 
-_PACKAGES = ("torch", "monai", "SimpleITK", "nibabel", "numpy", "pydicom", "safetensors", "lightning", "highdicom")
+_PACKAGES = ("torch", "monai", "SimpleITK", "nibabel", "numpy", "pydicom", "safetensors", "pebble", "lightning")
+# Extra -> the packages it brings, and what does not work without them.
+_EXTRAS = {
+    "train": (("lightning", "tensorboard", "pyyaml"), "no `train`, `models import` and `recipes`"),
+    "dicom": (("highdicom",), "no `export --format dicom-parametric-map` (DICOM series need it not)"),
+    "report": (("fpdf2",), "no report.pdf beside report.html"),
+    "downstream": (("scikit-learn",), "no `evaluate --downstream`"),
+}
 
 
 def examine() -> dict[str, Any]:
@@ -21,6 +31,8 @@ def examine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "packages": {name: _installed(name) for name in _PACKAGES},
         "devices": _devices(),
+        "extras": _extras(),
+        "folders": _folders(),
         "models": _models(),
         "networks": _networks(),
     }
@@ -35,6 +47,13 @@ def print_report(report: dict[str, Any]) -> None:
     print("Devices")
     for name, facts in report["devices"].items():
         print(f"  {name:<12} {facts}")
+    print("Extras")
+    for name, extra in report["extras"].items():
+        missing = f"{', '.join(extra['missing'])} not installed: {extra['without']}; pip install '.[{name}]'"
+        print(f"  {name:<12} {missing if extra['missing'] else 'installed'}")
+    print("Folders")
+    for folder in report["folders"]:
+        print(f"  {folder['purpose']:<16} {folder['path'] or '-'} ({folder['state']})")
     print("Models")
     for model in report["models"]:
         print(f"  {model['id']:<24} {model['version']:<8} {model['state']}")
@@ -62,9 +81,50 @@ def _devices() -> dict[str, str]:
     return devices
 
 
+def _extras() -> dict[str, dict[str, Any]]:
+    return {
+        name: {"missing": [package for package in packages if _installed(package) is None], "without": without}
+        for name, (packages, without) in _EXTRAS.items()
+    }
+
+
+def _folders() -> list[dict[str, str]]:
+    """Where models are looked for, in this order, and where caches go; each with the variable that names another."""
+    from modality_synthesis.environment import user_folder
+    from modality_synthesis.resources import (
+        MODELS_VARIABLE,
+        RESOURCES_VARIABLE,
+        recipes_folder,
+        resources_folder,
+        user_models_folder,
+    )
+
+    wanted: list[tuple[str, Callable[[], Path], str]] = [
+        ("your models", user_models_folder, MODELS_VARIABLE),
+        ("shipped models", lambda: resources_folder() / "Models", RESOURCES_VARIABLE),
+        ("shipped recipes", recipes_folder, ""),
+        ("cache", lambda: Path(os.environ.get(CACHE_VARIABLE) or user_folder("cache")), CACHE_VARIABLE),
+    ]
+    return [_folder(purpose, find, variable) for purpose, find, variable in wanted]
+
+
+def _folder(purpose: str, find: Callable[[], Path], variable: str) -> dict[str, str]:
+    from modality_synthesis.errors import ModalitySynthesisError
+
+    try:
+        path = find()
+    except ModalitySynthesisError as error:
+        return {"purpose": purpose, "path": "", "state": str(error), "variable": variable}
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    states = ["writable" if os.access(there, os.W_OK) else "read-only", *([] if there == path else ["not made yet"])]
+    if variable:
+        states.append(f"{variable}{' is set' if os.environ.get(variable) else ' names another'}")
+    return {"purpose": purpose, "path": str(path), "state": ", ".join(states), "variable": variable}
+
+
 def _models() -> list[dict[str, str]]:
     from modality_synthesis.errors import ModalitySynthesisError
-    from modality_synthesis.models import list_models, verify_model
+    from modality_synthesis.models import hidden_by, list_models, verify_model
 
     found = []
     for package in list_models():
@@ -73,12 +133,14 @@ def _models() -> list[dict[str, str]]:
             state = "intact"
         except ModalitySynthesisError as error:
             state = str(error)
+        if hidden := hidden_by(package):
+            state += f"; hides {', '.join(f'{other.card.version} ({other.folder})' for other in hidden)}"
         found.append({"id": package.card.id, "version": package.card.version, "state": state})
     return found
 
 
 def _networks() -> dict[str, dict[str, str]]:
-    from modality_synthesis.losses.feature_networks import SHIPPED
+    from modality_synthesis.networks import SHIPPED
     from modality_synthesis.resources import resources_folder
     from modality_synthesis.volumes import file_sha256
 

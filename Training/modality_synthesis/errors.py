@@ -56,8 +56,8 @@ class OutOfMemoryError(ModalitySynthesisError):
     code = "OUT_OF_MEMORY"
 
 
-class CancelledError(ModalitySynthesisError):
-    """The user stopped the command."""
+class CancelledError(BaseException):
+    """The user stopped the command. Like KeyboardInterrupt, it is none of the errors that work can go on after."""
 
     code = "CANCELLED"
     exit_code = 130
@@ -76,14 +76,14 @@ def reported(error: BaseException) -> ModalitySynthesisError:
     """
     if isinstance(error, ModalitySynthesisError):
         return error
-    if isinstance(error, KeyboardInterrupt):
-        return CancelledError("Cancelled.")
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(type(error), error, error.__traceback__)
     if isinstance(error, MemoryError):
         return OutOfMemoryError("Not enough memory. Close other programs and try again.")
     if isinstance(error, OSError):
         return BadInputError(_refused_by_system(error))
+    if isinstance(error, RecursionError):
+        return BadInputError("An input is nested too deeply to be read (JSON or YAML). Is it the right file?")
     return ModalitySynthesisError(
         f"Unexpected error ({type(error).__name__}): {_first_line(error)} This is a fault of the program; please "
         f"report it with what {TRACEBACK_VARIABLE}=1 makes the same command print."

@@ -19,7 +19,7 @@ from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from modality_synthesis import environment
-from modality_synthesis.errors import CancelledError, ModalitySynthesisError, WorkerLostError, reported
+from modality_synthesis.errors import ModalitySynthesisError, WorkerLostError, reported
 from modality_synthesis.progress import Collecting, Reported, Reporter, current
 from modality_synthesis.stopping import end_with_parent
 
@@ -121,7 +121,7 @@ class _Work(Generic[Item, Result]):
         self.reporter.finished(len(self.results), len(self.items), self.stage, self.name(self.items[index]))
 
     def fail(self, index: int, error: ModalitySynthesisError) -> None:
-        if self.on_failure is None or isinstance(error, CancelledError):
+        if self.on_failure is None:
             raise error
         self.finish(index, self.on_failure(index, error))
 

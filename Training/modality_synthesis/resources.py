@@ -34,6 +34,19 @@ def resources_folder() -> Path:
     )
 
 
+def recipes_folder() -> Path:
+    """The folder of shipped recipes.
+
+    Raises:
+        ModalitySynthesisError: the installation is incomplete.
+    """
+    package = Path(__file__).resolve().parent
+    for candidate in (package / "_recipes", package.parent / "recipes"):
+        if candidate.is_dir():
+            return candidate
+    raise ModalitySynthesisError("The shipped recipes were not found. Reinstall the package.")
+
+
 def resource(*parts: str) -> Path:
     """The path of one shipped file, `resource("Atlases", "mni152_T1w.nii.gz")` for example.
 

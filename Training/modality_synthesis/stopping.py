@@ -36,6 +36,8 @@ def stoppable(last_words: Callable[[], None] = lambda: None) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    global _stopping
+    _stopping = False
     before = {number: signal.signal(number, _cancel) for number in _SIGNALS if _is_ours(number)}
     try:
         with _watched(last_words):
@@ -50,12 +52,15 @@ def _is_ours(number: signal.Signals) -> bool:
     return number in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(number) is not signal.SIG_IGN
 
 
+_stopping = False
+
+
 def _cancel(number: int, frame: Any) -> None:
+    global _stopping
     # A second signal must not interrupt the cleaning up that the first one started.
-    for other in _SIGNALS:
-        if signal.getsignal(other) is _cancel:
-            signal.signal(other, lambda *_: None)
-    raise CancelledError("Cancelled.")
+    if not _stopping:
+        _stopping = True
+        raise CancelledError("Cancelled.")
 
 
 @contextmanager
@@ -89,6 +94,17 @@ def _watched(last_words: Callable[[], None]) -> Iterator[None]:
         telling.close()
         thread.join(1.0)
         told.close()
+
+
+def end_with_process(number: int, every_s: float = 1.0) -> None:
+    """End this process when its parent, of that number, is gone: for those that multiprocessing did not start."""
+
+    def watch() -> None:
+        while os.getppid() == number:
+            time.sleep(every_s)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 def end_with_parent() -> None:

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cache_folder import cache_folder
 from modality_synthesis.datasets.cohort import MODALITIES, Cohort, Visit, read_cohort
 from modality_synthesis.datasets.cohort_check import decision_tables, screen
+from modality_synthesis.datasets.simulated import MARK, is_simulated_file
 from modality_synthesis.datasets.visit_check import Request
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.parallel import parallel_map
@@ -35,9 +37,13 @@ from modality_synthesis.volumes import (
     atomic_output,
     check_outputs,
     check_writable,
+    derived_record,
+    describe,
     read_image,
+    read_mark,
     write_image,
     write_rows,
+    write_sidecar,
 )
 
 # Overlap of the two brains; on registered pairs of real and simulated heads it was above 0.93.
@@ -201,7 +207,15 @@ def _align_volume(visit: Visit, name: str, still: _Head, folder: Path, affine: b
     with atomic_files():
         _save_check(still, head, found, check, f"{visit.name}: {name} on {still.modality}")
         if not reason:
-            write_image(moved, file)
+            mark = read_mark(visit.volumes[name])
+            text = describe(f"{name} aligned with {still.modality}", mark)
+            if mark is None and is_simulated_file(visit.volumes[name]):
+                text = MARK  # stays: a model card says what its cohort was
+            write_image(moved, file, description=text)
+            if mark is not None:
+                program = [{"Name": "modality-synthesis", "Version": __version__}]
+                record = derived_record(mark, {"moving": visit.volumes[name], "fixed": visit.volumes[still.modality]})
+                write_sidecar(file, {**record, "GeneratedBy": program})
     if reason:
         return Aligned(visit.name, name, "rejected", reason=reason, **figures)
     doubt = f"mutual information of {found.mutual_information[1]:.2f} only: the same person's? Look at the picture"

@@ -20,7 +20,13 @@ from modality_synthesis.errors import BadInputError, ModalitySynthesisError, Wor
 from modality_synthesis.findings import Finding
 from modality_synthesis.fingerprint import fingerprint
 from modality_synthesis.parallel import parallel_map
-from modality_synthesis.preprocessing import ChainParameters, prepare, prepare_target, target_region
+from modality_synthesis.preprocessing import (
+    ChainParameters,
+    check_target_coverage,
+    measured_region,
+    prepare,
+    prepare_target,
+)
 from modality_synthesis.preprocessing.source_checks import check_before, check_prepared
 from modality_synthesis.preprocessing.target_checks import check_target, check_target_before
 from modality_synthesis.progress import Reporter
@@ -30,6 +36,7 @@ from modality_synthesis.volumes import (
     atomic_files,
     atomic_output,
     file_sha256,
+    filled,
     read_image,
     transform_matrix,
     write_json,
@@ -48,8 +55,9 @@ class Pair:
     """One preprocessed pair on disk.
 
     The file holds `source` and `target` (float16; float32 where float16 has no room), `brain` and `region` (uint8: the
-    brain, and where the target is defined), each (depth, height, width); and where they are, as (4, 4) matrices: `grid`
-    from voxel index (x, y, z) to the grid's world, `to_native` from there to the native world, mm. The target is mapped
+    brain, and where the target is defined and was measured), each (depth, height, width); and where they are, as (4, 4)
+    matrices: `grid` from voxel index (x, y, z) to the grid's world, `to_native` from there to the native world, mm. The
+    target is mapped
     by the chain's fixed scale and offset; what is fitted to the training patients (standardization) comes later, so
     that every fold of a cross-validation shares the files.
     """
@@ -270,22 +278,23 @@ def _preprocess(pair: Pair, source: str, target: str, chain: ChainParameters, qu
         prepared = prepare(image, chain, name=path.name, reporter=of_source)
         check_prepared(prepared, source, of_source)
         current, path = target, pair.visit.volumes[target]
-        wanted = read_image(path, reporter=of_target)
+        measured = read_image(path, unmeasured=True, reporter=of_target)
+        wanted = filled(measured)
         check_target_before(wanted, target, path.name, of_target)
         brain = prepared.native_mask if prepared.native_mask is not None else prepared.require_mask()
         check_target(wanted, brain, target, path, of_target, quantity=quantity)
-        reference = prepare_target(wanted, prepared, chain.target)
+        reference = prepare_target(measured, prepared, chain.target)
+        region = measured_region(measured, prepared, chain.target)
+        check_target_coverage(region, prepared, path.name, of_target)
         arrays = {
             "source": _compact(sitk.GetArrayFromImage(prepared.image)),
             "target": _compact(sitk.GetArrayFromImage(reference)),
             "brain": sitk.GetArrayFromImage(prepared.require_mask()).astype(np.uint8),
-            "region": sitk.GetArrayFromImage(target_region(prepared, chain.target)).astype(np.uint8),
+            "region": sitk.GetArrayFromImage(region).astype(np.uint8),
             "grid": affine(prepared.image),
             "to_native": transform_matrix(prepared.to_native),
         }
     except ModalitySynthesisError as error:
-        if error.exit_code == 130:
-            raise
         gathered[current].finding(Finding("not-prepared", "refuse", str(error)))
     except Exception as error:
         # What was refused already, and was looked at further only because a person may accept it, can fail in any way.

@@ -76,6 +76,8 @@ class Screening:
             for row in rows:
                 if row.level == "look" and row.decision != "accept":
                     reporter.warning(row.message)
+                elif row.level == "refuse" and not row.leaves_out:
+                    reporter.warning(f"{row.message} Accepted in qc.tsv.")
         left = self.left_out
         if not left:
             return
@@ -248,5 +250,4 @@ def _remember(cache: Path | None, key: str | None, noted: Sequence[Noted]) -> No
     if cache is None or key is None:
         return
     place = _place(cache, key)
-    place.parent.mkdir(parents=True, exist_ok=True)
     write_json({"key": key, "findings": [[modality, finding.as_dict()] for modality, finding in noted]}, place)

@@ -134,7 +134,6 @@ def write_qc(path: Path, rows: Sequence[QcRow], screened: Iterable[Key]) -> None
     together = [*found.values(), *kept]
     order: Mapping[Key, int] = {key: number for number, key in enumerate(dict.fromkeys(row.visit for row in together))}
     together.sort(key=lambda row: order[row.visit])
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_rows(path, [asdict(row) for row in together], digits=None, delimiter="\t")
 
 

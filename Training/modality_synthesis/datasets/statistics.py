@@ -100,7 +100,9 @@ def _number_of(visit: Visit, variable: ClinicalVariable) -> float | None:
 def _brain_moments(pair: Pair, mapping: TargetMapping) -> _Moments:
     arrays = pair.load()
     scaling = replace(target_scaling(mapping.fixed), minimum=None)
-    values = scaling.to_units(arrays["target"], arrays["region"])[arrays["brain"] > 0].astype(np.float64)
+    values = scaling.to_units(arrays["target"], arrays["region"])[
+        (arrays["brain"] > 0) & (arrays["region"] > 0)
+    ].astype(np.float64)
     if values.size == 0 or not np.isfinite(values).all():
         raise BadInputError(f"The target volume of {pair.visit.name} has no usable values inside the brain.")
     return _Moments(float(values.mean()), float(values.var()), float(values.min()), float(values.max()))

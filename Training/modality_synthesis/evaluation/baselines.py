@@ -123,9 +123,10 @@ def fit_baselines(samples: Iterable[Sample]) -> Baselines:
     """Fit on training subjects, one pass, constant memory.
 
     Args:
-        samples: arrays `source`, `target` (target units), `region`, `brain`, each (depth, height, width).
+        samples: arrays `source`, `target` (target units), `region` (where it is defined and was measured),
+            `brain`, each (depth, height, width).
     """
-    count = 0
+    count = np.zeros(())
     sums: dict[str, np.ndarray] = {}
     normal, moment = np.zeros((4, 4)), np.zeros(4)
     copy_normal, copy_moment = np.zeros((2, 2)), np.zeros(2)
@@ -133,18 +134,21 @@ def fit_baselines(samples: Iterable[Sample]) -> Baselines:
     for sample in samples:
         source, target = sample["source"].astype(np.float64), sample["target"].astype(np.float64)
         products = {"s": source, "t": target, "ss": source * source, "st": source * target}
+        # Where a person's target was not measured, the others say what is usual.
+        known = (sample["brain"] == 0) | (sample["region"] > 0)
         for name, value in products.items():
-            sums[name] = sums.get(name, 0.0) + value
-        count += 1
-        inside = sample["brain"] > 0
+            sums[name] = sums.get(name, 0.0) + value * known
+        count = count + known
+        inside = (sample["brain"] > 0) & known
         # The tissue weights need the final mean: keep a thin sample of voxels per subject for a second look.
         picked = np.flatnonzero(inside)[::37]
         design = np.stack([np.ones(picked.size), source.ravel()[picked]])
         copy_normal += design @ design.T
         copy_moment += design @ target.ravel()[picked]
         kept.append((picked, _tissue_terms(sample).reshape(4, -1)[:, picked], target.ravel()[picked]))
-    if count == 0:
+    if not kept:
         raise ValueError("no training samples")
+    count = np.maximum(count, 1)
     mean_source, mean = sums["s"] / count, sums["t"] / count
     variance = sums["ss"] / count - mean_source**2
     covariance = sums["st"] / count - mean_source * mean

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from modality_synthesis.evaluation.statistics import FEWEST_FOR_INTERVAL
+
 FEWEST_PER_CLASS = 2
 
 
@@ -23,7 +25,7 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % bootstrap interval over patients."""
+    """A figure with its 95 % bootstrap interval over patients; NaN with fewer than five of a class."""
 
     value: float
     low: float
@@ -128,8 +130,9 @@ def _figures(
         if 0 < truth[chosen].sum() < len(chosen):
             drawn.append(scores(truth[chosen], probabilities[chosen]))
     figures = {}
+    enough = all(len(set(owner[truth == value])) >= FEWEST_FOR_INTERVAL for value in (0, 1))
     for name, value in scores(truth, probabilities).items():
-        low, high = np.percentile([one[name] for one in drawn], [2.5, 97.5])
+        low, high = np.percentile([one[name] for one in drawn], [2.5, 97.5]) if enough else [float("nan")] * 2
         figures[name] = Estimate(value, float(low), float(high))
     return figures
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -19,11 +19,13 @@ from modality_synthesis.datasets.visit_check import Request
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.evaluation.baseline_files import fitted_baselines, kept_baselines
 from modality_synthesis.evaluation.classes import Classes
+from modality_synthesis.evaluation.data_range import known_range
 from modality_synthesis.evaluation.downstream import clinical_effects, visit_questions
 from modality_synthesis.evaluation.downstream import downstream as judge_downstream
 from modality_synthesis.evaluation.downstream_visit import VisitQuestions
 from modality_synthesis.evaluation.kept_volumes import volume_path
 from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
+from modality_synthesis.evaluation.requests import check_contenders, check_report
 from modality_synthesis.evaluation.scoring import (
     Contender,
     Existing,
@@ -51,14 +53,20 @@ from modality_synthesis.preprocessing import (
 )
 from modality_synthesis.progress import Reporter, current, parts
 from modality_synthesis.tables import as_number
-from modality_synthesis.volumes import atomic_files, check_outputs, check_writable, is_own_json, refuse_foreign_json
+from modality_synthesis.volumes import (
+    atomic_files,
+    check_outputs,
+    check_writable,
+    is_own_json,
+    read_sidecar,
+    refuse_foreign_json,
+)
 
 # The grid on which volumes made elsewhere are judged when no model brings its own: 2 mm, MNI152.
 DEFAULT_CHAIN = ChainParameters(
     source=(Reorient(), BrainMask(), BiasField(), Register(), Resample(), Normalize()),
     target=TargetMapping(mask_margin_mm=4.0),
 )
-SUVR_RANGE = 2.0
 Model = str | Path | ModelPackage
 
 
@@ -121,7 +129,7 @@ def evaluate(
         baselines: also score copy of the input, population mean, voxelwise regression and, for T1w, mean x tissue,
             fitted on the cohort's training subjects, or, where the table has none, on those of the model's training,
             which its package keeps.
-        data_range: for PSNR and SSIM; default the width of the first model's display window.
+        data_range: for PSNR and SSIM; default that of `data_range.known_range`, as `compare` has it.
         cache: folder for preprocessed volumes; default as in `cache_folder`.
         qc: table of findings and decisions (`qc.tsv`); default in the output folder.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -147,16 +155,11 @@ def evaluate(
     """
     reporter = reporter or current()
     packages = _packages(model)
-    if report and output is None:
-        raise UsageError("A report needs a folder to go to: add -o FOLDER.")
-    if downstream and output is None:
-        raise UsageError("The downstream evaluation needs a folder to go to: add -o FOLDER.")
+    check_report(report, output)
+    check_report(downstream, output, "The downstream evaluation")
+    check_contenders(packages, synthetic, uncertainty)
     if keep_volumes and (output is None or not packages):
         raise UsageError("Volumes are kept in the output folder (-o FOLDER), and made by a model (--model).")
-    if not packages and not synthetic:
-        raise UsageError("Say what to evaluate: --model, or --synthetic with a column of the table.")
-    if uncertainty is not None and not synthetic:
-        raise UsageError("--uncertainty names the column that goes with --synthetic. With --model, use --samples.")
     table = read_cohort(cohort, reporter)
     source, target = _route(packages, table, to)
     table.require_some(source, target)
@@ -170,6 +173,7 @@ def evaluate(
     existing = tuple(
         Existing(column, column, uncertainty if number == 0 else None) for number, column in enumerate(synthetic)
     )
+    data_range_used, data_range_source = _data_range(packages, synthetic, table, target, data_range)
     folder = cache_folder(table.path, cache)
     quantity = packages[0].card.output.quantity if packages else "SUVR" if target.endswith("PET") else None
     screening = _screen(divided, table, Request((source, target), (source, target), quantity), folder, qc, output,
@@ -180,7 +184,7 @@ def evaluate(
         existing=existing,
         baselines=None,
         tissue=source == "T1w" and any(getattr(step, "method", "") == "tissue" for step in chain.source),
-        data_range=data_range or _data_range(packages, target),
+        data_range=data_range_used,
         device=device,
         seed=seed,
         samples=samples,
@@ -245,6 +249,7 @@ def evaluate(
         contenders=contenders,
         split="cross-validation" if folds else split,
         data_range=settings.data_range,
+        data_range_source=data_range_source,
         units=packages[0].card.output.units if packages else "SUVR" if target.endswith("PET") else "target units",
         subjects=[visit.name for visit in visits],
         patients=[visit.subject for visit in visits],
@@ -380,13 +385,20 @@ def _contenders(packages: Sequence[ModelPackage]) -> tuple[Contender, ...]:
     return tuple(Contender(name, package) for name, package in zip(names, packages, strict=True))
 
 
-def _data_range(packages: Sequence[ModelPackage], target: str) -> float:
+def _data_range(
+    packages: Sequence[ModelPackage], synthetic: Sequence[str], table: Cohort, target: str, given: float | None
+) -> tuple[float, str]:
+    """The data range and where it comes from: `data_range.known_range` of the first model or existing volume."""
+    record: Mapping[str, Any] = {}
     if packages:
-        low, high = packages[0].card.output.display_window
-        return high - low
-    if target.endswith("PET"):
-        return SUVR_RANGE
-    raise UsageError("Without a model, say what the data range is (PSNR and SSIM need it): --data-range 1000.")
+        record = {"DisplayWindow": packages[0].card.output.display_window}
+    elif synthetic:
+        named = next((value for visit in table if (value := visit.variables.get(synthetic[0]))), None)
+        record = {} if named is None else read_sidecar(volume_place(named, table.path.parent.resolve()))
+    found = known_range(record, given, pet=target.endswith("PET"))
+    if found is None:
+        raise UsageError("Without a model, say what the data range is (PSNR and SSIM need it): --data-range 1000.")
+    return found
 
 
 def _measure(

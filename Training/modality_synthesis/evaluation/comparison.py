@@ -3,41 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis._version import __version__
-from modality_synthesis.errors import BadInputError, UsageError
-from modality_synthesis.evaluation.alignment import Alignment, align
+from modality_synthesis.errors import BadInputError
+from modality_synthesis.evaluation.alignment import Alignment
 from modality_synthesis.evaluation.atlas_space import to_template
 from modality_synthesis.evaluation.calibration import Calibration, calibrate
-from modality_synthesis.evaluation.common_grid import mask_on_grid_of, on_grid_of
+from modality_synthesis.evaluation.common_grid import (
+    CommonGrid,
+    mask_on_grid_of,
+    on_common_grid,
+    read_volume,
+    say_what_was_made,
+)
+from modality_synthesis.evaluation.comparison_checks import check_person, check_roles, check_units, statement
+from modality_synthesis.evaluation.data_range import known_range, measured_range
 from modality_synthesis.evaluation.metrics import DEFINITIONS, METRICS, compare_arrays
 from modality_synthesis.evaluation.reference_checks import doubt_reference
-from modality_synthesis.evaluation.regions import Parcels, RegionComparison, compare_regions
+from modality_synthesis.evaluation.region_comparison import RegionComparison, compare_regions
+from modality_synthesis.evaluation.region_table import AtlasGrid
+from modality_synthesis.evaluation.requests import check_report, check_way_of_atlas
 from modality_synthesis.evaluation.signal import covered, is_of_a_model, is_signal, sidecar_record, with_signal
 from modality_synthesis.evaluation.signal import match_signal as match
 from modality_synthesis.evaluation.similarity import scale_count
-from modality_synthesis.preprocessing.atlas import labels_on, regions
+from modality_synthesis.evaluation.suvr_checks import check_on_mri, check_template_space, pet_modality
+from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import (
+    Mark,
     array,
     atomic_files,
     check_outputs,
     check_writable,
+    derived_record,
+    describe,
     file_sha256,
+    filled,
     image_like,
     read_image,
+    read_mark,
     refuse_foreign_json,
     resample_like,
     write_image,
     write_json,
     write_rows,
+    write_sidecar,
 )
 
 # Files of a comparison's folder, and what they hold.
@@ -48,6 +65,7 @@ MAPS = {
 }
 ALIGNED = "reference_aligned"
 WHOLE = "the whole volume, background included"
+Volume: TypeAlias = str | Path | sitk.Image
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,10 @@ class Comparison:
         regions: figures per atlas region; empty without a way to the atlas.
         calibration: of the uncertainty; None when none was given.
         inputs: names and hashes of the files, and the synthetic volume's provenance record when it has one.
+        covered_percent: of what the synthetic volume shows that the reference measured.
+        mark: of the synthetic volume; None when nothing says that it is one.
+        reference_mark: of the reference; None as it should be.
+        findings: what was found about the two.
     """
 
     metrics: dict[str, float]
@@ -95,11 +117,25 @@ class Comparison:
     regions: tuple[RegionComparison, ...] = ()
     calibration: Calibration | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    covered_percent: float = 100.0
+    mark: Mark | None = None
+    reference_mark: Mark | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def statement(self) -> str:
+        """What was compared with what, in words that claim no more than was looked at."""
+        return statement(self.mark, self.reference_mark, self.findings)
 
     def as_dict(self) -> dict[str, object]:
         """Everything but the volumes, for JSON."""
         share = self.voxels / self.inside.size
         return {
+            "statement": self.statement,
+            "findings": [finding.as_dict() for finding in self.findings],
+            "SyntheticData": self.mark is not None,
+            "reference_synthetic": self.reference_mark is not None,
+            "covered_percent": self.covered_percent,
             "metrics": self.metrics,
             "whole_volume": self.whole_volume,
             "definitions": dict(DEFINITIONS),
@@ -114,7 +150,7 @@ class Comparison:
                 "note": "What the background adds to PSNR when the whole volume is compared; an empty one adds "
                 "-10 log10(share inside the mask).",
             },
-            "difference": "synthetic - reference, target units",
+            "difference": "synthetic - reference, target units; 0 where one of them holds nothing",
             "reference_multiplied_by": self.signal_factor,
             "reference_not_scaled_because": self.unmatched,
             "registration": None if self.alignment is None else self.alignment.as_dict(),
@@ -152,7 +188,7 @@ def compare(
     report: bool = False,
     reporter: Reporter | None = None,
 ) -> Comparison:
-    """Compare two volumes of one person.
+    """Compare two volumes of one person; whether they are is looked at, and said.
 
     A synthetic volume on another grid is resampled onto the reference's (linear), with a notice. Without a mask, voxels
     where the reference exceeds 5 % of its 99.9th percentile take part, so that the empty background does not.
@@ -164,7 +200,7 @@ def compare(
             `relative_difference.nii.gz` and what is asked for below; None writes nothing.
         mask: file or image; above 0.5 is inside.
         difference: file for the signed difference map alone.
-        data_range: of PSNR and SSIM; default the 99.9th percentile of the reference in the mask minus its minimum.
+        data_range: of PSNR and SSIM; default that of `data_range.known_range`, as `evaluate` has it.
         register: align the reference rigidly with the synthetic volume first; both are then compared on the synthetic
             volume's grid, and `reference_aligned.nii.gz` goes into `output`. A mask must fit the synthetic volume then.
         match_signal: the volumes are MRI, whose signal has no unit: multiply the reference by the factor with the least
@@ -178,49 +214,58 @@ def compare(
 
     Raises:
         UsageError: both `mri` and `template_space`, or a report without a folder.
-        BadInputError: unreadable volumes, no overlap, no agreement after alignment, or an empty mask.
+        BadInputError: unreadable volumes, no overlap, no agreement, another unit, swapped arguments, less than half of
+            the synthetic volume measured in the reference, or an empty mask.
     """
     reporter = reporter or current()
-    if mri is not None and template_space:
-        raise UsageError("Say how the atlas reaches the volumes: the T1w MRI (--mri) or --template-space, not both.")
-    if report and output is None:
-        raise UsageError("A report needs a folder to go to: add -o FOLDER.")
+    check_way_of_atlas("volumes", mri, template_space, required=False)
+    check_report(report, output)
     _check_outputs(output, difference, register, report, (synthetic, reference, mask, mri, uncertainty))
     reporter.progress(0.0, "Reading")
-    wanted, made = _image(reference, reporter), _image(synthetic, reporter)
+    found_before = len(reporter.findings)
+    marks = _mark(synthetic), _mark(reference)
+    check_roles(*marks, (_name(synthetic, "The first volume"), _name(reference, "The second volume")), reporter)
+    volumes = [read_volume(volume, reporter) for volume in (synthetic, reference)]
     if not isinstance(reference, sitk.Image) and not isinstance(synthetic, sitk.Image):
-        doubt_reference(wanted, Path(reference), Path(synthetic), reporter)
-    spread = None if uncertainty is None else _image(uncertainty, reporter)
-    alignment = align(wanted, made, reporter.part(0.02, 0.3)) if register else None
-    if alignment is not None:
-        wanted = alignment.image
-    made = on_grid_of(wanted, made, reporter)
-    inside, mask_source = _mask(mask, wanted, reporter)
+        doubt_reference(filled(volumes[1]), Path(reference), Path(synthetic), reporter)
+    spread = None if uncertainty is None else filled(read_volume(uncertainty, reporter))
+    of_model = is_of_a_model(synthetic)
+    common = on_common_grid(*volumes, register=register, brain_only=of_model, reporter=reporter.part(0.02, 0.3))
+    made, wanted = common.synthetic, common.reference
+    inside, mask_source = _mask(mask, wanted, common.measured, reporter)
     factor, unmatched, shown = None, None, None
     signal = is_signal(synthetic) if match_signal is None else match_signal
-    if signal or (mask is None and is_of_a_model(synthetic)):
+    if signal or (mask is None and of_model):
         shown = covered(made)
         inside = inside & shown
         mask_source += ", and the synthetic volume holds something"
-        if not inside.any():
-            raise BadInputError("The synthetic volume holds nothing where the reference has signal.")
+    else:
+        say_what_was_made(inside, common.filled_in, reporter)
+    inside = inside & common.both
+    if not inside.any():
+        raise BadInputError("The synthetic volume holds nothing where the reference has signal.")
+    check_person(array(made), array(wanted), inside & common.filled_in, register, reporter)
     if signal:
         factor, unmatched = match(array(made), array(wanted), inside, reporter)
         wanted = wanted if factor is None else wanted * factor
+    elif match_signal is None:
+        records = (sidecar_record(synthetic), sidecar_record(reference))
+        check_units(array(made), array(wanted), inside, records, reporter)
     reporter.progress(0.3, "Measuring")
     first, second = array(made), array(wanted)
-    scale = data_range or float(np.percentile(second[inside], 99.9) - second[inside].min())
+    scale, scale_source = known_range(sidecar_record(synthetic), data_range) or measured_range(second, inside)
     if scale <= 0:
         raise BadInputError("The reference is constant inside the mask; nothing can be compared.")
-    # Where nothing was synthesized (skull, scalp) there is nothing to be wrong.
-    error = first - second if shown is None else np.where(shown, first - second, 0.0)
+    # Where nothing was synthesized (skull, scalp) or measured there is nothing to be wrong.
+    comparable = common.comparable
+    error = np.where(comparable if shown is None else comparable & shown, first - second, 0.0)
     measure = partial(compare_arrays, spacing=tuple(reversed(wanted.GetSpacing())), slice_axis=_slice_axis(wanted))
     floor = 0.05 * scale
     result = Comparison(
         metrics=measure(first, second, inside, scale),
-        whole_volume=measure(first, second, None, scale),
+        whole_volume=measure(first, second, None if comparable.all() else comparable, scale),
         data_range=round(scale, 6),
-        data_range_source="given" if data_range else "99.9th percentile of the reference in the mask minus its minimum",
+        data_range_source=scale_source,
         mask_source=mask_source,
         voxels=int(inside.sum()),
         difference=image_like(error, wanted),
@@ -232,16 +277,29 @@ def compare(
         reference=wanted,
         inside=inside,
         scales=(scale_count(_extent(inside)), scale_count(inside.shape)),
-        alignment=alignment,
+        alignment=common.alignment,
         signal_factor=factor,
         unmatched=unmatched,
-        regions=_regions(mri, template_space, made, wanted, reporter.part(0.5, 0.8)),
+        regions=_regions(
+            mri,
+            template_space,
+            replace(common, reference=wanted),
+            marks[0],
+            pet_modality(synthetic, None),
+            signal,
+            reporter.part(0.5, 0.8),
+        ),
         calibration=None if spread is None else calibrate(error, array(resample_like(spread, wanted)), inside),
         inputs=_inputs(synthetic=synthetic, reference=reference, mask=mask, mri=mri, uncertainty=uncertainty),
+        covered_percent=common.covered_percent,
+        mark=marks[0],
+        reference_mark=marks[1],
     )
+    result = replace(result, findings=tuple(reporter.findings[found_before:]))
+    sources = {"synthetic": synthetic, "reference": reference}
     reporter.progress(0.8, "Writing")
     with atomic_files():
-        _write(result, None if output is None else Path(output), difference)
+        _write(result, None if output is None else Path(output), difference, sources)
         if report and output is not None:
             from modality_synthesis.evaluation.report import write_comparison_report
 
@@ -268,18 +326,22 @@ def _check_outputs(
         check_writable(difference)
 
 
-def _image(volume: str | Path | sitk.Image, reporter: Reporter) -> sitk.Image:
-    if isinstance(volume, sitk.Image):
-        return sitk.Cast(volume, sitk.sitkFloat32)
-    return read_image(volume, reporter=reporter)
+def _mark(volume: Volume) -> Mark | None:
+    return None if isinstance(volume, sitk.Image) else read_mark(volume)
 
 
-def _mask(mask: str | Path | sitk.Image | None, reference: sitk.Image, reporter: Reporter) -> tuple[np.ndarray, str]:
+def _name(volume: Volume, otherwise: str) -> str:
+    return otherwise if isinstance(volume, sitk.Image) else Path(volume).name
+
+
+def _mask(
+    mask: Volume | None, reference: sitk.Image, measured: np.ndarray, reporter: Reporter
+) -> tuple[np.ndarray, str]:
     if mask is None:
         inside, threshold = with_signal(array(reference))
-        source = f"reference above {threshold:.4g} (5 % of its 99.9th percentile)"
+        inside, source = inside & measured, f"reference above {threshold:.4g} (5 % of its 99.9th percentile)"
     else:
-        inside, source = array(mask_on_grid_of(reference, _image(mask, reporter))) > 0.5, "given"
+        inside, source = array(mask_on_grid_of(reference, read_volume(mask, reporter))) > 0.5, "given"
     if not inside.any():
         raise BadInputError("The mask is empty on the reference's grid.")
     return inside, source
@@ -297,18 +359,26 @@ def _extent(inside: np.ndarray) -> tuple[int, ...]:
 
 
 def _regions(
-    mri: str | Path | sitk.Image | None,
+    mri: Volume | None,
     template_space: bool,
-    synthetic: sitk.Image,
-    reference: sitk.Image,
+    common: CommonGrid,
+    mark: Mark | None,
+    modality: str | None,
+    signal: bool,
     reporter: Reporter,
 ) -> tuple[RegionComparison, ...]:
     if mri is None and not template_space:
         return ()
-    transform = sitk.Transform(3, sitk.sitkIdentity) if mri is None else to_template(mri, reporter)[0]
-    parcels = Parcels(labels_on(reference, transform))
-    voxel_ml = float(np.prod(reference.GetSpacing())) / 1000
-    return compare_regions(array(synthetic), array(reference), parcels, regions(), voxel_ml)
+    transform = sitk.Transform(3, sitk.sitkIdentity)
+    if mri is not None:
+        source = mri if isinstance(mri, sitk.Image) else read_image(mri, reporter=reporter)
+        check_on_mri(common.reference, source, "The reference", reporter)
+        transform = to_template(source, reporter, _name(mri, "The MRI"))[0]
+    elif not signal:
+        check_template_space(common.reference, common.measured, "The reference", reporter)
+    atlas = AtlasGrid.of(common.reference, common.both, transform)
+    model = "" if mark is None else mark.name
+    return compare_regions(array(common.synthetic), array(common.reference), atlas, modality=modality, model=model)
 
 
 def _inputs(**volumes: str | Path | sitk.Image | None) -> dict[str, Any]:
@@ -322,17 +392,34 @@ def _inputs(**volumes: str | Path | sitk.Image | None) -> dict[str, Any]:
     return facts
 
 
-def _write(result: Comparison, folder: Path | None, difference: str | Path | None) -> None:
+def _write(
+    result: Comparison, folder: Path | None, difference: str | Path | None, sources: Mapping[str, Volume]
+) -> None:
     if difference is not None:
-        write_image(result.difference, difference, description="synthetic - reference")
+        _write_map(result.difference, difference, MAPS["difference"], result.mark or result.reference_mark, sources)
     if folder is None:
         return
     shown = (result.difference, result.absolute, result.relative)
     maps = {name: (image, words) for (name, words), image in zip(MAPS.items(), shown, strict=True)}
+    for name, (image, words) in maps.items():
+        _write_map(image, folder / f"{name}.nii.gz", words, result.mark or result.reference_mark, sources)
     if result.alignment is not None:
-        maps[ALIGNED] = (result.alignment.image, "reference, aligned rigidly")
-    for name, (image, description) in maps.items():
-        write_image(image, folder / f"{name}.nii.gz", description=description)
+        moved = {"reference": sources["reference"]}
+        path = folder / f"{ALIGNED}.nii.gz"
+        _write_map(result.alignment.image, path, "reference, aligned rigidly", result.reference_mark, moved)
     if result.regions:
         write_rows(folder / "regions.csv", result.regions)
     write_json(result.as_dict(), folder / "metrics.json")
+
+
+def _write_map(
+    image: sitk.Image, path: str | Path, words: str, mark: Mark | None, sources: Mapping[str, Volume]
+) -> None:
+    """Write a volume that was derived; what comes from synthetic data gets the mark and a sidecar that hands it on."""
+    write_image(image, path, description=describe(words, mark))
+    if mark is None:
+        return
+    files = {role: None if isinstance(volume, sitk.Image) else volume for role, volume in sources.items()}
+    record = derived_record(mark, files)
+    program = [{"Name": "modality-synthesis", "Version": __version__}]
+    write_sidecar(path, {**record, "Description": words, "GeneratedBy": program})

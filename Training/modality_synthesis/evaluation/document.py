@@ -130,7 +130,7 @@ def write_html(document: Document, path: Path) -> None:
     template = (Path(__file__).parent / "report.html.jinja").read_text(encoding="utf-8")
     text = environment.from_string(template).render(document=document, note=NOTE, figures=FIGURES)
     with atomic_output(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_figures(document: Document, folder: Path) -> list[Path]:

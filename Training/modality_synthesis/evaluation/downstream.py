@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -33,16 +34,14 @@ from modality_synthesis.fingerprint import fingerprint
 from modality_synthesis.models.card import Card, ClinicalVariable
 from modality_synthesis.models.clinical import encode_variables
 from modality_synthesis.preprocessing.atlas import Region, find_regions, regions
+from modality_synthesis.preprocessing.meta_regions import PRIMARY
 from modality_synthesis.tables import as_number
 from modality_synthesis.volumes import write_json, write_rows
+from modality_synthesis.volumes.coverage import LOOK_BELOW
 
 MOST_FOLDS = 5
-# Where a disease shows, by target: the region whose change is reported when a model does not name its own.
-PRIMARY: Mapping[str, str] = {
-    "FDG-PET": "fdg_ad_signature",
-    "TAU-PET": "tau_meta_temporal",
-    "AMYLOID-PET": "amyloid_global",
-}
+# Tests that a diagnosis of Alzheimer's disease is made with (McKhann 2011; ADNI's criteria): beginnings of their names.
+DIAGNOSTIC = ("mmse", "adas", "cdr", "moca", "ravlt", "faq", "logicalmemory", "lmdel", "diagnosis", "dx", "npi")
 
 
 # Before scoring
@@ -81,7 +80,7 @@ def visit_questions(
 
 def focus_regions(card: Card) -> tuple[Region, ...]:
     """The MetaROIs that a model was trained with, or those in which its target shows disease."""
-    names = card.training.meta_roi or ((PRIMARY[card.route.target],) if card.route.target in PRIMARY else ())
+    names = card.training.meta_roi or (PRIMARY[card.route.target][:1] if card.route.target in PRIMARY else ())
     return find_regions(names) if names else tuple(one for one in regions() if one.kind == "region")
 
 
@@ -107,8 +106,15 @@ def _profile(card: Card, classes: Classes, training: Sequence[Visit]) -> Profile
     return Profile(tuple(one.name for one in declared), means[0], means[1], focus_regions(card))
 
 
+def _was_measured(pair: Pair) -> bool:
+    """Whether a normal control's brain lies in the target's field of view, to `LOOK_BELOW` percent at least."""
+    arrays = pair.load()
+    brain = arrays["brain"] > 0
+    return 100 * float((arrays["region"][brain] > 0).mean()) >= LOOK_BELOW
+
+
 def _normals(classes: Classes, training: Sequence[Pair], settings: Settings, folder: Path) -> Path | None:
-    healthy = [pair for pair in training if classes.label(pair.visit) == 0]
+    healthy = [pair for pair in training if classes.label(pair.visit) == 0 and _was_measured(pair)]
     if len({pair.visit.subject for pair in healthy}) < FEWEST_NORMALS:
         return None
     mapping = settings.chain.target
@@ -234,7 +240,7 @@ def downstream(
     kept = [arrays(visit) for visit in visits]
     classification = _classification(
         visits, labels, records, contenders, kept, {"source": f"measured {source}", MEASURED: f"measured {target}"},
-        clinical, seed, notes,
+        clinical, classes, seed, notes,
     )  # fmt: skip
     maps, agreement = _surfaces(labels, patients, contenders, kept, target, notes)
     return Downstream(
@@ -249,10 +255,21 @@ def downstream(
     )
 
 
+def defines_groups(variable: str, column: str) -> bool:
+    """Whether a variable is among those that a diagnosis is made from, or is the very column of the groups."""
+    plain = re.sub(r"[^a-z0-9]", "", variable.lower())
+    return variable.lower() == column.lower() or plain.startswith(DIAGNOSTIC)
+
+
+def clinical_label(circular: Sequence[str]) -> str:
+    """What the classification calls the clinical variables; it says when they define the groups."""
+    return f"clinical variables (define the groups: {', '.join(circular)})" if circular else "clinical variables"
+
+
 def _classification(
     visits: Sequence[Visit], labels: Sequence[int | None], records: Sequence[Record], contenders: Sequence[str],
     arrays: Sequence[Mapping[str, np.ndarray]], measured: Mapping[str, str], clinical: Sequence[ClinicalVariable],
-    seed: int, notes: list[str],
+    classes: Classes, seed: int, notes: list[str],
 ) -> dict[str, dict[str, Classification]]:  # fmt: skip
     chosen = [index for index, label in enumerate(labels) if label is not None]
     people = [len({visits[i].subject for i in chosen if labels[i] == value}) for value in (0, 1)]
@@ -277,7 +294,18 @@ def _classification(
             inputs[shown] = np.array(rows, dtype=float)[:, single]
     if clinical:
         known = [{one.name: visits[i].variable(one.name) for one in clinical} for i in chosen]
-        inputs["clinical variables"] = np.array([encode_variables(clinical, one, "The classifier") for one in known])
+        encoded = np.array([encode_variables(clinical, one, "The classifier") for one in known])
+        names_of = [one.name for one in clinical]
+        circular = [name for name in names_of if defines_groups(name, classes.column)]
+        inputs[clinical_label(circular)] = encoded
+        others = [index for index, name in enumerate(names_of) if name not in circular]
+        if circular:
+            notes.append(
+                f"The groups are defined by {', '.join(circular)} (among others): an AUC with them is circular, no "
+                "benchmark for an image."
+            )
+            if others:
+                inputs["other clinical variables"] = encoded[:, others]
     if inputs:
         found["regional means"] = classify(inputs, truth, owner, folds=folds, seed=seed)
 
@@ -324,10 +352,17 @@ def _surfaces(
         return {}, agreement
     shown = {MEASURED: f"measured {target}", **{name: name for name in contenders}}
     maps = {
-        label: {key: np.mean([view(one, name, key) for one in ill], axis=0) for key in VIEWS}
-        for name, label in shown.items()
+        label: {key: _mean_map([view(one, name, key) for one in ill]) for key in VIEWS} for name, label in shown.items()
     }
     return maps, agreement
+
+
+def _mean_map(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean over those in whom a point was measured; NaN where nobody was."""
+    stacked = np.stack(maps)
+    known = np.isfinite(stacked)
+    sums = np.where(known, stacked, 0.0).sum(axis=0)
+    return np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
 def _fairness(

@@ -98,14 +98,24 @@ def small_volume(volume: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     return np.ascontiguousarray(blocks.mean(axis=(1, 3, 5))).astype(np.float16)
 
 
-def surface_arrays(volumes: Mapping[str, np.ndarray], grid: sitk.Image, normals: Path | None) -> dict[str, np.ndarray]:
+def surface_arrays(
+    volumes: Mapping[str, np.ndarray], grid: sitk.Image, normals: Path | None, missing: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """`NAME/surface/VIEW`: z-scores against the normals, or projections without them; float16.
+
+    NaN outside the brain, and wherever the target was not measured.
 
     Args:
         volumes: name -> (z, y, x) on the grid.
         grid: in template space.
         normals: file of `save_normals`.
+        missing: bool, where the target was not measured.
     """
+    absent = None
+    if missing is not None and missing.any():
+        holes = sitk.GetImageFromArray(missing.astype(np.float32))
+        holes.CopyInformation(grid)
+        absent = project_template(holes)
     known = None if normals is None else load_normals(normals)
     arrays: dict[str, np.ndarray] = {}
     for name, volume in volumes.items():
@@ -113,6 +123,8 @@ def surface_arrays(volumes: Mapping[str, np.ndarray], grid: sitk.Image, normals:
         image.CopyInformation(grid)
         projected = project_template(image)
         shown = projected if known is None else known.z_scores(projected)
+        if absent is not None:
+            shown = {view: np.where(absent[view] > 0.5, np.nan, values) for view, values in shown.items()}
         arrays |= {f"{name}/surface/{view}": values.astype(np.float16) for view, values in shown.items()}
     return arrays
 

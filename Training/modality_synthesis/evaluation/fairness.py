@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modality_synthesis.evaluation.statistics import bootstrap_interval
+from modality_synthesis.evaluation.statistics import FEWEST_FOR_INTERVAL, bootstrap_interval
 
 # Fewer people than this say nothing about their group.
 FEWEST_PEOPLE = 3
@@ -82,6 +82,8 @@ def fairness(
         found = bootstrap_interval(figures[one], seed=seed, draws=draws)
         rows.append(Subgroup(name, one.size, found.value, found.low, found.high))
     low, high = np.percentile(drawn, [2.5, 97.5])
+    if min(one.size for one in members) < FEWEST_FOR_INTERVAL:
+        low = high = float("nan")
     at_least = (np.sum(np.asarray(regrouped) >= gap - 1e-12) + 1) / (draws + 1)
     return Fairness(variable, tuple(rows), gap, float(low), float(high), float(at_least))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -114,7 +115,7 @@ class AtlasGrid:
 
     def percent(self, mask: np.ndarray) -> float:
         """The share of a mask of the grown grid that was measured; 0 of an empty one."""
-        return 100 * float(np.count_nonzero(mask & self.covered) / max(np.count_nonzero(mask), 1))
+        return 100 * float(np.count_nonzero(mask & self.covered)) / max(int(np.count_nonzero(mask)), 1)
 
 
 def _atlas_corners(transform: sitk.Transform) -> np.ndarray:
@@ -171,7 +172,7 @@ def region_table(
         )
         for region in chosen
     }
-    columns = mark_columns(mark)
+    columns: dict[str, Any] = dict(mark_columns(mark))
     return tuple(
         replace(
             row,
@@ -198,12 +199,9 @@ def in_order(modality: str | None = None) -> tuple[Region, ...]:
 def _row(inside: np.ndarray, voxels: int, region: Region, voxel_ml: float) -> RegionRow:
     percent = 100 * inside.size / voxels if voxels else _NAN  # the atlas lacks some of its labels
     volume = round(voxels * voxel_ml, 4)
-    flags = [SMALL] if volume < SMALL_ML else []
-    if percent < LOOK_BELOW:
-        flags.append(HARDLY if percent < REFUSE_BELOW else PARTLY)
     row = RegionRow(
         region.name, region_name(region), region.hemisphere, region.kind, volume, round(percent, 2),
-        flags=";".join(flags),
+        flags=region_flags(volume, percent),
     )  # fmt: skip
     if inside.size < FEWEST_VOXELS or percent < REFUSE_BELOW:
         return row
@@ -211,6 +209,14 @@ def _row(inside: np.ndarray, voxels: int, region: Region, voxel_ml: float) -> Re
     return replace(
         row, suvr=float(inside.mean()), sd=float(inside.std()), median=median, p5=p5, p25=p25, p75=p75, p95=p95
     )
+
+
+def region_flags(volume_ml: float, covered_percent: float) -> str:
+    """What makes a region's figures doubtful, separated by `;`: see `RegionRow`."""
+    flags = [SMALL] if volume_ml < SMALL_ML else []
+    if covered_percent < LOOK_BELOW:
+        flags.append(HARDLY if covered_percent < REFUSE_BELOW else PARTLY)
+    return ";".join(flags)
 
 
 def _asymmetry(rows: Mapping[tuple[str, str], RegionRow], structure: str) -> float:

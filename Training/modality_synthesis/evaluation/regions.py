@@ -1,9 +1,8 @@
-"""Atlas regions in a volume, and a comparison region by region: is a synthetic volume right where it matters?"""
+"""Atlas regions in a volume."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,62 +38,3 @@ class Parcels:
             where = self.voxels(region)
             result[region.name, region.hemisphere] = float(flat[where].mean()) if where.size >= fewest else float("nan")
         return result
-
-
-@dataclass(frozen=True)
-class RegionComparison:
-    """One region of both volumes, target units; figures are NaN where fewer than `FEWEST_VOXELS` voxels were compared.
-
-    Attributes:
-        region: its name.
-        hemisphere: left, right or both.
-        kind: region or meta-region.
-        volume_ml: that was compared.
-        synthetic: mean of the synthetic volume.
-        reference: mean of the reference.
-        bias: synthetic - reference.
-        bias_percent: of the reference's mean.
-        mae: mean absolute error of the voxels.
-        rmse: root mean squared error of the voxels.
-    """
-
-    region: str
-    hemisphere: str
-    kind: str
-    volume_ml: float
-    synthetic: float
-    reference: float
-    bias: float
-    bias_percent: float
-    mae: float
-    rmse: float
-
-
-def compare_regions(
-    synthetic: np.ndarray, reference: np.ndarray, parcels: Parcels, chosen: tuple[Region, ...], voxel_ml: float
-) -> tuple[RegionComparison, ...]:
-    """Compare two volumes on one grid in some regions.
-
-    Args:
-        synthetic: (z, y, x).
-        reference: same shape.
-        parcels: the atlas on that grid.
-        chosen: regions.
-        voxel_ml: volume of a voxel.
-    """
-    first, second = synthetic.ravel().astype(np.float64), reference.ravel().astype(np.float64)
-    return tuple(_compare(first, second, parcels.voxels(region), region, voxel_ml) for region in chosen)
-
-
-def _compare(
-    first: np.ndarray, second: np.ndarray, where: np.ndarray, region: Region, voxel_ml: float
-) -> RegionComparison:
-    facts = (region.name, region.hemisphere, region.kind, round(where.size * voxel_ml, 4))
-    if where.size < FEWEST_VOXELS:
-        return RegionComparison(*facts, *[float("nan")] * 6)
-    error = first[where] - second[where]
-    made, measured, bias = float(first[where].mean()), float(second[where].mean()), float(error.mean())
-    percent = 100 * bias / measured if measured != 0 else float("nan")
-    return RegionComparison(
-        *facts, made, measured, bias, percent, float(np.abs(error).mean()), float(np.sqrt(np.mean(error**2)))
-    )

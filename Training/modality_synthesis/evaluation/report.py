@@ -26,7 +26,6 @@ from modality_synthesis.evaluation.document import (
     write_html,
     write_pdf,
 )
-from modality_synthesis.evaluation.downstream import PRIMARY
 from modality_synthesis.evaluation.figures import montage as planes_of_all
 from modality_synthesis.evaluation.figures.labels import short_names, shortened
 from modality_synthesis.evaluation.figures.montage import Block
@@ -37,7 +36,7 @@ from modality_synthesis.evaluation.scoring import MEASURED, PLANES, middle_plane
 from modality_synthesis.evaluation.statistics import patient_groups
 from modality_synthesis.evaluation.verdict import FEWEST_PATIENTS, verdicts
 from modality_synthesis.preprocessing.atlas import regions
-from modality_synthesis.preprocessing.meta_regions import META_REGIONS
+from modality_synthesis.preprocessing.meta_regions import META_REGIONS, PRIMARY
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import atomic_files, bounding_box
@@ -123,11 +122,9 @@ def comparison_document(result: Comparison) -> Document:
                 [figures.calibration_curves(found)],
             )
         )
-    model = (record.get("Model") or {}).get("id")
-    made_by = f" made by {model}" if model else ""
     lead = (
-        f"A synthetic volume{made_by} was compared with the measured volume of the same person, inside a mask of "
-        f"{result.voxels} voxels ({result.mask_source}). Written by modality-synthesis {__version__}."
+        f"{result.statement} The mask holds {result.voxels} voxels ({result.mask_source}). Written by "
+        f"modality-synthesis {__version__}."
     )
     warnings = [
         text
@@ -499,7 +496,7 @@ def _planes_of_patient(
 
 def _agreement_section(evaluation: Evaluation) -> Section:
     rows = evaluation.agreement()
-    primary = PRIMARY.get(evaluation.facts["route"]["target"], "braak_5")
+    primary = PRIMARY.get(evaluation.facts["route"]["target"], ("braak_5",))[0]
     index = next(i for i, r in enumerate(regions()) if (r.name, r.hemisphere) == (primary, "both"))
     measured = evaluation.regional_of_patients(MEASURED)[:, index]
     pictures = []

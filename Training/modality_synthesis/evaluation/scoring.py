@@ -33,6 +33,7 @@ from modality_synthesis.fingerprint import program
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
 from modality_synthesis.preprocessing.atlas import labels_on, regions
+from modality_synthesis.preprocessing.target import grown_mask
 from modality_synthesis.progress import current
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
@@ -41,17 +42,21 @@ from modality_synthesis.volumes import (
     bounding_box,
     data_path,
     file_sha256,
+    filled,
     matrix_transform,
     read_image,
+    read_sidecar,
+    resample_covered,
     write_json,
     written,
 )
+from modality_synthesis.volumes.coverage import REFUSE_BELOW
 
 if TYPE_CHECKING:
     import torch
 
 # Of the records on disk: another number makes old ones be computed anew.
-_FORMAT = "2"
+_FORMAT = "3"
 # What of a card decides what its model makes; its texts and measured figures do not.
 _DECISIVE = {"generator", "inference", "preprocessing", "clinical_variables", "weights"}
 PLANES = ("axial", "coronal", "sagittal")
@@ -135,6 +140,7 @@ class Record:
         regions: predictor (or `MEASURED`) -> mean per region, in the order of `atlas.regions()`.
         calibration: predictor -> `Calibration.as_dict()`.
         seconds: contender -> time of its synthesis, without preprocessing.
+        covered: percent of each region that was measured, in the same order.
         source_regions: the source's mean per region; with downstream questions only.
         effects: contender -> `downstream_visit.clinical_effects`.
     """
@@ -143,6 +149,7 @@ class Record:
     arrays: str = ""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     regions: dict[str, list[float]] = field(default_factory=dict)
+    covered: list[float] = field(default_factory=list)
     calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     source_regions: list[float] = field(default_factory=list)
@@ -160,10 +167,14 @@ def score(task: Task, settings: Settings) -> Record:
         return kept
     record = Record(key)
     sample = load_sample(task.pair, settings.chain.target)
-    inside = sample["brain"] > 0
+    # What was not measured (`measured_region`) is nobody's error.
+    measured = sample["region"] > 0
+    inside = (sample["brain"] > 0) & measured
     grid = grid_image(task.pair, sample["source"].shape)
     spacing = tuple(reversed(grid.GetSpacing()))
-    parcels = Parcels(labels_on(grid, sitk.Transform(3, sitk.sitkIdentity))) if settings.in_template_space else None
+    labels = labels_on(grid, sitk.Transform(3, sitk.sitkIdentity)) if settings.in_template_space else None
+    missing = _grown(sample["brain"], settings.chain.target, spacing) & ~measured
+    parcels = None if labels is None else Parcels(labels, measured)
     volumes: dict[str, np.ndarray] = {}
     for name, (volume, spread, seconds) in _predictions(task, settings, sample, grid).items():
         volumes[name] = volume
@@ -175,16 +186,21 @@ def score(task: Task, settings: Settings) -> Record:
             record.calibration[name] = calibrate(volume - sample["target"], spread, inside).as_dict()
         if seconds is not None:
             record.seconds[name] = seconds
-    if parcels is not None:
+    if parcels is not None and labels is not None:
+        whole = Parcels(labels, measured | missing)
+        record.covered = [_percent(parcels.voxels(one).size, whole.voxels(one).size) for one in regions()]
         for name, volume in {MEASURED: sample["target"], **volumes}.items():
-            means = parcels.means(volume, regions(), fewest=FEWEST_VOXELS)
-            record.regions[name] = list(means.values())
+            means = parcels.means(volume, regions(), fewest=FEWEST_VOXELS).values()
+            record.regions[name] = [
+                mean if percent >= REFUSE_BELOW else float("nan")
+                for mean, percent in zip(means, record.covered, strict=True)
+            ]
     shown = {"source": sample["source"], MEASURED: sample["target"], **volumes}
     arrays = _planes(shown, inside)
     if settings.questions is not None:
         if parcels is not None:
             record.source_regions = list(parcels.means(sample["source"], regions(), fewest=FEWEST_VOXELS).values())
-        arrays |= _downstream(task, settings, settings.questions, record, shown, grid)
+        arrays |= _downstream(task, settings, settings.questions, record, shown, grid, missing)
     _write(task, settings, record, arrays)
     # What a later run reads is what this one returns: JSON has no infinity.
     return _read(task, settings, key) or record
@@ -205,6 +221,7 @@ def _downstream(
     record: Record,
     volumes: Mapping[str, np.ndarray],
     grid: sitk.Image,
+    missing: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Arrays to keep for the downstream evaluation; the effects of clinical variables go into the record."""
     for contender in settings.contenders:
@@ -218,8 +235,19 @@ def _downstream(
     spacing = tuple(reversed(grid.GetSpacing()))
     arrays = {f"{name}/volume": small_volume(volumes[name], spacing) for name in judged}
     if settings.in_template_space:
-        arrays |= surface_arrays({name: volumes[name] for name in judged[1:]}, grid, questions.normals)
+        arrays |= surface_arrays({name: volumes[name] for name in judged[1:]}, grid, questions.normals, missing)
     return arrays
+
+
+def _grown(brain: np.ndarray, mapping: TargetMapping, spacing: Sequence[float]) -> np.ndarray:
+    """The brain with the mapping's margin: where the target is defined for a volume that was measured everywhere."""
+    image = sitk.GetImageFromArray((brain > 0).astype(np.uint8))
+    image.SetSpacing(list(reversed(spacing)))
+    return sitk.GetArrayFromImage(grown_mask(image, mapping)) > 0
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * part / whole if whole else float("nan")
 
 
 def _effects(contender: Contender, task: Task, settings: Settings, questions: VisitQuestions) -> dict[str, Any]:
@@ -376,8 +404,11 @@ def existing_file(pair: Pair, column: str) -> Path:
 
 
 def _sample_file(column: str, pair: Pair, sample: Sample, grid: sitk.Image) -> np.ndarray:
-    image = read_image(existing_file(pair, column), reporter=current())
-    moved = sitk.Resample(image, grid, matrix_transform(pair.placement()[1]), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    path = existing_file(pair, column)
+    read_sidecar(path)  # refuses a volume that is not its sidecar's
+    image = read_image(path, unmeasured=True, reporter=current())
+    known = np.isfinite(sitk.GetArrayViewFromImage(image))
+    moved, _ = resample_covered(filled(image), known, grid, transform=matrix_transform(pair.placement()[1]))
     return np.where(sample["region"] > 0, sitk.GetArrayFromImage(moved), 0.0).astype(np.float32)
 
 

@@ -16,6 +16,8 @@ from scipy import stats
 DRAWS, LEVEL = 2000, 0.95
 # Smaller groups give intervals that mean nothing.
 FEWEST_IN_GROUP = 2
+# Of fewer people an interval says more about chance than about the method: none is given.
+FEWEST_FOR_INTERVAL = 5
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def bootstrap_interval(
     draws: int = DRAWS,
     statistic: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Interval:
-    """Percentile bootstrap interval (Efron 1979); `values` holds one figure per patient.
+    """Percentile bootstrap interval (Efron 1979), none under five patients; `values` holds one figure per patient.
 
     Args:
         values: figures; NaN is left out.
@@ -51,7 +53,7 @@ def bootstrap_interval(
     if known.size == 0:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     value = float(figure(known))
-    if known.size < FEWEST_IN_GROUP:
+    if known.size < FEWEST_FOR_INTERVAL:
         return Interval(value, float("nan"), float("nan"), known.size)
     rng = np.random.default_rng(seed)
     found = figure(known[rng.integers(0, known.size, (draws, known.size))])
@@ -112,7 +114,7 @@ def independent_test(first: np.ndarray, second: np.ndarray, level: float = LEVEL
         gap, same = float(a.mean() - b.mean()), a.mean() == b.mean()
         return IndependentTest(gap, float("nan"), float(same), float(same), gap, gap)
     result = stats.ttest_ind(a, b)
-    low, high = result.confidence_interval(level)
+    low, high = result.confidence_interval(level) if min(a.size, b.size) >= FEWEST_FOR_INTERVAL else [float("nan")] * 2
     return IndependentTest(
         float(a.mean() - b.mean()), float(result.statistic), float(result.pvalue),
         float(stats.ttest_ind(a, b, equal_var=False).pvalue), float(low), float(high),
@@ -259,6 +261,8 @@ def agreement(synthetic: np.ndarray, measured: np.ndarray, level: float = LEVEL)
     difference, middle = a - b, (a + b) / 2
     bias, spread = float(difference.mean()), float(difference.std(ddof=1))
     half = float(stats.t.ppf(0.5 + level / 2, a.size - 1)) * spread / np.sqrt(a.size)
+    if a.size < FEWEST_FOR_INTERVAL:
+        half = float("nan")
     line, trend = _line(b, a, level), _line(middle, difference, level)
     return Agreement(
         count=a.size,
@@ -281,6 +285,8 @@ def _line(x: np.ndarray, y: np.ndarray, level: float) -> tuple[float, float, flo
         return (float("nan"),) * 6
     found = stats.linregress(x, y)
     half = float(stats.t.ppf(0.5 + level / 2, x.size - 2)) * float(found.stderr)
+    if x.size < FEWEST_FOR_INTERVAL:
+        half = float("nan")
     slope = float(found.slope)
     return slope, float(found.intercept), slope - half, slope + half, float(found.pvalue), float(found.rvalue)
 
@@ -302,7 +308,7 @@ def icc_2_1(table: np.ndarray, level: float = LEVEL) -> Interval:
     if spread <= 0:
         return Interval(float("nan"), float("nan"), float("nan"), count)
     icc = float((between - residual) / spread)
-    if residual <= 1e-12 * between:
+    if residual <= 1e-12 * between or count < FEWEST_FOR_INTERVAL:
         return Interval(icc, float("nan"), float("nan"), count)
     a = raters * icc / (count * (1 - icc)) if icc < 1 else float("inf")
     b = 1 + raters * icc * (count - 1) / (count * (1 - icc)) if icc < 1 else float("inf")

@@ -29,6 +29,7 @@ from modality_synthesis.evaluation.statistics import (
 )
 from modality_synthesis.evaluation.verdict import verdicts
 from modality_synthesis.preprocessing.atlas import Region, regions
+from modality_synthesis.preprocessing.region_names import region_name
 from modality_synthesis.volumes import write_json, write_rows
 
 FACTS = "metrics.json"
@@ -36,7 +37,10 @@ TABLES = (
     FACTS, "metrics.csv", "summary.csv", "tests.csv", "agreement.csv", "subgroups.csv", "clinical_effects.csv",
     "measured_regions.csv", "regions.csv", "downstream.json", "classification.csv", "fairness.csv", "surface.png",
 )  # fmt: skip
-INTERVAL = "95 % percentile bootstrap over patients (2000 draws, fixed seed); visits of a patient are averaged first"
+INTERVAL = (
+    "95 % percentile bootstrap over patients (2000 draws, fixed seed); visits of a patient are averaged first; none "
+    "under five patients"
+)
 TESTS_NOTE = (
     "paired over patients, two-sided; Holm's correction over all tests of this table. independent: the independent "
     "t-test, as published; ignores the pairing, not corrected"
@@ -77,11 +81,13 @@ class Evaluation:
         contenders: names of models and existing volumes: what is judged. Everything else is a baseline.
         split: which subjects.
         data_range: used by PSNR and SSIM, target units.
+        data_range_source: where it comes from, in words.
         units: of the target.
         subjects: visits in the order of the scores.
         patients: whose visit each is.
         scores: predictor -> metric -> one figure per visit.
         regional: predictor or `MEASURED` -> (visits, regions of `atlas.regions()`); empty off template space.
+        covered: percent of each region that was measured, (visits, regions); empty off template space.
         calibration: predictor -> one `Calibration.as_dict()` per visit that has one.
         seconds: contender -> time per visit.
         groups: variable -> each visit's group.
@@ -100,6 +106,7 @@ class Evaluation:
     patients: Sequence[str]
     scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     regional: dict[str, np.ndarray] = field(default_factory=dict)
+    covered: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     calibration: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
@@ -107,6 +114,7 @@ class Evaluation:
     facts: Mapping[str, Any] = field(default_factory=dict)
     effects: Mapping[str, Sequence[Effect]] = field(default_factory=dict)
     downstream: Downstream | None = None
+    data_range_source: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -217,6 +225,7 @@ def collect(records: Sequence[Record]) -> dict[str, Any]:
             name: {metric: [record.scores[name][metric] for record in records] for metric in metrics}
             for name in predictors
         },
+        "covered": np.array([record.covered for record in records], dtype=float),
         "regional": {name: np.array([record.regions[name] for record in records], dtype=float) for name in names},
         "calibration": {
             name: found
@@ -245,6 +254,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
             "visits": len(evaluation.subjects),
             "patients": len(set(evaluation.patients)),
             "data_range": evaluation.data_range,
+            "data_range_source": evaluation.data_range_source,
             "units": evaluation.units,
             "region": "brain mask, on the evaluation's grid",
             "definitions": {name: metric.definition for name, metric in evaluation.metrics.items()},
@@ -322,12 +332,15 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 def _write_regions(evaluation: Evaluation, folder: Path) -> None:
     if not evaluation.regional:
         return
-    measured = evaluation.regional[MEASURED]
+    measured, covered = evaluation.regional[MEASURED], evaluation.covered
+    value = "suvr" if evaluation.units == "SUVR" else "mean"
     write_rows(
         folder / "measured_regions.csv",
         [
-            {"subject": patient, "visit": subject, "region": region.name, "hemisphere": region.hemisphere}
-            | {"kind": region.kind, "mean": float(measured[visit, index])}
+            {"subject": patient, "visit": subject, "region": region.name, "name": region_name(region)}
+            | {"hemisphere": region.hemisphere}
+            | {"kind": region.kind, "covered_percent": float(covered[visit, index])}
+            | {value: float(measured[visit, index])}
             for visit, (subject, patient) in enumerate(zip(evaluation.subjects, evaluation.patients, strict=True))
             for index, region in enumerate(regions())
         ],
@@ -335,8 +348,10 @@ def _write_regions(evaluation: Evaluation, folder: Path) -> None:
     write_rows(
         folder / "regions.csv",
         [
-            {"subject": subject, "predictor": predictor, "region": region.name, "hemisphere": region.hemisphere}
-            | {"kind": region.kind, "synthetic": float(made[visit, index]), "measured": float(measured[visit, index])}
+            {"subject": subject, "predictor": predictor, "region": region.name, "name": region_name(region)}
+            | {"hemisphere": region.hemisphere}
+            | {"kind": region.kind, "covered_percent": float(covered[visit, index])}
+            | {"synthetic": float(made[visit, index]), "measured": float(measured[visit, index])}
             for predictor, made in evaluation.regional.items()
             if predictor != MEASURED
             for visit, subject in enumerate(evaluation.subjects)

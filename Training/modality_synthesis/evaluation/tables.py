@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis._version import __version__
+from modality_synthesis.choices import REFERENCE_REGIONS
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.atlas_space import custom_mask, to_template
 from modality_synthesis.evaluation.normal_cohort import read_normal_cohort
 from modality_synthesis.evaluation.partial_volume import iterative_yang
 from modality_synthesis.evaluation.region_table import AtlasGrid, RegionRow, region_table
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS
+from modality_synthesis.evaluation.requests import check_way_of_atlas
 from modality_synthesis.evaluation.suvr_checks import check_on_mri, check_template_space, pet_modality
 from modality_synthesis.evaluation.z_map import paint_z
 from modality_synthesis.findings import Finding
-from modality_synthesis.preprocessing.atlas import REFERENCE_REGIONS, reference_mask, regions
+from modality_synthesis.preprocessing.atlas import reference_mask, regions
 from modality_synthesis.preprocessing.meta_regions import CENTILOID
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import (
@@ -43,7 +45,7 @@ from modality_synthesis.volumes import (
 from modality_synthesis.volumes.coverage import LOOK_BELOW
 
 CUSTOM = "custom mask"
-Volume = str | Path | sitk.Image
+Volume: TypeAlias = str | Path | sitk.Image
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,7 @@ def suvr(
             reference region measured.
     """
     reporter = reporter or current()
-    if (mri is None) != template_space:
-        raise UsageError("Say how the atlas reaches the PET: give the T1w MRI (--mri) or --template-space, not both.")
+    check_way_of_atlas("PET", mri, template_space, required=True)
     if reference_region not in REFERENCE_REGIONS:
         raise UsageError(f"Unknown reference region {reference_region!r}. Use one of {', '.join(REFERENCE_REGIONS)}.")
     _check_tracer(tracer, reference_region, custom_reference is not None)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from modality_synthesis.generators.registry import build_generator, generator_names
+from modality_synthesis.generators.registry import (
+    build_generator,
+    check_generator_name,
+    generator_class,
+    generator_names,
+)
 
-__all__ = ["build_generator", "generator_names"]
+__all__ = ["build_generator", "check_generator_name", "generator_class", "generator_names"]

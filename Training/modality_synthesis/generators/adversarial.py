@@ -11,12 +11,14 @@ from torch.nn import functional
 
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.generators.registry import build_generator
+from modality_synthesis.precision import full_precision
 
 Objective = Literal["bce", "least-squares"]
 # Name and parameters of a registered generator, as a recipe writes them.
 NetworkChoice = Mapping[str, Any]
 
 
+@full_precision
 def adversarial_loss(scores: Tensor, *, real: bool, objective: Objective) -> Tensor:
     """How far a discriminator's scores are from calling everything real (or fake), a scalar in float32.
 
@@ -26,7 +28,6 @@ def adversarial_loss(scores: Tensor, *, real: bool, objective: Objective) -> Ten
         objective: `bce`, cross-entropy of the scores as logits (Goodfellow 2014, its non-saturating form), or
             `least-squares`, squared distance from 1 (real) or 0 (fake) (Mao 2017).
     """
-    scores = scores.float()
     wanted = torch.full_like(scores, float(real))
     if objective == "bce":
         return functional.binary_cross_entropy_with_logits(scores, wanted)
@@ -45,10 +46,11 @@ def check_objective(objective: str) -> None:
         raise ValueError(f"objective must be one of {', '.join(get_args(Objective))}, not {objective!r}")
 
 
+@full_precision
 def masked_l1(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
     """Mean absolute difference inside the mask, in float32; all of one shape."""
     weight = mask.float().expand_as(first)
-    return ((first.float() - second.float()).abs() * weight).sum() / weight.sum().clamp(min=1)
+    return ((first - second).abs() * weight).sum() / weight.sum().clamp(min=1)
 
 
 def paste(prediction: Tensor, around: Tensor, mask: Tensor) -> Tensor:

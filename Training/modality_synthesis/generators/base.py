@@ -66,6 +66,8 @@ class Generator(nn.Module):
     training_only: Sequence[str] = ()
     # Names of constructor arguments that only training needs (files to start from, ...); they stay out of it too.
     training_parameters: Sequence[str] = ()
+    # Names of constructor arguments of earlier versions, without a meaning today: packages may state them.
+    retired_parameters: Sequence[str] = ()
     # Along depth: a slice of the output depends on so many slices of the source on either side.
     context: int = 0
 
@@ -90,9 +92,7 @@ class Generator(nn.Module):
             batch: with target and mask.
             criterion: the recipe's weighted losses.
         """
-        # Under mixed precision the networks compute in half precision, the losses never.
-        prediction = self(batch.source, batch.clinical).float()
-        terms = criterion(prediction, *batch.reference())
+        terms = criterion(self(batch.source, batch.clinical), *batch.reference())
         if not terms:
             raise BadInputError("A recipe for this generator needs at least one loss.")
         return StepReport.of(terms)

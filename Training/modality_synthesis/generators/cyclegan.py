@@ -108,7 +108,7 @@ class CycleGAN(Generator):
 
     def _generator_step(self, batch: Batch, criterion: Criterion) -> StepReport:
         source, (target, mask), clinical = batch.source, batch.reference(), batch.clinical
-        prediction = self.network(source, clinical).float()
+        prediction = self.network(source, clinical)
         synthetic_target = paste(prediction, target, mask)
         synthetic_source = paste(self.reverse(target, clinical), source, mask)
         source_again = self.reverse(synthetic_target, clinical)

@@ -75,7 +75,7 @@ class Pix2Pix(Generator):
 
     def _generator_step(self, batch: Batch, criterion: Criterion) -> StepReport:
         target, mask = batch.reference()
-        prediction = self(batch.source, batch.clinical).float()
+        prediction = self(batch.source, batch.clinical)
         synthetic = paste(prediction, target, mask)
         scores = self.discriminator(torch.cat([batch.source, synthetic], dim=1))
         adversarial = adversarial_loss(scores, real=True, objective=self.objective)

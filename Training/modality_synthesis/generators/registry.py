@@ -31,6 +31,27 @@ def generator_names() -> list[str]:
     return sorted(_GENERATORS)
 
 
+def check_generator_name(name: str) -> None:
+    """Refuse a name that no generator has.
+
+    Raises:
+        BadInputError: lists the names.
+    """
+    if name not in _GENERATORS:
+        raise BadInputError(f"Unknown generator {name!r}. Known: {', '.join(generator_names())}.")
+
+
+def generator_class(name: str) -> type[Generator]:
+    """The generator of a name.
+
+    Raises:
+        BadInputError: unknown.
+    """
+    check_generator_name(name)
+    module, attribute = _GENERATORS[name]
+    return getattr(importlib.import_module(f"modality_synthesis.generators.{module}"), attribute)
+
+
 def build_generator(name: str, parameters: dict[str, Any] | None = None) -> Generator:
     """Make a generator.
 
@@ -41,15 +62,14 @@ def build_generator(name: str, parameters: dict[str, Any] | None = None) -> Gene
     Raises:
         BadInputError: unknown name, or parameters it does not take.
     """
-    if name not in _GENERATORS:
-        raise BadInputError(f"Unknown generator {name!r}. Known: {', '.join(generator_names())}.")
-    module, attribute = _GENERATORS[name]
-    cls = getattr(importlib.import_module(f"modality_synthesis.generators.{module}"), attribute)
+    cls = generator_class(name)
     known = inspect.signature(cls).parameters
-    unknown = [key for key in parameters or {} if key not in known]
+    retired = getattr(cls, "retired_parameters", ())
+    parameters = {key: value for key, value in (parameters or {}).items() if key not in retired}
+    unknown = [key for key in parameters if key not in known]
     if unknown:
         raise BadInputError(f"Generator {name!r} has no parameter {unknown[0]!r}. Known: {', '.join(known)}.")
     try:
-        return cls(**(parameters or {}))
+        return cls(**parameters)
     except (TypeError, ValueError) as error:
         raise BadInputError(f"Generator {name!r} cannot be built: {error}") from error

@@ -14,9 +14,6 @@ class BCELoss(nn.Module):
     """
 
     def forward(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        # Half precision would round the logits' exponentials: always float32.
-        values = functional.binary_cross_entropy_with_logits(
-            prediction.float(), target.float().clamp(0, 1), reduction="none"
-        )
+        values = functional.binary_cross_entropy_with_logits(prediction, target.clamp(0, 1), reduction="none")
         weight = mask.to(values).expand_as(values)
         return (values * weight).sum() / weight.sum().clamp(min=1)

@@ -6,7 +6,6 @@ Every other network is read from a file that the user fetched.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modality_synthesis.errors import BadInputError, HashMismatchError
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.losses.feature_architectures import ARCHITECTURES, Architecture, vgg_layers
-from modality_synthesis.resources import resource
+from modality_synthesis.networks import SHIPPED, network_sha256, shipped_weights
 
 State = dict[str, Tensor]
 
@@ -117,20 +116,6 @@ PUBLISHED = {
 
 _OXFORD_SOURCE = "VGG-16, ImageNet, Visual Geometry Group, University of Oxford (Simonyan & Zisserman 2015)"
 _OXFORD_LICENCE = "CC-BY-4.0"
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A file in `Resources/Networks`, and the hash it must have."""
-
-    file: str
-    sha256: str
-
-
-SHIPPED = {
-    "vgg16": Shipped("vgg16-imagenet.safetensors", "e166042194f49e08b67209b54eb61368c3b090c3b8a04c096dac549166138834"),
-    "brain-mask": Shipped("brain-mask.safetensors", "c3a61beeba7d89410186dce87925567e2bf1a1385d3b41c9880d7c02ce65183f"),
-}
 
 
 class FeatureNetwork(nn.Module):
@@ -245,9 +230,7 @@ def load_feature_network(
         known = ", ".join(step for step, _ in whole.steps)
         raise BadInputError(f"Feature network {name!r} has no layer {error}. Known: {known}.") from None
     path = _weights_file(name, weights)
-    digest = _sha256(path)
-    if weights is None and digest != SHIPPED[name].sha256:
-        raise HashMismatchError(f"{path.name} is not the file that was shipped. Reinstall the package.")
+    digest = network_sha256(path)
     state = _read(path, name)
     oxford = "conv1_1.weight" in state
     if oxford:
@@ -269,7 +252,7 @@ def _weights_file(name: str, weights: str | Path | None) -> Path:
     published = PUBLISHED[name]
     if weights is None:
         if name in SHIPPED:
-            return resource("Networks", SHIPPED[name].file)
+            return shipped_weights(name)
         raise BadInputError(
             f"The weights of {name!r} are not shipped, and nothing is downloaded. Fetch {published.source} (licence: "
             f"{published.licence}) and name the file as 'weights'."
@@ -281,14 +264,6 @@ def _weights_file(name: str, weights: str | Path | None) -> Path:
             f"{published.licence})."
         )
     return path
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read(path: Path, name: str) -> State:

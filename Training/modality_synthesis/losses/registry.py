@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -9,31 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.losses.contextual import ContextualLoss
-from modality_synthesis.losses.cross_entropy import BCELoss
-from modality_synthesis.losses.foreground import ForegroundWeightedLoss
-from modality_synthesis.losses.perceptual import Perceptual2DLoss, Perceptual25DLoss, PerceptualCyclic25DLoss
-from modality_synthesis.losses.perceptual_3d import Perceptual3DLoss
-from modality_synthesis.losses.pixelwise import L1Loss, MSELoss
-from modality_synthesis.losses.ssim import SSIMLoss
-
-_LOSSES: dict[str, type[nn.Module]] = {
-    "bce": BCELoss,
-    "contextual": ContextualLoss,
-    "foreground-weighted": ForegroundWeightedLoss,
-    "l1": L1Loss,
-    "mse": MSELoss,
-    "perceptual-2.5d": Perceptual25DLoss,
-    "perceptual-2d": Perceptual2DLoss,
-    "perceptual-3d": Perceptual3DLoss,
-    "perceptual-cyclic-2.5d": PerceptualCyclic25DLoss,
-    "ssim": SSIMLoss,
-}
-
-
-def loss_names() -> list[str]:
-    """The names a recipe may use."""
-    return sorted(_LOSSES)
+from modality_synthesis.losses.names import PLACES, check_loss_name
+from modality_synthesis.precision import full_precision
 
 
 def build_loss(name: str, parameters: dict[str, Any] | None = None) -> nn.Module:
@@ -42,13 +20,23 @@ def build_loss(name: str, parameters: dict[str, Any] | None = None) -> nn.Module
     Raises:
         BadInputError: unknown name or parameter.
     """
-    if name not in _LOSSES:
-        raise BadInputError(f"Unknown loss {name!r}. Known: {', '.join(loss_names())}.")
-    known = _parameters(_LOSSES[name])
+    cls = loss_class(name)
+    known = _parameters(cls)
     for key in parameters or {}:
         if key not in known:
             raise BadInputError(f"Loss {name!r} has no parameter {key!r}. Known: {', '.join(known) or 'none'}.")
-    return _LOSSES[name](**(parameters or {}))
+    return cls(**(parameters or {}))
+
+
+def loss_class(name: str) -> type[nn.Module]:
+    """The loss of a name.
+
+    Raises:
+        BadInputError: unknown.
+    """
+    check_loss_name(name)
+    module, attribute = PLACES[name]
+    return getattr(importlib.import_module(f"modality_synthesis.losses.{module}"), attribute)
 
 
 def _parameters(loss: type[nn.Module]) -> list[str]:
@@ -68,7 +56,8 @@ def _parameters(loss: type[nn.Module]) -> list[str]:
 class WeightedLosses(nn.Module):
     """The recipe's losses; each term is its loss times its weight.
 
-    A loss that changes during training (a schedule) has a method `set_epoch(epoch)`, called before each epoch.
+    They compute in float32, outside autocast: no loss need care for mixed precision. A loss that changes during
+    training (a schedule) has a method `set_epoch(epoch)`, called before each epoch.
     """
 
     def __init__(self, terms: Sequence[tuple[str, float, dict[str, Any]]]) -> None:
@@ -80,6 +69,7 @@ class WeightedLosses(nn.Module):
         self.weights = [weight for _, weight, _ in terms]
         self.losses = nn.ModuleList(build_loss(name, parameters) for name, _, parameters in terms)
 
+    @full_precision
     def forward(self, prediction: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Named, weighted terms; their sum is what is minimized."""
         terms = zip(self.names, self.weights, self.losses, strict=True)

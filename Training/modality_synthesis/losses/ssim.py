@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from modality_synthesis.precision import full_precision
+
 
 def gaussian_window(size: int, sigma: float) -> Tensor:
     """A normalized 1-D Gaussian of `size` taps."""
@@ -14,6 +16,8 @@ def gaussian_window(size: int, sigma: float) -> Tensor:
     return window / window.sum()
 
 
+# Moments in half precision cancel catastrophically.
+@full_precision
 def ssim_map(
     first: Tensor, second: Tensor, *, data_range: float, window_size: int = 11, sigma: float = 1.5,
     k1: float = 0.01, k2: float = 0.03,
@@ -32,12 +36,8 @@ def ssim_map(
     """
     if min(first.shape[2:]) < window_size:
         raise ValueError(f"SSIM with a {window_size}-voxel window needs volumes of at least that size per axis.")
-    # Moments in half precision cancel catastrophically: SSIM is always computed in float32, autocast or not.
-    first, second = first.float(), second.float()
     window = gaussian_window(window_size, sigma).to(first)
-    stacked = torch.cat([first, second, first * first, second * second, first * second])
-    with torch.autocast(first.device.type, enabled=False):
-        filtered = _filter(stacked, window)
+    filtered = _filter(torch.cat([first, second, first * first, second * second, first * second]), window)
     mean1, mean2, square1, square2, product = filtered.chunk(5)
     variance1, variance2 = square1 - mean1**2, square2 - mean2**2
     covariance = product - mean1 * mean2

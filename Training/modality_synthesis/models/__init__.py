@@ -10,7 +10,14 @@ from modality_synthesis.models.package import (
     verify_package,
     write_package,
 )
-from modality_synthesis.models.store import choose_model, find_model, list_models, remove_model, verify_model
+from modality_synthesis.models.store import (
+    choose_model,
+    find_model,
+    hidden_by,
+    list_models,
+    remove_model,
+    verify_model,
+)
 from modality_synthesis.models.transfer import export_model, install_model
 
 load_model = find_model
@@ -22,6 +29,7 @@ __all__ = [
     "choose_model",
     "export_model",
     "find_model",
+    "hidden_by",
     "install_model",
     "list_models",
     "load_model",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.models.contents import MOST_FILES, PackageFiles
+from modality_synthesis.models.contents import CARD_FILE, MOST_FILES, PackageFiles, is_companion
 from modality_synthesis.progress import Reporter
 
 _CHUNK = 1 << 20
@@ -20,14 +20,17 @@ _ENCRYPTED = 0x1
 # Weights hardly shrink. What shrinks this much and is this large was made to fill the disk.
 _LARGEST_RATIO = 200
 _RATIO_MATTERS_FROM = 64 * 2**20
-_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError, IndexError,
+)  # fmt: skip
 
 
 def unpack(archive: Path, target: Path, name: str, reporter: Reporter) -> None:
     """Unpack a package into an empty folder.
 
     Args:
-        archive: the zip file; the package lies at its top or in one folder.
+        archive: the zip file; the package lies at its top or in a folder. What file managers and repositories put
+            beside it (`.DS_Store`, `__MACOSX`, `.gitattributes`, a licence's text) is passed over.
         target: an empty folder.
         name: what messages call the archive.
         reporter: receives progress.
@@ -37,7 +40,7 @@ def unpack(archive: Path, target: Path, name: str, reporter: Reporter) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as content:
-            listed = content.infolist()
+            listed = [entry for entry in content.infolist() if not is_companion(entry.filename)]
             # Entries for folders are not unpacked, but an archive full of them is no package either.
             if len(listed) > 2 * MOST_FILES:
                 raise BadInputError(f"{name}: {len(listed)} entries are too many for a model package; refused.")
@@ -73,11 +76,14 @@ def pack(files: Sequence[Path], path: Path) -> None:
 
 
 def _checked(entries: list[zipfile.ZipInfo], archive: str) -> dict[str, zipfile.ZipInfo]:
-    prefix = _common_folder(entries)
+    prefix = _package_folder(entries, archive)
     files, found = PackageFiles(archive), {}
     for entry in entries:
         # Only plain names of the package's own files get through: no folder, no drive, no '..', no link.
-        name = entry.filename[len(prefix) :]
+        name = _slashed(entry)
+        if not name.startswith(prefix) and is_companion(name, anywhere=True):
+            continue
+        name = name[len(prefix) :] if name.startswith(prefix) else name
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if entry.orig_filename != entry.filename or kind not in (0, stat.S_IFREG):
             raise BadInputError(f"{archive}: {entry.orig_filename!r} does not belong into a model package.")
@@ -92,12 +98,21 @@ def _checked(entries: list[zipfile.ZipInfo], archive: str) -> dict[str, zipfile.
     return found
 
 
-def _common_folder(entries: list[zipfile.ZipInfo]) -> str:
-    """A package may lie in one top-level folder of the archive, as it does when a folder was zipped."""
-    tops = {entry.filename.partition("/")[0] for entry in entries}
-    nested = all("/" in entry.filename for entry in entries)
-    top = tops.pop() if nested and len(tops) == 1 else ""
-    return "" if top in ("", ".", "..") else f"{top}/"
+def _package_folder(entries: list[zipfile.ZipInfo], archive: str) -> str:
+    """The folder that holds the card, with a slash at its end: one or more folders may have been zipped around it."""
+    folders = [name[: -len(CARD_FILE)] for name in map(_slashed, entries) if f"/{name}".endswith(f"/{CARD_FILE}")]
+    if len(folders) > 1 and len(set(folders)) == len(folders):
+        raise BadInputError(
+            f"{archive}: several model packages are in it ({', '.join(sorted(folders))}). Unpack it and install one "
+            "folder at a time."
+        )
+    folder = folders[0] if folders else ""
+    return "" if set(folder.split("/")[:-1]) & {"", ".", ".."} else folder
+
+
+def _slashed(entry: zipfile.ZipInfo) -> str:
+    """The entry's path; some programs for Windows write backslashes."""
+    return entry.filename.replace("\\", "/")
 
 
 def _extract(content: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, archive: str) -> None:

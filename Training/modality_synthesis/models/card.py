@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from modality_synthesis.preprocessing.parameters import ChainParameters
 
-Source = Literal["T1w", "T2w", "CT"]
+Source = Literal["T1w", "T2w", "FLAIR", "CT"]
 Plane = Literal["axial", "coronal", "sagittal"]
 Target = Literal["FDG-PET", "TAU-PET", "AMYLOID-PET", "T1w", "T2w", "CT"]
 WEIGHTS_FILE: Literal["weights.safetensors"] = "weights.safetensors"
@@ -171,6 +171,20 @@ class Subjects(CardPart):
     validation: int = Field(ge=0)
     test: int = Field(0, ge=0)
 
+    @property
+    def total(self) -> int:
+        """Of all parts."""
+        return self.train + self.validation + self.test
+
+
+class TrainingCohort(CardPart):
+    """The cohort that trained this very model, as counted when it was trained."""
+
+    table: Line = Field(description="The cohort table's file name.")
+    people: Subjects
+    visits: Subjects = Field(description="Numbers of visits.")
+    simulated_visits: int = Field(0, ge=0, description="Visits marked as simulated, of all.")
+
 
 class TrainingFacts(CardPart):
     """What the model learned from, and how."""
@@ -178,6 +192,7 @@ class TrainingFacts(CardPart):
     data: str
     simulated: bool = Field(description="True when the training images were simulated.")
     subjects: Subjects
+    cohort: TrainingCohort | None = Field(None, description="Counted by the training; older cards lack it.")
     access: str = Field("", description="Who may use the training data.")
     seed: int = 0
     meta_roi: tuple[Line, ...] = Field((), description="Atlas regions whose errors weighed more in training.")

@@ -21,6 +21,14 @@ MOST_FILES = 32
 # One dot, so that no name hides a second ending or leads elsewhere.
 _OTHER_JSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.json", re.ASCII)
 _FOLDED = {name.casefold() for name in ALLOWED_FILES}
+# What file managers, archivers and repositories put beside a package's files: passed over, never unpacked or copied.
+_COMPANIONS = re.compile(
+    r"(thumbs\.db|desktop\.ini|icon\r"
+    r"|(readme|licen[cs]e|notice|authors|changelog|citation|contributing|code_of_conduct|security)(\.(md|txt|rst|cff))?)",
+    re.ASCII | re.IGNORECASE,
+)
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_POINTER_BYTES = 1024
 
 
 class PackageFiles:
@@ -62,15 +70,55 @@ def belongs(name: str) -> bool:
     return bool(_OTHER_JSON.fullmatch(name)) and name.casefold() not in _FOLDED
 
 
+def is_companion(path: str, *, anywhere: bool = False) -> bool:
+    """Whether a path inside an archive or folder is none of the package's business.
+
+    `.DS_Store`, `__MACOSX/`, `.git/`, `.gitattributes`, `CITATION.cff`, `Thumbs.db` and the like.
+
+    Args:
+        path: with / or \\ between folders.
+        anywhere: outside the package's folder its README, LICENSE and NOTICE are companions too.
+    """
+    parts = [part for part in path.replace("\\", "/").split("/") if part]
+    if any(part in (".", "..") for part in parts) or not parts:
+        return False
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    own = parts[-1] in ALLOWED_FILES and not anywhere
+    return hidden or (not own and _COMPANIONS.fullmatch(parts[-1]) is not None)
+
+
+def refuse_pointer(path: Path) -> None:
+    """Check that a file is itself, and not what Git LFS leaves in its place.
+
+    Raises:
+        BadInputError: says how to get the file.
+    """
+    try:
+        if path.stat().st_size > _POINTER_BYTES:
+            return
+        content = path.read_bytes()
+    except OSError:
+        return
+    if not content.startswith(_LFS_POINTER):
+        return
+    size = re.search(rb"^size (\d+)", content, re.MULTILINE)
+    wanted = f" of {int(size[1]) / 1e6:.1f} MB" if size else ""
+    raise BadInputError(
+        f"{path} is a Git LFS pointer of {len(content)} bytes, not the file{wanted} it stands for: GitHub's 'Download "
+        "ZIP' leaves such files out. Run 'git lfs pull' in a clone of the repository, or download the file by itself, "
+        "and install that folder."
+    )
+
+
 def package_files(folder: Path) -> list[Path]:
-    """The files of a package's folder, by name.
+    """The files of a package's folder, by name; companions (`is_companion`) are left out.
 
     Raises:
         BadInputError: the folder cannot be read, or holds something that does not belong there.
     """
     files = PackageFiles(folder.name)
     try:
-        paths = sorted(folder.iterdir())
+        paths = sorted(path for path in folder.iterdir() if not is_companion(path.name))
         for path in paths:
             if path.is_symlink() or not path.is_file():
                 raise BadInputError(f"{folder.name}: {path.name!r} does not belong into a model package.")

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from modality_synthesis.errors import BadInputError, HashMismatchError
 from modality_synthesis.models.card import BASELINES_FILE, WEIGHTS_FILE, Card
-from modality_synthesis.models.contents import CARD_FILE, CARD_TEXT_FILE, PREVIEW_FILE, PackageFiles, package_files
+from modality_synthesis.models.contents import (
+    CARD_FILE,
+    CARD_TEXT_FILE,
+    PREVIEW_FILE,
+    PackageFiles,
+    package_files,
+    refuse_pointer,
+)
 from modality_synthesis.models.reading import parse_card, read_card
 from modality_synthesis.models.text import card_text
 from modality_synthesis.validation import validate
@@ -183,6 +190,7 @@ def _existing_weights(package: ModelPackage) -> Path:
     path = package.weights_path
     if not path.is_file():
         raise BadInputError(f"{package.folder} has no {path.name}. Install the model again.")
+    refuse_pointer(path)
     return path
 
 

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from modality_synthesis._version import __version__
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.models.card import Card
-from modality_synthesis.models.contents import CARD_FILE, LARGEST_OTHER_BYTES
+from modality_synthesis.models.contents import CARD_FILE, LARGEST_OTHER_BYTES, refuse_pointer
+from modality_synthesis.models.versions import version_key
 from modality_synthesis.validation import validate
 
 
@@ -22,6 +24,7 @@ def read_card(folder: Path) -> Card:
     try:
         if not path.is_file():
             raise BadInputError(f"{folder} is not a model package: it has no {CARD_FILE}.{_hint(folder)}")
+        refuse_pointer(path)
         if path.stat().st_size > LARGEST_OTHER_BYTES:
             raise BadInputError(f"{path} is too large for a model card.")
         content = path.read_bytes()
@@ -37,14 +40,47 @@ def parse_card(content: bytes, name: str) -> Card:
         BadInputError: no JSON, or a card that does not fit the schema; the message begins with `name`.
     """
     try:
-        data = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+        # Editors may have put a byte order mark before it, or chosen UTF-16.
+        text = content.decode(json.detect_encoding(content))
+        data = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except RecursionError:
         raise BadInputError(f"{name} cannot be read: nested too deeply.") from None
     except ValueError as error:
         raise BadInputError(f"{name} cannot be read: {error}.") from None
     if not isinstance(data, dict):
         raise BadInputError(f"{name} is not a JSON object.")
-    return validate(Card, data, name)
+    _refuse_newer_schema(data, name)
+    try:
+        return validate(Card, data, name)
+    except BadInputError as error:
+        raise BadInputError(f"{error}{_advice(data, str(error))}") from None
+
+
+def _refuse_newer_schema(data: dict[str, Any], name: str) -> None:
+    schema, known = data.get("schema_version", 1), 1
+    if isinstance(schema, int) and schema > known:
+        raise BadInputError(
+            f"{name}: 'schema_version' is {schema}, and ModalitySynthesis {__version__} reads {known}. Upgrade: pip "
+            "install --upgrade modality-synthesis (in 3D Slicer, update the extension)."
+        )
+
+
+def _advice(data: dict[str, Any], message: str) -> str:
+    """What to do about a card that does not fit, when a newer version may have made it."""
+    training = data.get("training")
+    made_by = training.get("package_version") if isinstance(training, dict) else None
+    try:
+        newer = isinstance(made_by, str) and version_key(made_by) > version_key(__version__)
+    except (ValueError, TypeError):
+        newer = False
+    if newer:
+        return f" The package was made by version {made_by}, this is {__version__}: upgrade to use it."
+    if "unknown key" in message and "Did you mean" not in message:
+        return (
+            f" If a newer version than {__version__} made the package, upgrade (pip install --upgrade "
+            "modality-synthesis); otherwise remove the key."
+        )
+    return ""
 
 
 def _refuse_constant(name: str) -> Any:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import shutil
-import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
 from modality_synthesis.errors import BadInputError, ModelMissingError
+from modality_synthesis.modalities import modality_of, nearest_modality
 from modality_synthesis.models.card import WEIGHTS_FILE, Target
 from modality_synthesis.models.contents import CARD_FILE
 from modality_synthesis.models.package import ModelPackage, open_package, verify_package
+from modality_synthesis.models.versions import version_key
 from modality_synthesis.progress import Reporter
 from modality_synthesis.resources import model_folders, resources_folder, user_models_folder
 
-STAGING_PREFIX = ".install-"
-_STAGING_AGE_S = 24 * 3600
 _log = logging.getLogger(__name__)
 
 
@@ -28,6 +25,8 @@ def list_models(
     source: str | None = None, target: str | None = None, *, reporter: Reporter | None = None
 ) -> list[ModelPackage]:
     """The installed packages, by id; a user's package hides a shipped one of the same id.
+
+    Source and target may be spelled as people do (`fdg`, `t1`).
 
     A broken package is reported as a warning (to the log, when there is no reporter) and left out.
     """
@@ -37,7 +36,19 @@ def list_models(
             _log.warning("%s", error)
         else:
             reporter.warning(str(error))
-    return [package for package in packages if package.card.route_matches(source, target)]
+    return [package for package in packages if package.card.route_matches(_canonical(source), _canonical(target))]
+
+
+def hidden_by(package: ModelPackage) -> tuple[ModelPackage, ...]:
+    """The installed packages of the same id that this one hides: the shipped one, usually."""
+    same = [found for folder, found in _valid(model_folders()).items() if found.card.id == package.card.id]
+    return tuple(found for found in same if found.folder != package.folder) if package in same[:1] else ()
+
+
+def shipped_model(model: str) -> ModelPackage | None:
+    """The package of this id that came with the program."""
+    shipped = _valid([resources_folder() / "Models"]).values()
+    return next((found for found in shipped if found.card.id == model), None)
 
 
 def find_model(model: str | Path) -> ModelPackage:
@@ -73,6 +84,7 @@ def choose_model(target: str, source: str | None = None) -> ModelPackage:
         ModelMissingError: none; the message lists the routes there are and what to do.
     """
     packages, _ = _scan(model_folders())
+    target, source = modality_of(target) or target, _canonical(source)
     matches = [package for package in packages if package.card.route_matches(source, target)]
     if matches:
         return max(matches, key=_preference)
@@ -82,6 +94,11 @@ def choose_model(target: str, source: str | None = None) -> ModelPackage:
         f"No installed model makes {wanted}.{_nearest_target(target)} Installed routes: {', '.join(routes) or 'none'}. "
         "Install a model with: modality-synthesis models install FOLDER_OR_ZIP"
     )
+
+
+def _canonical(modality: str | None) -> str | None:
+    """As the cards write it."""
+    return None if modality is None else modality_of(modality) or modality
 
 
 def _preference(package: ModelPackage) -> tuple[Any, ...]:
@@ -120,35 +137,25 @@ def remove_model(model: str) -> Path:
     return folders[0]
 
 
-def clean_staging(store: Path) -> None:
-    """Remove what killed installs and removals left; a day is longer than any of them takes."""
-    for leftover in store.glob(f"{STAGING_PREFIX}*"):
-        with suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > _STAGING_AGE_S:
-                shutil.rmtree(leftover)
-
-
-def version_key(version: str) -> tuple[object, ...]:
-    """Orders semantic versions: 1.9.0 < 1.10.0-rc.1 < 1.10.0; what follows a plus does not count."""
-    release, _, prerelease = version.partition("+")[0].partition("-")
-    numbers = tuple(int(part) for part in release.split("."))
-    parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in prerelease.split("."))
-    return (*numbers, not prerelease, parts)
-
-
 def _scan(roots: Iterable[Path]) -> tuple[list[ModelPackage], dict[Path, BadInputError]]:
     """The valid packages, by id, and what is wrong with the others."""
     found: dict[str, ModelPackage] = {}
     broken: dict[Path, BadInputError] = {}
+    for package in _valid(roots, broken).values():
+        found.setdefault(package.card.id, package)
+    return sorted(found.values(), key=lambda package: package.card.id), broken
+
+
+def _valid(roots: Iterable[Path], broken: dict[Path, BadInputError] | None = None) -> dict[Path, ModelPackage]:
+    """The valid packages by folder, those that count first; what is wrong with the others goes into `broken`."""
+    found, broken = {}, {} if broken is None else broken
     for root in roots:
         for folder in _package_folders(root, broken):
             try:
-                package = open_package(folder)
+                found[folder] = open_package(folder)
             except BadInputError as error:
                 broken[folder] = error
-                continue
-            found.setdefault(package.card.id, package)
-    return sorted(found.values(), key=lambda package: package.card.id), broken
+    return found
 
 
 def _package_folders(root: Path, broken: dict[Path, BadInputError]) -> list[Path]:
@@ -165,21 +172,22 @@ def _package_folders(root: Path, broken: dict[Path, BadInputError]) -> list[Path
 
 
 def _nearest_target(target: str) -> str:
-    known = {name.lower(): name for name in get_args(Target)}
-    if target in known.values():
+    known = get_args(Target)
+    if target in known:
         return ""
-    nearest = difflib.get_close_matches(target.lower(), known, n=1)
-    return f" Did you mean {known[nearest[0]]!r}?" if nearest else f" Targets: {', '.join(known.values())}."
+    nearest = nearest_modality(target)
+    return f" Did you mean {nearest!r}?" if nearest in known else f" Targets: {', '.join(known)}."
 
 
 def _delete(folder: Path, store: Path) -> None:
+    from modality_synthesis.volumes import scratch_folder
+
     try:
         if folder.is_symlink():
             folder.unlink()
             return
         # Out of sight in one step: an interrupted deletion leaves no half package behind.
-        hidden = store / f"{STAGING_PREFIX}removed-{folder.name}-{os.getpid()}"
-        os.replace(folder, hidden)
-        shutil.rmtree(hidden)
+        with scratch_folder(store) as hidden:
+            os.replace(folder, hidden / folder.name)
     except OSError as error:
         raise BadInputError(f"{folder} cannot be removed: {error.strerror or error}.") from None

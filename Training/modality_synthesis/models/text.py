@@ -39,9 +39,10 @@ def _training(card: Card) -> str:
         else f" Trained for {facts.duration_minutes:.0f} minutes on {facts.hardware}."
     )
     regions = f" Errors weighed more in: {', '.join(facts.meta_roi)}." if facts.meta_roi else ""
+    visits = "" if facts.cohort is None else f" ({facts.cohort.visits.total} visits)"
     return (
         f"## Training\n\n{facts.data}.{warning} {people.train} training, {people.validation} validation and "
-        f"{people.test} test subjects.{minutes} Data access: {facts.access or 'not stated'}"
+        f"{people.test} test subjects{visits}.{minutes} Data access: {facts.access or 'not stated'}"
         f"{regions}{_standardization(card)}"
     )
 

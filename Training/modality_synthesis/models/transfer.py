@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError, HashMismatchError, UsageError
 from modality_synthesis.models.archive import pack, unpack
 from modality_synthesis.models.contents import package_files
 from modality_synthesis.models.package import ModelPackage, open_package, verify_package
-from modality_synthesis.models.store import STAGING_PREFIX, clean_staging, find_model
+from modality_synthesis.models.store import find_model, shipped_model
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.resources import user_models_folder
 
@@ -30,23 +29,23 @@ def install_model(
     Args:
         source: folder, zip, or URL of a zip (https; file:// and http of this machine too).
         sha256: expected SHA-256 of the zip.
-        replace: replace an installed package of the same id.
+        replace: replace an installed package of the same id; hide a shipped one.
         reporter: receives progress.
 
     Raises:
         BadInputError, HashMismatchError: why it was refused.
     """
-    from modality_synthesis.volumes import atomic_folder, check_outputs
+    from modality_synthesis.volumes import atomic_folder, check_outputs, scratch_folder
 
     reporter = reporter or current()
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise UsageError("--sha256 takes the 64 hexadecimal digits of the zip file's SHA-256.")
     store = _writable_store()
-    with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=store) as staging:
-        unpacked = Path(staging) / "package"
+    with scratch_folder(store) as staging:
+        unpacked = staging / "package"
         unpacked.mkdir()
         shown = _shown(str(source))
-        archive = _local(str(source), Path(staging), reporter.part(0.0, 0.7))
+        archive = _local(str(source), staging, reporter.part(0.0, 0.7))
         _bring(archive, unpacked, shown, sha256, reporter.part(0.7, 0.9))
         reporter.progress(0.9, "Verifying")
         package = _verify(unpacked, shown)
@@ -80,12 +79,13 @@ def export_model(model: str | Path, path: str | Path) -> Path:
 
 
 def _writable_store() -> Path:
+    from modality_synthesis.volumes import scratch_folder
+
     store = user_models_folder()
     try:
         store.mkdir(parents=True, exist_ok=True)
-        clean_staging(store)
         # Tried here, so that a read-only store is reported before a long download.
-        with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=store):
+        with scratch_folder(store):
             pass
     except OSError as error:
         raise BadInputError(
@@ -104,6 +104,8 @@ def _bring(archive: Path, target: Path, shown: str, sha256: str | None, reporter
             raise UsageError("--sha256 checks a zip file; a folder has none.")
         _copy_folder(archive, target)
         return
+    if not archive.exists():
+        raise BadInputError(f"{shown} does not exist. Check the path; an address begins with https://.")
     if not archive.is_file():
         raise BadInputError(f"{shown} is neither a folder nor a zip file nor an address.")
     if sha256 is not None and file_sha256(archive) != sha256.lower():
@@ -144,11 +146,19 @@ def _verify(staged: Path, shown: str) -> ModelPackage:
     except (BadInputError, HashMismatchError) as error:
         # The staging folder's path says nothing to the user, and it is gone by the time of reading.
         message = str(error).replace(f"{staged}{os.sep}", "").replace(str(staged), "it")
+        message = message.removeprefix(f"{staged.name}/")
         raise type(error)(f"{shown} is not installed: {message}") from None
 
 
 def _refuse_replacing(place: Path, package: ModelPackage) -> None:
     if not place.exists() and not place.is_symlink():
+        shipped = shipped_model(package.card.id)
+        # The very same model again hides nothing.
+        if shipped is not None and shipped.card != package.card:
+            raise BadInputError(
+                f"A model {package.card.id} came with the program; this one would hide it. Give the package another "
+                "id (in its model.json), or use --replace to hide the shipped one."
+            )
         return
     try:
         there = f"{package.card.id} {open_package(place).card.version} is installed already"

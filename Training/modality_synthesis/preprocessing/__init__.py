@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from modality_synthesis.preprocessing.state import Prepared
     from modality_synthesis.preprocessing.target import (
         TargetScaling,
+        check_target_coverage,
+        measured_region,
         prepare_target,
         restore_target,
         sample_target,
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 _LAZY = {
     "Prepared": "state",
     "TargetScaling": "target",
+    "check_target_coverage": "target",
+    "measured_region": "target",
     "prepare": "chain",
     "prepare_target": "target",
     "restore_target": "target",
@@ -70,6 +74,8 @@ __all__ = [
     "TargetScaling",
     "TargetStatistics",
     "Window",
+    "check_target_coverage",
+    "measured_region",
     "prepare",
     "prepare_target",
     "restore_target",

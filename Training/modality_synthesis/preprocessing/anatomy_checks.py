@@ -11,8 +11,8 @@ from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter
 
 # Brain with ventricles, ml. Measured: 17 adults' label maps 1072 to 1748, the network's masks of seven real heads 1237
-# to 1713; at two years of age brains have about 1000. Refused: a head of 2 mm voxels declared 1 mm (679), axes exchanged
-# (2449).
+# to 1713; at two years of age brains have about 1000. Refused: a head of 2 mm voxels declared 1 mm (679), axes
+# exchanged (2449).
 USUAL_ML = (950.0, 1900.0)
 POSSIBLE_ML = (750.0, 2250.0)
 # Share of each side that the corners of the field of view take; nothing of a head reaches into them.
@@ -48,7 +48,9 @@ def check_background(image: sitk.Image, name: str, reporter: Reporter) -> None:
     values = sitk.GetArrayFromImage(image)
     low, high = (float(value) for value in np.percentile(values[::2, ::2, ::2], (0.5, 99.5)))
     corners = [values[place] for place in product(*(_ends(size) for size in values.shape))]
-    measured = [block for block in corners if block.size >= _FEWEST and np.ptp(block) > 0]
+    corners = [block for block in corners if block.size >= _FEWEST]
+    # A constant corner is padding, unless nothing else is there.
+    measured = [block for block in corners if np.ptp(block) > 0] or corners
     if not measured or high <= low:
         return
     level = float(np.median([(float(np.median(block)) - low) / (high - low) for block in measured]))
@@ -81,21 +83,21 @@ def check_brain_volume(volume_ml: float, name: str, reporter: Reporter) -> None:
     """
     if USUAL_ML[0] <= volume_ml <= USUAL_ML[1]:
         return
-    level, (low, high) = (
-        ("look", USUAL_ML) if POSSIBLE_ML[0] <= volume_ml <= POSSIBLE_ML[1] else ("refuse", POSSIBLE_ML)
-    )
+    possible = POSSIBLE_ML[0] <= volume_ml <= POSSIBLE_ML[1]
+    low, high = USUAL_ML if possible else POSSIBLE_ML
     small = volume_ml < low
     cause = (
         "Is the voxel size in its header right (1 mm where no header was written), and is the whole brain in the field "
         "of view?"
         if small
-        else "Are its axes named right (exchanged or mirrored ones hide the head), its voxel size too, and is it a head?"
+        else "Are its axes named right (exchanged or mirrored ones hide the head), and its voxel size? Is it a head?"
     )
     reporter.finding(
         Finding(
             "brain-volume",
-            level,  # type: ignore[arg-type]
-            f"{name}: the brain found measures {volume_ml:.0f} ml; brains have {low:.0f} to {high:.0f} ml. {cause}",
+            "look" if possible else "refuse",
+            f"{name}: the brain found measures {volume_ml:.0f} ml; {'usual are' if possible else 'brains have'} {low:.0f} "
+            f"to {high:.0f} ml. {cause}",
             "Look at it in 3D Slicer, with its directions.",
             round(volume_ml, 1),
             low if small else high,

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 import SimpleITK as sitk
 
+from modality_synthesis.choices import REFERENCE_REGIONS
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.preprocessing.meta_regions import META_REGIONS
 from modality_synthesis.preprocessing.parameters import Resample
@@ -20,7 +21,6 @@ from modality_synthesis.resources import resource
 
 # The erosion of the white matter keeps gray matter's signal out of it (Landau 2015, J Nucl Med 56: 567).
 WHITE_MATTER_EROSION_MM = 3
-REFERENCE_REGIONS = ("cerebellar-gray", "whole-cerebellum", "pons", "cerebellum-pons", "white-matter-eroded")
 _CEREBELLUM: Mapping[str, tuple[int, ...]] = {"cerebellar-gray": (8, 47), "whole-cerebellum": (7, 8, 46, 47)}
 _SHIPPED_MASKS = {"pons": "mni152_pons_mask_2mm.nii.gz", "cerebellum-pons": "mni152_cerebellumPons_mask_2mm.nii.gz"}
 

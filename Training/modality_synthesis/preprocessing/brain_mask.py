@@ -9,9 +9,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.networks import shipped_weights
 from modality_synthesis.preprocessing.registration import mni152
 from modality_synthesis.preprocessing.resampling import resample_isotropic, resample_upright, tilt_degrees
-from modality_synthesis.resources import resource
 
 if TYPE_CHECKING:
     from modality_synthesis.preprocessing.brain_network import BrainNetwork
@@ -169,11 +169,5 @@ def _load(network: str) -> BrainNetwork:
     from modality_synthesis.preprocessing.brain_network import BrainNetwork
 
     module = BrainNetwork()
-    module.load_state_dict({name: value.float() for name, value in load_file(_weights(network)).items()})
+    module.load_state_dict({name: value.float() for name, value in load_file(shipped_weights(network)).items()})
     return module.eval()
-
-
-def _weights(network: str) -> str:
-    if not network.replace("-", "").replace("_", "").replace(".", "").isalnum() or ".." in network:
-        raise BadInputError(f"{network!r} is not the name of a shipped network.")
-    return str(resource("Networks", f"{network}.safetensors"))

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.findings import Finding
 from modality_synthesis.preprocessing.anatomy_checks import check_background, check_doubts
 from modality_synthesis.preprocessing.contents import brain_look, check_coarse_contrast, check_extents, check_structure
+from modality_synthesis.preprocessing.contrast import Contrast, measure_contrast
 from modality_synthesis.preprocessing.hounsfield import check_hounsfield
-from modality_synthesis.preprocessing.registration import mni152
 from modality_synthesis.preprocessing.state import Prepared
 from modality_synthesis.progress import Reporter
 
 # Correlation with the T1w template inside the brain, after registration. Measured: real and simulated T1w heads 0.36 to
-# 0.62 (the lowest: 3 mm slices, multiple sclerosis), FLAIR 0.14, T2w -0.13 to 0.02, a PET template 0.18, a bottle 0.16.
+# 0.62 (the lowest: 3 mm slices, multiple sclerosis), FLAIR 0.14 to 0.40, T2w -0.39 to 0.02, a PET template 0.18, a
+# bottle 0.16.
 T1W_REFUSE_BELOW = 0.25
 T1W_WARN_BELOW = 0.35
 # How far gray matter lies below white matter. Measured: 0.12 to 0.35 in T1w heads, 0.04 in a T1w protocol for multiple
 # sclerosis with 3 mm slices, below 0 in T2w.
 CONTRAST_WARN_BELOW = 0.08
 THICKEST_MM = 3.5
+# Of T2w and FLAIR, in the brain's standard deviations (`Contrast`, with the figures of real volumes): white matter so
+# far above gray is a T1w's; fluid so far above or below both is a T2w's, or a FLAIR's.
+WHITE_OVER_GRAY_AT_MOST = 0.2
+FLUID_OF_T2W_AT_LEAST = -0.2
+FLUID_OF_FLAIR_AT_MOST = 0.1
+# A T2w resembles the T1w template less than anything does that is no brain.
+T2W_CORRELATION_AT_MOST = 0.2
+
+
+def looks_like_ct(image: sitk.Image) -> bool:
+    """Whether a volume has a CT's air: a good part of it near -1000."""
+    values = sitk.GetArrayFromImage(image)[::3, ::3, ::3]
+    return float(values.min()) <= -900 and float((values < -800).mean()) > 0.05
 
 
 def check_before(image: sitk.Image, source: str, name: str, reporter: Reporter) -> None:
@@ -29,10 +42,8 @@ def check_before(image: sitk.Image, source: str, name: str, reporter: Reporter) 
     Raises:
         BadInputError: the values are certainly not of the source modality.
     """
-    values = sitk.GetArrayViewFromImage(image)[::3, ::3, ::3]
-    lowest = float(values.min())
-    looks_like_ct = lowest <= -900 and float((values < -800).mean()) > 0.05
-    if source in ("T1w", "T2w") and looks_like_ct:
+    if source in ("T1w", "T2w", "FLAIR") and looks_like_ct(image):
+        lowest = float(sitk.GetArrayFromImage(image)[::3, ::3, ::3].min())
         reporter.finding(
             Finding(
                 "modality", "refuse",
@@ -74,37 +85,61 @@ def check_prepared(prepared: Prepared, source: str, reporter: Reporter) -> None:
     check_doubts(prepared.name, reporter)
 
 
-def template_correlation(volume: sitk.Image, mask: sitk.Image) -> float:
-    """How much a brain in template space looks like the T1w template there.
-
-    Args:
-        volume: on a grid in template space.
-        mask: of the brain, same grid.
-    """
-    template = sitk.Resample(mni152().brain, volume, sitk.Transform(), sitk.sitkLinear, 0.0)
-    inside = sitk.GetArrayViewFromImage(mask) > 0
-    reference = sitk.GetArrayViewFromImage(template)[inside]
-    both = reference > 0
-    return float(np.corrcoef(sitk.GetArrayViewFromImage(volume)[inside][both], reference[both])[0, 1])
-
-
 def check_contrast(prepared: Prepared, source: str, reporter: Reporter) -> None:
-    """Compare a prepared T1w volume with the template it was registered to.
+    """Hold the contrast of an MRI that was registered to the template against that of its modality.
 
     Raises:
-        BadInputError: not a T1w MRI, or not a brain.
+        BadInputError: another contrast, or not a brain.
     """
-    if source != "T1w" or "registration_dice" not in prepared.quality:
+    measured = measure_contrast(prepared) if source in ("T1w", "T2w", "FLAIR") else None
+    if measured is None:
         return
-    correlation = template_correlation(prepared.image, prepared.require_mask())
-    prepared.quality["template_correlation"] = round(correlation, 4)
+    prepared.quality["template_correlation"] = round(measured.correlation, 4)
+    if source == "T1w":
+        _check_t1w(prepared, measured, reporter)
+    else:
+        _check_fluid(prepared.name, source, measured, reporter)
+
+
+def _check_fluid(name: str, source: str, found: Contrast, reporter: Reporter) -> None:
+    """T2w and FLAIR: white matter is darker than gray; fluid is brighter than both, or darker."""
+    wrong: tuple[str, float, float] | None = None
+    if found.white_over_gray > WHITE_OVER_GRAY_AT_MOST:
+        wrong = "white matter is brighter than gray matter", found.white_over_gray, WHITE_OVER_GRAY_AT_MOST
+    elif source == "T2w" and found.correlation > T2W_CORRELATION_AT_MOST:
+        text = f"its correlation with a T1w template is {found.correlation:.2f}"
+        wrong = text, found.correlation, T2W_CORRELATION_AT_MOST
+    elif found.fluid is None:
+        return
+    elif source == "T2w" and found.fluid < FLUID_OF_T2W_AT_LEAST:
+        wrong = "fluid is darker than gray matter", found.fluid, FLUID_OF_T2W_AT_LEAST
+    elif source == "FLAIR" and found.fluid > FLUID_OF_FLAIR_AT_MOST:
+        wrong = "fluid is brighter than gray matter", found.fluid, FLUID_OF_FLAIR_AT_MOST
+    if wrong is not None:
+        reason, value, limit = wrong
+        reporter.finding(
+            Finding(
+                "contrast", "refuse",
+                f"{name}: this does not look like a {source} MRI of a brain ({reason}). "
+                f"{_guess(found, 'Is it another volume?')}",
+                f"The model needs a {source} MRI.", round(value, 3), limit,
+            )
+        )  # fmt: skip
+
+
+def _guess(found: Contrast, otherwise: str) -> str:
+    return f"It looks like a {found.modality}." if found.modality else otherwise
+
+
+def _check_t1w(prepared: Prepared, measured: Contrast, reporter: Reporter) -> None:
+    correlation = measured.correlation
     contrast = prepared.quality.get("gray_white_contrast", 1.0)
-    if correlation < T1W_REFUSE_BELOW or contrast <= 0:
+    if correlation < T1W_REFUSE_BELOW or contrast <= 0 or measured.white_over_gray <= 0:
         reporter.finding(
             Finding(
                 "contrast", "refuse",
                 f"{prepared.name}: this does not look like a T1w MRI of a brain (correlation with the template "
-                f"{correlation:.2f}). Is it a T2w, FLAIR or other volume?",
+                f"{correlation:.2f}). {_guess(measured, 'Is it a T2w, FLAIR or other volume?')}",
                 "The model needs a T1w MRI.", round(correlation, 3), T1W_REFUSE_BELOW,
             )
         )  # fmt: skip

@@ -13,7 +13,9 @@ from modality_synthesis.preprocessing.manufacturers import canonical_manufacture
 from modality_synthesis.preprocessing.normalize import normalize_signal
 from modality_synthesis.preprocessing.parameters import TargetMapping
 from modality_synthesis.preprocessing.state import Prepared
-from modality_synthesis.volumes import array, image_like
+from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes import array, coverage_finding, filled, find_coverage, image_like, resample_covered
+from modality_synthesis.volumes.coverage import cuts
 
 # NumPy array, torch tensor, SimpleITK image or number.
 Values = TypeVar("Values")
@@ -79,25 +81,77 @@ def target_scaling(mapping: TargetMapping, manufacturer: str | None = None) -> T
     return TargetScaling(scale, offset, mapping.minimum, mapping.background, str(name) if known else POOLED)
 
 
+def measured_region(target: sitk.Image, prepared: Prepared, mapping: TargetMapping) -> sitk.Image:
+    """`target_region` without what of it the target was not measured in, on the prepared grid (uint8).
+
+    NaN and what lies outside the target's field of view never count; slabs and zones of one value (`find_coverage`)
+    where they cut into the brain: outside it, a target may be without its skull.
+
+    Args:
+        target: volume as it was read; NaN may mark what was not measured.
+        prepared: the source volume's preprocessing.
+        mapping: the model's target mapping.
+    """
+    grid, known = prepared.image, np.isfinite(sitk.GetArrayViewFromImage(target))
+    plain = filled(target)
+    seen = resample_covered(plain, known, grid, transform=prepared.to_native, interpolator="nearest")[1]
+    shown = resample_covered(plain, find_coverage(target), grid, transform=prepared.to_native, interpolator="nearest")[
+        1
+    ]
+    brain = array(prepared.require_mask()) > 0
+    missing = cuts(seen & ~shown, brain, grid.GetSpacing()[::-1])
+    region = array(target_region(prepared, mapping)) > 0
+    return image_like(region & seen & ~missing, grid)
+
+
+def check_target_coverage(region: sitk.Image, prepared: Prepared, name: str, reporter: Reporter) -> float:
+    """How much of the brain the target was measured in, percent.
+
+    Args:
+        region: `measured_region`.
+        prepared: the source volume's preprocessing.
+        name: of the target's file.
+        reporter: receives the finding `target-coverage`.
+
+    Raises:
+        BadInputError: less than half of it.
+    """
+    brain = array(prepared.require_mask()) > 0
+    percent = 100 * float((brain & (array(region) > 0)).sum() / max(brain.sum(), 1))
+    coverage_finding(
+        "target-coverage", f"{name}: the brain", percent, reporter,
+        action="Leave this visit out, or take a volume whose field of view holds the whole brain.",
+    )  # fmt: skip
+    return percent
+
+
 def target_region(prepared: Prepared, mapping: TargetMapping) -> sitk.Image:
     """Where a target is defined: the brain mask grown by the mapping's margin, on the prepared grid (uint8)."""
-    mask = prepared.require_mask()
+    return grown_mask(prepared.require_mask(), mapping)
+
+
+def grown_mask(mask: sitk.Image, mapping: TargetMapping) -> sitk.Image:
+    """A brain mask (uint8) grown by the mapping's margin."""
     radius = [round(mapping.mask_margin_mm / spacing) for spacing in mask.GetSpacing()]
     return sitk.BinaryDilate(mask, radius) if any(radius) else mask
 
 
 def sample_target(target: sitk.Image, prepared: Prepared, mapping: TargetMapping) -> sitk.Image:
-    """Sample a reference volume on the prepared grid, background outside the region.
+    """Sample a reference volume on the prepared grid, background outside the region and where it holds no value.
 
     Args:
-        target: volume in its own units, aligned in the world with the source volume.
+        target: volume in its own units, aligned in the world with the source volume; NaN is what was not measured.
         prepared: the source volume's preprocessing.
         mapping: the model's target mapping.
 
     Returns:
         float32 volume in the target's units, on the grid of `prepared.image`.
     """
-    sampled = prepared.from_native_world(target, mapping.background)
+    known = np.isfinite(sitk.GetArrayViewFromImage(target))
+    values, seen = resample_covered(
+        sitk.Cast(target, sitk.sitkFloat32), known, prepared.image, transform=prepared.to_native
+    )
+    sampled = image_like(np.where(seen, array(values), np.float32(mapping.background)), values)
     if mapping.normalization is not None:
         sampled = normalize_signal(sampled, prepared.require_mask(), mapping.normalization)
     inside = sitk.Cast(target_region(prepared, mapping), sitk.sitkFloat32)

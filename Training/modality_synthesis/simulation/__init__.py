@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from modality_synthesis.choices import SIMULATED_MODALITIES as MODALITIES
 from modality_synthesis.simulation.cohort import plan_cohort, simulate_cohort
-from modality_synthesis.simulation.subject import MODALITIES, Plan, simulate_subject
+from modality_synthesis.simulation.subject import Plan, simulate_subject
 
 __all__ = ["MODALITIES", "Plan", "plan_cohort", "simulate_cohort", "simulate_subject"]

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from modality_synthesis._version import __version__
+from modality_synthesis.choices import SIMULATED_MODALITIES as MODALITIES
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, UsageError
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.simulation.clinical import draw_person
 from modality_synthesis.simulation.labels import HEADS_BY_SPLIT
 from modality_synthesis.simulation.pet import SCANNERS
-from modality_synthesis.simulation.subject import MODALITIES, Plan, is_simulated, simulate_subject, subject_files
+from modality_synthesis.simulation.subject import Plan, is_simulated, simulate_subject, subject_files
 from modality_synthesis.volumes import (
     atomic_files,
     check_folder_writable,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from modality_synthesis.datasets.simulated import MARK
 from modality_synthesis.simulation.anatomy import atrophy, random_shape
 from modality_synthesis.simulation.clinical import Person
 from modality_synthesis.simulation.ct import simulate_ct
@@ -17,7 +18,6 @@ from modality_synthesis.simulation.mri import Acquisition, simulate_mri
 from modality_synthesis.simulation.pet import Scanner, regional_uptake, simulate_pet
 from modality_synthesis.volumes import atomic_files, write_image, write_json
 
-MODALITIES = ("T1w", "T2w", "CT", "FDG-PET", "TAU-PET")
 FILES = {
     "T1w": "anat/{subject}_T1w.nii.gz",
     "T2w": "anat/{subject}_T2w.nii.gz",
@@ -97,7 +97,7 @@ def _simulate(modality: str, anatomy: sitk.Image, plan: Plan) -> sitk.Image:
 
 def _write(image: sitk.Image, template: str, subject: str, folder: Path) -> str:
     relative = f"{subject}/{template.format(subject=subject)}"
-    write_image(image, folder / relative, description="simulated")
+    write_image(image, folder / relative, description=MARK)
     return relative
 
 

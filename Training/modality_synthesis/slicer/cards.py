@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modality_synthesis.resources import model_folders
@@ -22,6 +22,8 @@ class Card:
 
     folder: Path
     facts: dict = field(repr=False)
+    # Versions of other installed models of the same id, the shipped one usually, which cannot be chosen.
+    hides: tuple = ()
 
     @property
     def id(self) -> str:
@@ -97,8 +99,11 @@ def installed_cards(sources: tuple[str, ...] = (), targets: tuple[str, ...] = ()
     for root in model_folders():
         for path in sorted(root.glob("*/model.json")):
             card = _read(path)
-            if card is not None:
-                found.setdefault(card.id, card)
+            if card is None:
+                continue
+            first = found.setdefault(card.id, card)
+            if first is not card:
+                found[card.id] = replace(first, hides=(*first.hides, card.version))
     fitting = [
         c for c in found.values() if (not sources or c.source in sources) and (not targets or c.target in targets)
     ]
@@ -129,6 +134,10 @@ def card_html(card: Card) -> str:
 
 def badge_text(card: Card) -> str:
     """What kind of model this is, for the line above the card."""
+    return _badge(card) + (f" <b>Hides {card.id} {', '.join(card.hides)}</b>, installed too." if card.hides else "")
+
+
+def _badge(card: Card) -> str:
     if card.is_demonstration:
         return "<b>Demonstration</b> – shows what the software does; learned from too little for any other use."
     return "<b>Research only</b> – not for diagnosis or treatment."
@@ -162,12 +171,16 @@ def _metrics_html(metrics: list) -> str:
 
 def _read(path: Path) -> Card | None:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(path.read_bytes())  # whatever Unicode encoding an editor chose
         card = Card(path.parent, facts)
-        for name in ("id", "name", "source", "target", "quantity", "units", "display_window", "weights_sha256"):
+        for name in ("id", "name", "version", "source", "target", "quantity", "units", "reference_region", "colormap",
+                     "weights_sha256"):  # fmt: skip
+            if not isinstance(getattr(card, name), str):
+                raise TypeError(f"{name} is no text")
+        for name in ("is_demonstration", "is_stochastic", "display_window", "clinical_variables", "input_ranges"):
             getattr(card, name)
         card_html(card)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         logging.warning("Model package %s is left out: its card cannot be read (%r).", path.parent, error)
         return None
     return card

@@ -65,16 +65,15 @@ class Request:
     def arguments(self, folder: str) -> list:
         """Write the volumes into a folder; returns the worker's command line."""
         synthetic, reference = os.path.join(folder, "synthetic.nrrd"), os.path.join(folder, "reference.nrrd")
-        exchange.writeVolume(self.synthetic, synthetic)
-        results.writeSidecar(self.synthetic, os.path.join(folder, "synthetic.json"))
-        exchange.writeVolume(self.reference, reference)
+        results.handOver(self.synthetic, synthetic)
+        results.handOver(self.reference, reference)
         arguments = ["compare", synthetic, reference, "-o", os.path.join(folder, "comparison")]
         arguments += ["--register"] if self.coregister else []
         arguments += ["--match-signal"] if results.sidecarOf(self.synthetic).get("Quantity") == "signal" else []
         for option, node in (("--mri", self.mri if self.regions else None), ("--uncertainty", self.uncertainty)):
             if node is not None:
                 path = os.path.join(folder, option.strip("-") + ".nrrd")
-                exchange.writeVolume(node, path)
+                results.handOver(node, path)
                 arguments += [option, path]
         return [*arguments, *(["--report"] if self.report_folder else []), "--progress", "json"]
 
@@ -136,7 +135,7 @@ def _differenceNode(synthetic: slicer.vtkMRMLScalarVolumeNode, kind: str) -> sli
     if node is None:
         name = f"{synthetic.GetName()} difference ({kind})"
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
-        node.SetAttribute(results.SYNTHETIC, "YES")  # what is computed from synthetic data is synthetic data
+        results.handOnMark(synthetic, node)
         synthetic.SetNodeReferenceID(DIFFERENCE_ROLE + kind, node.GetID())
     return node
 

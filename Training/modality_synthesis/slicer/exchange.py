@@ -14,6 +14,7 @@ import slicer
 import vtk
 
 SAME_GRID_MM = 1e-3
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -86,6 +87,20 @@ def setVolume(
 def fileName(name: str) -> str:
     """A node's name made fit for files of every system."""
     return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._") or "volume"
+
+
+def stemOf(path: str) -> str:
+    """A volume file's path without its ending: its record is called so, with .json behind it."""
+    return next((path[: -len(ending)] for ending in VOLUME_ENDINGS if path.lower().endswith(ending)), path)
+
+
+def newStem(stem: str) -> str:
+    """A volume file's path without ending where neither a volume nor a record is yet: the given one, or a numbered one.
+
+    Volumes of one stem, whatever their format, would share one record.
+    """
+    stems = (stem, *(f"{stem}_{i}" for i in range(2, 10000)))
+    return next(name for name in stems if not any(os.path.exists(name + end) for end in (*VOLUME_ENDINGS, ".json")))
 
 
 def newPath(path: str) -> str:

@@ -9,6 +9,7 @@ import csv
 import json
 import os
 import shutil
+import tempfile
 
 import slicer
 from slicer.i18n import tr as _
@@ -178,7 +179,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
     ) -> list:
         folder = self._makeFolder()
         source = os.path.join(folder, exchange.fileName(inputVolume.GetName()) + ".nrrd")
-        exchange.writeVolume(inputVolume, source)
+        results.handOver(inputVolume, source)
         output = os.path.join(folder, "out", "synthetic.nrrd")
         arguments = ["synthesize", source, "--model", card.id, "-o", output, "--device", device, "--seed", str(seed)]
         if clinical:
@@ -290,7 +291,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
                 for one in candidates
                 if one.lower() not in taken and not is_unknown(one) and unsafe_name(one) is None
             )
-            exchange.writeVolume(node, os.path.join(inputs, name + ".nrrd"))
+            results.handOver(node, os.path.join(inputs, name + ".nrrd"))
             rows.append([name, f"inputs/{name}.nrrd"])
         path = os.path.join(folder, "cohort.csv")
         with open(path, "w", newline="", encoding="utf-8") as file:
@@ -300,26 +301,28 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
     # Export
 
     def exportVolume(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, folder: str, fileFormat: str) -> str:
-        """Write a volume with its provenance record beside it; returns the volume's path.
+        """Write a volume with its provenance record beside it, both or none; returns the volume's path.
+
+        What is in the folder stays: the name gets a number where it is taken.
 
         :param fileFormat: NIfTI or NRRD.
         """
         import SimpleITK as sitk
 
-        stem = os.path.join(folder, exchange.fileName(volumeNode.GetName()))
-        path = stem + FILE_ENDINGS[fileFormat]
-        partial = stem + ".partial" + FILE_ENDINGS[fileFormat]
-        exchange.writeVolume(volumeNode, partial)
-        try:
+        stem = exchange.newStem(os.path.join(folder, exchange.fileName(volumeNode.GetName())))
+        ending = FILE_ENDINGS[fileFormat]
+        with tempfile.TemporaryDirectory(prefix=".ms-export-", dir=folder) as room:
+            partial, record = os.path.join(room, "volume" + ending), os.path.join(room, "volume.json")
+            exchange.writeVolume(volumeNode, partial)
             image = sitk.ReadImage(partial)
             image.SetMetaData("ITK_FileNotes", (volumeNode.GetDescription() or "")[:79])
             sitk.WriteImage(image, partial, True)
-            os.replace(partial, path)
-        finally:
-            if os.path.exists(partial):
-                os.remove(partial)
-        results.writeSidecar(volumeNode, stem + ".json")
-        return path
+            results.writeSidecar(volumeNode, partial)
+            # The record first: a volume is never without it.
+            if os.path.exists(record):
+                os.replace(record, stem + ".json")
+            os.replace(partial, stem + ending)
+        return stem + ending
 
     def startDicomExport(
         self,
@@ -342,8 +345,7 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
             return False
         temporary = self._makeFolder()
         path = os.path.join(temporary, exchange.fileName(volumeNode.GetName()) + ".nrrd")
-        exchange.writeVolume(volumeNode, path)
-        results.writeSidecar(volumeNode, path[: -len(".nrrd")] + ".json")
+        results.handOver(volumeNode, path)
         form = DICOM_FORMATS[fileFormat]
         output = exchange.newPath(os.path.join(folder, f"{exchange.fileName(volumeNode.GetName())}_{form}"))
         arguments = ["export", path, "-o", output, "--format", form]

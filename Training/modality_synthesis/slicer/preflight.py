@@ -127,7 +127,7 @@ def _check_geometry(array: np.ndarray, ijk_to_ras: np.ndarray, name: str) -> lis
 
 def _check_values(array: np.ndarray, name: str) -> list[Finding]:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return [Finding(REFUSE, f"{name} contains NaN or infinite values. Replace them first.")]
+        return [Finding(REFUSE, f"{name} has voxels without a value (NaN): load one that holds the head.")]
     if array.size == 0 or array.min() == array.max():
         return [Finding(REFUSE, f"{name} has the same value everywhere: there is no image in it.")]
     return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -15,6 +16,8 @@ SYNTHETIC = "SyntheticData"
 SOURCE_ROLE = "ModalitySynthesis.Source"
 UNCERTAINTY_ROLE = "ModalitySynthesis.Uncertainty"
 SIDECAR = "ModalitySynthesis.Sidecar"
+# In a record, the SHA-256 of the file it lies beside.
+HASH = "SHA256"
 _PREFIX = "ModalitySynthesis."
 # Of a SUVR record, what a node says about itself.
 MEASUREMENT = ("Quantity", "Units", "ReferenceMean", "PartialVolumeCorrection", "NormalCohort", "Centiloid")
@@ -37,12 +40,51 @@ def sidecarOf(node: slicer.vtkMRMLNode) -> dict:
     return json.loads(text) if text else {}
 
 
-def writeSidecar(node: slicer.vtkMRMLNode, path: str) -> None:
-    """Write a volume's provenance record, when it has one."""
-    sidecar = sidecarOf(node)
+def provenanceOf(node: slicer.vtkMRMLNode) -> dict:
+    """What a file of a node must say about it: its record and, of every synthetic volume, the mark and its model."""
+    record = sidecarOf(node)
+    record.pop(HASH, None)  # of the file that the worker wrote, not of the one that is written now
+    if isSynthetic(node):
+        record["SyntheticData"] = True
+        facts = {
+            "id": node.GetAttribute(_PREFIX + "ModelId"),
+            "version": node.GetAttribute(_PREFIX + "ModelVersion"),
+            "weights_sha256": node.GetAttribute(_PREFIX + "WeightsSHA256"),
+        }
+        if not record.get("Model") and any(facts.values()):
+            record["Model"] = {name: value or "" for name, value in facts.items()}
+    return record
+
+
+def handOver(node: slicer.vtkMRMLScalarVolumeNode, path: str) -> None:
+    """Write a volume for the worker, with its provenance beside it: what the worker makes of it keeps the mark.
+
+    :param path: NRRD file.
+    """
+    exchange.writeVolume(node, path)
+    writeSidecar(node, path)
+
+
+def writeSidecar(node: slicer.vtkMRMLNode, volumePath: str) -> None:
+    """Write a volume's provenance record, when it has one, beside the file that the volume was written to.
+
+    :param volumePath: that file; the record holds its SHA-256.
+    """
+    sidecar = provenanceOf(node)
     if sidecar:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(sidecar, file, indent=2, ensure_ascii=False)
+        with open(volumePath, "rb") as file:
+            record = {**sidecar, "SHA256": hashlib.sha256(file.read()).hexdigest()}
+        with open(exchange.stemOf(volumePath) + ".json", "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=2, ensure_ascii=False)
+
+
+def handOnMark(synthetic: slicer.vtkMRMLNode, node: slicer.vtkMRMLNode) -> None:
+    """Mark a node that was computed from a synthetic volume as synthetic itself, made by the same model."""
+    node.SetAttribute(SYNTHETIC, "YES")
+    for name in ("ModelId", "ModelVersion", "WeightsSHA256"):
+        value = synthetic.GetAttribute(_PREFIX + name)
+        if value:
+            node.SetAttribute(_PREFIX + name, value)
 
 
 def hasModel(node: slicer.vtkMRMLNode) -> bool:
@@ -107,7 +149,7 @@ def makeUncertainty(
         name = f"{synthetic.GetName()} uncertainty"
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
     exchange.setVolume(node, array, synthetic)
-    node.SetAttribute(SYNTHETIC, "YES")
+    handOnMark(synthetic, node)
     low, high = displayWindow(synthetic)
     display.showQuantity(node, "Inferno", (0.0, 0.25 * (high - low)))
     display.addLegend(node, "SD", "%.2f")

@@ -38,8 +38,8 @@ class Request:
     def arguments(self, folder: str) -> list:
         """Write the volumes into a folder; returns the worker's command line."""
         pet, mri = os.path.join(folder, "pet.nrrd"), os.path.join(folder, "mri.nrrd")
-        exchange.writeVolume(self.pet, pet)
-        exchange.writeVolume(self.mri, mri)
+        results.handOver(self.pet, pet)
+        results.handOver(self.mri, mri)
         arguments = ["suvr", pet, "--mri", mri, "-o", os.path.join(folder, "suvr.csv")]
         arguments += ["--image", os.path.join(folder, "suvr.nrrd")]
         if self.region == CUSTOM_MASK:
@@ -59,12 +59,12 @@ class Request:
 
         :return: the SUVR `image`, the `table` of regions, their bar `chart`, and the `z` volume (None without cohort).
         """
-        record = tables.readJson(os.path.join(folder, "suvr.json"))
+        record = tables.readJson(os.path.join(folder, "suvr.csv.json"))
         array = exchange.readOnGridOf(os.path.join(folder, "suvr.nrrd"), self.pet)
         scores = exchange.readOnGridOf(os.path.join(folder, "z.nrrd"), self.pet) if self.cohort else None
         image = self._image(array, record)
         z = None if scores is None else self._zVolume(scores, record)
-        table = tables.makeRegions(image.GetName(), os.path.join(folder, "suvr.csv"), ["mean"])
+        table = tables.makeRegions(image.GetName(), os.path.join(folder, "suvr.csv"), ["suvr"])
         return {"image": image, "z": z, "table": table, "chart": tables.chartOf(table)}
 
     def _image(self, array: object, record: dict) -> slicer.vtkMRMLScalarVolumeNode:

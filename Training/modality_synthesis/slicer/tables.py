@@ -134,6 +134,8 @@ def makeRegions(name: str, path: str, columns: list, colors: tuple = BLUE) -> sl
     :param columns: to draw as bars.
     """
     header, rows = readCsv(path)
+    # Older tables call the mean SUVR `mean`.
+    header = ["suvr" if title == "mean" and "suvr" not in header else title for title in header]
     kind, side = header.index("kind"), header.index("hemisphere")
     rows.sort(key=lambda row: row[kind] != META_REGION)  # the order stays otherwise
     table = makeNamedTable(name, header, rows)

@@ -17,14 +17,9 @@ from modality_synthesis.findings import Finding
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.progress import Reporter, current
+from modality_synthesis.synthesis.choice import choose_for_table
 from modality_synthesis.synthesis.manufacturer import manufacturers
-from modality_synthesis.synthesis.pipeline import (
-    Synthesis,
-    check_samples,
-    choose_package,
-    synthesis_fingerprint,
-    synthesize,
-)
+from modality_synthesis.synthesis.pipeline import Synthesis, check_samples, synthesis_fingerprint, synthesize
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
     check_outputs,
@@ -63,6 +58,7 @@ def synthesize_batch(
     *,
     to: str | None = None,
     model: str | Path | ModelPackage | None = None,
+    origin: str | None = None,
     manufacturer: str | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -87,6 +83,7 @@ def synthesize_batch(
         output: folder.
         to: target modality, instead of `model`.
         model: id, folder or opened package.
+        origin: the column to start from (`T1w`, `CT`, ...), where models start from several of them.
         manufacturer: of the scanners whose images are wanted, for every row; None takes each row's own
             (`Visit.manufacturer`), if the model is standardized by manufacturer.
         resume: skip a visit whose result is whole and was made from this very file, with this model, these clinical
@@ -109,8 +106,8 @@ def synthesize_batch(
         UsageError: a result would replace a volume of the table, or something that this program did not write.
     """
     reporter = reporter or current()
-    package = choose_package(to, model)
     table = read_cohort(cohort, reporter, skip_unsafe=True)
+    package = choose_for_table(table, to, model, origin)
     if table.refused and not table.visits:
         raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
     if not any(package.card.route.source in visit.volumes for visit in table):
@@ -225,8 +222,6 @@ def _run_row(
             preview(made, preview_path(target))
         return _Outcome(book(state="done", message=" ".join(reporter.warnings)), tuple(reporter.findings))
     except ModalitySynthesisError as error:
-        if error.exit_code == 130:
-            raise
         found = [*reporter.findings, refusal(error, "not-synthesized")]
         return _Outcome(book(state="failed", message=str(error)), tuple(dict.fromkeys(found)))
 

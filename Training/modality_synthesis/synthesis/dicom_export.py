@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modality_synthesis.choices import EXPORT_FORMATS as FORMATS
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.synthesis.record import Record, read_record
@@ -16,7 +17,6 @@ from modality_synthesis.volumes.dicom_parametric_map import need_highdicom, writ
 from modality_synthesis.volumes.dicom_write import write_dicom_series
 
 _LONG_STRING = 64
-FORMATS = ("dicom-series", "dicom-parametric-map")
 
 
 @dataclass(frozen=True)

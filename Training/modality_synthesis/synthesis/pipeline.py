@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
+from modality_synthesis.choices import SPACES
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.fingerprint import fingerprint
-from modality_synthesis.models import ModelPackage, choose_model, find_model
+from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import Prepared, prepare, restore_target, target_region
 from modality_synthesis.preprocessing.source_checks import check_before, check_prepared
 from modality_synthesis.progress import Reporter, current, parts
+from modality_synthesis.synthesis.choice import choose_for_volume
 from modality_synthesis.synthesis.clinical import clinical_values
 from modality_synthesis.synthesis.cost import Meter, describe_cost
 from modality_synthesis.synthesis.devices import check_device_name, choose_device
@@ -45,8 +47,6 @@ if TYPE_CHECKING:
     from modality_synthesis.generators.base import Generator
     from modality_synthesis.models import Card
 
-SPACES = ("native", "template")
-
 
 @dataclass(frozen=True)
 class Synthesis:
@@ -75,6 +75,7 @@ def synthesize(
     *,
     to: str | None = None,
     model: str | Path | ModelPackage | None = None,
+    origin: str | None = None,
     clinical: Mapping[str, object] | None = None,
     manufacturer: str | None = None,
     device: str = "auto",
@@ -89,8 +90,9 @@ def synthesize(
     Args:
         source: file or DICOM folder.
         output: where to write the volume (its JSON sidecar goes beside it); None writes nothing.
-        to: target modality; the best installed model for the route is taken.
+        to: target modality; the best installed model is taken that makes it from a volume like this one.
         model: a model's id, folder or opened package, instead of `to`.
+        origin: what the source is (`T1w`, `CT`, ...), where its header, name and contents do not tell.
         clinical: clinical variables by name; what is left out is unknown.
         manufacturer: for a model standardized by manufacturer: the one of the scanner whose image is wanted, as any
             file writes it; `pooled` for the mean over all; None is unknown, which warns and takes the pooled one.
@@ -114,7 +116,7 @@ def synthesize(
     for path in (output, uncertainty):
         if path is not None:
             check_writable(path)
-    package = choose_package(to, model)
+    package = choose_for_volume(source, to, model, origin, reporter)
     card = package.card
     check_samples(card, samples, uncertainty)
     values = clinical_values(card, clinical)
@@ -263,23 +265,6 @@ def load_generator(package: ModelPackage) -> Generator:
         raise BadInputError(f"{package.folder.name}: the weights do not fit the generator: {error}") from None
     generator.drop_training_parts()
     return generator.eval()
-
-
-def choose_package(to: str | None, model: str | Path | ModelPackage | None) -> ModelPackage:
-    """The model of a request: named, or the best one for the target.
-
-    Raises:
-        UsageError: neither is given, or they contradict each other.
-        ModelMissingError: not installed.
-    """
-    if model is None and to is None:
-        raise UsageError("Say what to make: a target modality (--to FDG-PET) or a model (--model demo-t1w-fdg).")
-    if isinstance(model, ModelPackage):
-        return model
-    package = choose_model(target=str(to)) if model is None else find_model(model)
-    if to is not None and package.card.route.target != to:
-        raise UsageError(f"The model {package.card.id} makes {package.card.route.target}, not {to}.")
-    return package
 
 
 def _draw(

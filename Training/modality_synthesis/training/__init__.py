@@ -9,7 +9,7 @@ from modality_synthesis._lazy import lazy_names
 if TYPE_CHECKING:
     from modality_synthesis.training.folds import FoldsResult, train_folds
     from modality_synthesis.training.importing import import_checkpoint
-    from modality_synthesis.training.recipe import Recipe, read_recipe
+    from modality_synthesis.training.recipe import Recipe, parse_fold, read_recipe
     from modality_synthesis.training.report import write_report
     from modality_synthesis.training.run import TrainingResult, train
 
@@ -18,6 +18,7 @@ _LAZY = {
     "Recipe": "recipe",
     "TrainingResult": "run",
     "import_checkpoint": "importing",
+    "parse_fold": "recipe",
     "read_recipe": "recipe",
     "train": "run",
     "train_folds": "folds",
@@ -30,6 +31,7 @@ __all__ = [
     "Recipe",
     "TrainingResult",
     "import_checkpoint",
+    "parse_fold",
     "read_recipe",
     "train",
     "train_folds",

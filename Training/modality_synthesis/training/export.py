@@ -30,6 +30,7 @@ from modality_synthesis.models.card import Card
 from modality_synthesis.progress import Reporter, parts
 from modality_synthesis.training.folder import RunFacts
 from modality_synthesis.training.recipe import Recipe
+from modality_synthesis.training.truth import cohort_facts
 
 
 def package_model(
@@ -58,6 +59,7 @@ def package_model(
         split,
         minutes,
         facts,
+        cohort=cohort,
         stochastic=generator.stochastic,
         training_parameters=generator.training_parameters,
     )
@@ -97,6 +99,7 @@ def card_facts(
     minutes: float,
     run: RunFacts | None = None,
     *,
+    cohort: Cohort | None = None,
     stochastic: bool,
     training_parameters: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -123,6 +126,7 @@ def card_facts(
             "data": facts.data,
             "simulated": facts.simulated,
             "subjects": {name: len(subjects) for name, subjects in split.as_dict().items()},
+            "cohort": None if cohort is None else cohort_facts(recipe, cohort, split).model_dump(mode="json"),
             "access": facts.access,
             "seed": recipe.training.seed,
             "meta_roi": list(recipe.samples.region_names()),

@@ -13,6 +13,7 @@ import numpy as np
 from modality_synthesis._version import __version__
 from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.training.checkpoints import load_checkpoint
 from modality_synthesis.training.recipe import Recipe
 from modality_synthesis.validation import validate
 from modality_synthesis.volumes import (
@@ -192,15 +193,26 @@ class RunFolder:
 
     def split(self) -> Split:
         """Raises BadInputError when the folder holds no run."""
-        return Split(**{name: tuple(subjects) for name, subjects in self._read("splits.json").items()})
+        try:
+            return Split(**{name: tuple(subjects) for name, subjects in self._read("splits.json").items()})
+        except TypeError as error:
+            raise self._damaged("splits.json", error) from None
 
     def facts(self) -> RunFacts:
         """Raises BadInputError when the folder holds no run."""
         known = {item.name for item in fields(RunFacts)}
-        return RunFacts(**{name: value for name, value in self._read("run.json").items() if name in known})
+        try:
+            return RunFacts(**{name: value for name, value in self._read("run.json").items() if name in known})
+        except TypeError as error:
+            raise self._damaged("run.json", error) from None
 
     def examples(self) -> list[Example]:
-        """Validation subjects as the packaged weights show them."""
+        """Validation subjects as the packaged weights show them.
+
+        Raises:
+            BadInputError: the file is damaged.
+        """
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         from modality_synthesis.training.module import Example
@@ -208,12 +220,15 @@ class RunFolder:
         path = self.path / "examples.safetensors"
         if not path.is_file():
             return []
-        arrays = load_file(path)
-        count = len(arrays) // len(_EXAMPLE_PARTS)
-        return [
-            Example(*(arrays[f"{number}.{part}"].astype(np.float32) for part in _EXAMPLE_PARTS))
-            for number in range(count)
-        ]
+        try:
+            arrays = load_file(path)
+            count = len(arrays) // len(_EXAMPLE_PARTS)
+            return [
+                Example(*(arrays[f"{number}.{part}"].astype(np.float32) for part in _EXAMPLE_PARTS))
+                for number in range(count)
+            ]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise self._damaged(path.name, error) from None
 
     @property
     def is_finished(self) -> bool:
@@ -225,6 +240,7 @@ class RunFolder:
             raise BadInputError(
                 f"Nothing to resume in {self.path}: {self.checkpoint.name} is missing. Start without --resume."
             )
+        self.check_checkpoint()
         before, now = flat(self.recipe().model_dump(mode="json")), flat(recipe.model_dump(mode="json"))
         for key in dict.fromkeys([*before, *now]):
             if before.get(key) != now.get(key) and not key.startswith(_FREE):
@@ -275,11 +291,37 @@ class RunFolder:
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except OSError:
+            data = json.loads((self.path / name).read_text(encoding="utf-8-sig"))
+        except FileNotFoundError:
             raise BadInputError(f"{self.path} holds no training run: {name} is missing.") from None
-        except ValueError as error:
-            raise BadInputError(f"{self.path / name} is damaged: {error}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._damaged(name, error) from None
+        if not isinstance(data, dict):
+            raise self._damaged(name, ValueError("it holds no JSON object"))
+        return data
+
+    def check_checkpoint(self) -> None:
+        """Make sure that the checkpoint is whole, before anything is computed.
+
+        Raises:
+            BadInputError: says how to go on without it.
+        """
+        try:
+            content = load_checkpoint(self.checkpoint, map_location="meta")
+            if not isinstance(content, dict):
+                raise ValueError("it is no mapping")
+            lacking = sorted({"state_dict", "optimizer_states", "epoch", "global_step"} - set(content))
+            if lacking:
+                raise ValueError(f"it lacks {', '.join(lacking)}")
+        except (OSError, ValueError) as error:
+            raise self._damaged(str(self.checkpoint.relative_to(self.path)), error) from None
+
+    def _damaged(self, name: str, error: Exception) -> BadInputError:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        return BadInputError(
+            f"{self.path / name} is damaged: {reason}. Put a copy of it there, or train again without --resume in "
+            "another folder."
+        )
 
 
 def _name(package: Mapping[str, str] | None) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 from modality_synthesis.datasets.cohort import read_cohort
 from modality_synthesis.datasets.splits import fold
-from modality_synthesis.errors import UsageError
 from modality_synthesis.evaluation.folds import FoldTable, read_fold_table, write_fold_table
 from modality_synthesis.progress import Reporter, current, parts
 from modality_synthesis.training.folder import RunFolder
 from modality_synthesis.training.recipe import Recipe, read_recipe
+from modality_synthesis.training.recipe import parse_fold as parse_fold
 from modality_synthesis.training.run import train
 from modality_synthesis.volumes import atomic_files
 
@@ -33,18 +33,6 @@ class FoldsResult:
     folder: Path
     table: FoldTable | None
     left_out: tuple[str, ...] = ()
-
-
-def parse_fold(text: str) -> tuple[int, int]:
-    """`2/5` as (2, 5).
-
-    Raises:
-        UsageError: written otherwise.
-    """
-    number, sign, folds = text.partition("/")
-    if not sign or not number.strip().isdigit() or not folds.strip().isdigit():
-        raise UsageError(f"A fold is written NUMBER/FOLDS, 1/5 for example; {text!r} is not.")
-    return int(number), int(folds)
 
 
 def train_folds(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
+from modality_synthesis.choices import CHECKPOINT_FORMATS as FORMATS
 from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.generators import build_generator
 from modality_synthesis.models import ModelPackage, write_package
 from modality_synthesis.progress import Reporter, current
+from modality_synthesis.training.checkpoints import load_checkpoint
 from modality_synthesis.training.export import card_facts
 from modality_synthesis.training.recipe import Recipe, read_recipe
 from modality_synthesis.volumes import check_outputs
-
-FORMATS = ("pasta",)
 
 
 def import_checkpoint(
@@ -75,15 +74,14 @@ def _check_statistics(recipe: Recipe) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import torch
-
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_checkpoint(path)
     except OSError as error:
         raise BadInputError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadInputError(f"{path} is no checkpoint that can be read safely: {first}") from None
+    except ValueError as error:
+        raise BadInputError(
+            f"{path} is no checkpoint that can be read safely: {error}. Download or copy it again."
+        ) from None
     if not isinstance(content, dict):
         raise BadInputError(f"{path} holds no mapping of weights.")
     return content

@@ -185,7 +185,9 @@ class GeneratorModule(lightning.LightningModule):
         # Processes take subjects in turn; the last of them may meet one that another process had.
         subject = (index * self.trainer.world_size + self.global_rank) % self._subjects
         example = self._example(batch)
-        output = run_generator(self.best_generator, example, self.recipe.inference, self.device)
+        # Nor in half precision: that is how the package's own synthesis runs.
+        with torch.autocast(self.device.type, enabled=False):
+            output = run_generator(self.best_generator, example, self.recipe.inference, self.device)
         self.best_generator.to(self.device)  # short of memory, it has gone to the CPU
         figures = []
         if self.monitor.is_loss:

@@ -11,7 +11,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modality_synthesis.datasets.parameters import Augmentation, AugmentationPreset, Sampling
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.generators import check_generator_name
+from modality_synthesis.losses import check_loss_name
 from modality_synthesis.models.card import ClinicalVariable, Inference, Licence, Line, Output, Route, Slug, Version
 from modality_synthesis.preprocessing import ChainParameters
 from modality_synthesis.training.rates import CosineRate, Rate
@@ -72,7 +74,13 @@ class Schedule(_Part):
     image_every: int = Field(10, ge=0, description="Epochs between pictures in TensorBoard; 0 for none.")
     sampling: Sampling = Sampling()
     augment: bool | AugmentationPreset | Augmentation = Field(True, description="True is the preset 'default'.")
-    clinical_dropout: float = Field(0.1, ge=0, lt=1, description="Probability of forgetting clinical variables.")
+    clinical_dropout: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Of a training sample, with this probability all clinical variables are forgotten, else each with "
+        "it. 0 by default where PASTA is trained to the letter.",
+    )
     average_decay: float | None = Field(0.995, gt=0, lt=1, description="Exponential moving average of the weights.")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     monitor: MonitorName = "validation/MAE"
@@ -126,6 +134,28 @@ class Recipe(_Part):
     optimizer: Optimizer = Optimizer()
     training: Schedule
     package: PackageFacts
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_training_forgets_nothing(cls, data: Any) -> Any:
+        """PASTA to the letter knows every clinical variable of every sample; no recipe has to say so."""
+        if not _is_literal_pasta(data) or not isinstance(data.get("training"), Mapping):
+            return data
+        return {**data, "training": {"clinical_dropout": 0.0, **data["training"]}}
+
+    @model_validator(mode="after")
+    def _variables_are_forgotten_in_one_place(self) -> Recipe:
+        if "clinical_dropout" in self.generator.parameters:
+            raise ValueError(
+                "generator.parameters.clinical_dropout is no more: variables are forgotten once, by "
+                "training.clinical_dropout; move it there"
+            )
+        if self.training.clinical_dropout and _is_literal_pasta({"generator": self.generator.model_dump()}):
+            raise ValueError(
+                "literal: true reproduces a training that knows every clinical variable; leave "
+                "training.clinical_dropout out, or set it to 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _logits_go_with_bce(self) -> Recipe:
@@ -193,6 +223,24 @@ class Recipe(_Part):
         )
 
 
+def _is_literal_pasta(data: Any) -> bool:
+    choice = data.get("generator") if isinstance(data, Mapping) else None
+    parameters = choice.get("parameters") if isinstance(choice, Mapping) and choice.get("name") == "pasta" else None
+    return isinstance(parameters, Mapping) and bool(parameters.get("literal"))
+
+
+def parse_fold(text: str) -> tuple[int, int]:
+    """`2/5` as (2, 5).
+
+    Raises:
+        UsageError: written otherwise.
+    """
+    number, sign, folds = text.partition("/")
+    if not sign or not number.strip().isdigit() or not folds.strip().isdigit():
+        raise UsageError(f"A fold is written NUMBER/FOLDS, 1/5 for example; {text!r} is not.")
+    return int(number), int(folds)
+
+
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and validate a recipe.
 
@@ -204,10 +252,23 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         BadInputError: unreadable, an unknown key (the nearest known one is named), or a value out of range.
     """
     path = Path(path)
-    data = _read(path, seen=())
+    data = merged_recipe(path)
     for override in overrides:
         _apply(data, override)
-    return validate(Recipe, data, path.name)
+    recipe = validate(Recipe, data, path.name)
+    check_generator_name(recipe.generator.name)
+    for term in recipe.losses:
+        check_loss_name(term.name)
+    return recipe
+
+
+def merged_recipe(path: Path) -> dict[str, Any]:
+    """What a recipe says together with those it extends; not validated.
+
+    Raises:
+        BadInputError: unreadable, no YAML mapping, or a circle.
+    """
+    return _read(path, seen=())
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -219,6 +280,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise BadInputError(f"The recipe {path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise BadInputError(f"{path.name} is not YAML: {str(error).splitlines()[0]}.") from None
+    except RecursionError:
+        raise BadInputError(f"{path.name} is no recipe: it is nested too deeply to be read.") from None
     if not isinstance(data, dict):
         raise BadInputError(f"{path.name}: a recipe is a YAML mapping.")
     bases = data.pop("extends", None) or []

@@ -25,7 +25,7 @@ from modality_synthesis.datasets.pairs import require_disjoint
 from modality_synthesis.datasets.qc import TABLE as QC_TABLE
 from modality_synthesis.datasets.splits import Split, fold, split_cohort
 from modality_synthesis.datasets.visit_check import Request
-from modality_synthesis.errors import BadInputError, OutOfMemoryError, UsageError
+from modality_synthesis.errors import BadInputError, OutOfMemoryError, UsageError, WorkerLostError
 from modality_synthesis.fingerprint import fingerprint, program
 from modality_synthesis.generators import build_generator
 from modality_synthesis.generators.base import Generator
@@ -43,6 +43,7 @@ from modality_synthesis.training.processes import Placement, place
 from modality_synthesis.training.recipe import Recipe, read_recipe
 from modality_synthesis.training.report import write_report
 from modality_synthesis.training.start import find_start, load_start, started_from
+from modality_synthesis.training.truth import cohort_facts, truthful
 from modality_synthesis.volumes.interruptions import shielded
 
 EXAMPLES = 2
@@ -127,6 +128,7 @@ def train(
     table.require_some(*names)
     kept_in = cache_folder(table.path, cache)
     split = _split(table, settings, part)
+    settings = truthful(settings, cohort_facts(settings, table, split), reporter)
     folder = RunFolder(Path(output))
     start = find_start(settings)
     losses = WeightedLosses([(term.name, term.weight, term.parameters) for term in settings.losses])
@@ -154,6 +156,10 @@ def train(
     if leads:
         inputs = [*table.files(), *([] if isinstance(recipe, Recipe) else [Path(recipe)])]
         folder.check(settings, facts, inputs, resume=resume)
+        if placement.note:
+            reporter.warning(placement.note)
+        if placement.launcher != "self" and placement.processes > 1:
+            reporter.status(f"Waiting for the {placement.processes} processes that {placement.launcher} started")
 
     tested = split.test if evaluate_test else ()
     visits = table.of_subjects((*split.train, *split.validation, *tested))
@@ -330,6 +336,7 @@ def _trainer(
                 devices=placement.devices,
                 num_nodes=placement.nodes,
                 strategy=placement.strategy(),
+                plugins=[placement.environment()],
                 precision=placement.precision(schedule.precision),
                 deterministic=schedule.deterministic,
                 benchmark=not schedule.deterministic,
@@ -345,8 +352,8 @@ def _trainer(
                 enable_model_summary=False,
                 use_distributed_sampler=False,
             )
-        except (MisconfigurationException, ValueError) as error:
-            raise UsageError(f"These devices cannot be used: {error}") from None
+        except (MisconfigurationException, ValueError, RuntimeError, KeyError) as error:
+            raise UsageError(f"These devices cannot be used: {str(error).strip().splitlines()[0]}") from None
 
 
 def _fit(trainer: lightning.Trainer, module: GeneratorModule, data: PairData, checkpoint: Path | None) -> None:
@@ -360,6 +367,16 @@ def _fit(trainer: lightning.Trainer, module: GeneratorModule, data: PairData, ch
                 "optimizer.accumulate to make up for it), training.precision=bf16-mixed, or a smaller network."
             ) from None
         except RuntimeError as error:
+            if checkpoint is not None and "loading state_dict" in str(error):
+                raise BadInputError(
+                    f"{checkpoint} is not of this recipe's generator, or of another version of it. Train again without "
+                    "--resume, in another folder."
+                ) from None
+            if "DataLoader worker" in str(error):
+                raise WorkerLostError(
+                    "A process that loads training samples was ended by the system: too little memory, or a small "
+                    "/dev/shm (Docker: --shm-size=2g). Use training.workers=0."
+                ) from None
             if "deterministic" not in str(error):
                 raise
             raise BadInputError(

@@ -89,6 +89,20 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             flush(file)
 
 
+@contextmanager
+def scratch_folder(parent: str | Path) -> Iterator[Path]:
+    """A folder of the program's own inside `parent`, for work in progress; it is gone when the block ends.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    group = _Group()
+    try:
+        yield group.add(Path(parent) / "scratch", is_folder=True).temporary
+    finally:
+        group.discard()
+
+
 def written(path: str | Path) -> Path:
     """Where the contents of an output are now: its temporary inside `atomic_files`, else `path` itself."""
     group = _current.get()

@@ -7,12 +7,13 @@ array on the volume's grid, which travels with the values wherever they are samp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from modality_synthesis.findings import Finding
+from modality_synthesis.findings import Finding, Level
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.geometry import Interpolator, array, image_like, resample_like, same_geometry
 
@@ -22,25 +23,36 @@ BLANK_MM = 8.0
 LOOK_BELOW, REFUSE_BELOW = 90.0, 50.0
 
 
-def find_coverage(image: sitk.Image) -> np.ndarray:
+def find_coverage(image: sitk.Image, *, zones: bool = True) -> np.ndarray:
     """Where a volume holds a measurement, bool (z, y, x).
 
     Not measured: NaN and infinity; planes along a voxel axis that hold one value only (padding, lost slices); and zones
     of the lowest value, or of exact zeros, that reach the border and are at least `BLANK_MM` thick.
+
+    Args:
+        image: volume of any grid.
+        zones: look for such zones; without, what a program left empty around the brain counts as zero.
     """
     values = sitk.GetArrayViewFromImage(image)
     covered = np.isfinite(values)
-    known = values if covered.all() else np.where(covered, values, np.nan)
     if not covered.any():
         return covered
+    known = values if covered.all() else np.where(covered, values, np.nan)
+    covered &= ~_flat_planes(known)
+    spacing = image.GetSpacing()[::-1]
+    for blank in {0.0, float(np.fmin.reduce(known, axis=None))} if zones else ():
+        covered &= ~_blank_zone(known == blank, spacing)
+    return covered
+
+
+def _flat_planes(known: np.ndarray) -> np.ndarray:
+    """The planes along each axis in which everything known has one value."""
+    found = np.zeros(known.shape, dtype=bool)
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         flat = ~(np.fmax.reduce(known, axis=others) > np.fmin.reduce(known, axis=others))
-        covered[(slice(None),) * axis + (flat,)] = False
-    spacing = image.GetSpacing()[::-1]
-    for blank in {0.0, float(np.fmin.reduce(known, axis=None))}:
-        covered &= ~_blank_zone(known == blank, spacing)
-    return covered
+        found[(slice(None),) * axis + (flat,)] = True
+    return found
 
 
 def _blank_zone(zone: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
@@ -54,6 +66,22 @@ def _blank_zone(zone: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
     faces = [parts.take(end, axis) for axis in range(3) for end in (0, -1)]
     reached = np.unique(np.concatenate([face.ravel() for face in faces]))
     return np.isin(parts, reached[reached > 0]) if count else np.zeros_like(zone)
+
+
+def cuts(blank: np.ndarray, brain: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """What holds nothing, where it cuts into a brain; nowhere, where it only lies around it.
+
+    A volume without its skull is blank all around the brain, and touches a slightly larger brain mask here and there;
+    that is no cut. A cut holds a box of `BLANK_MM` in the brain.
+
+    Args:
+        blank: bool (z, y, x), not `find_coverage`.
+        brain: same shape.
+        spacing: (z, y, x), mm.
+    """
+    reach = [max(round(BLANK_MM / 2 / step), 1) for step in spacing]
+    deep = ~_spread(~(blank & brain), reach)
+    return blank if deep.any() else np.zeros_like(blank)
 
 
 def _spread(zone: np.ndarray, reach: list[int]) -> np.ndarray:
@@ -122,7 +150,9 @@ def _continued(values: np.ndarray, covered: np.ndarray) -> np.ndarray:
     return values[tuple(nearest)]
 
 
-def coverage_finding(code: str, what: str, percent: float, reporter: Reporter, *, action: str) -> None:
+def coverage_finding(
+    code: str, what: str, percent: float, reporter: Reporter, *, action: str, refuse: bool = True
+) -> None:
     """Judge how much of something was measured: doubtful below `LOOK_BELOW`, refused below `REFUSE_BELOW`.
 
     Args:
@@ -131,15 +161,16 @@ def coverage_finding(code: str, what: str, percent: float, reporter: Reporter, *
         percent: of it that is covered.
         reporter: receives the finding.
         action: what to do when it is too little.
+        refuse: below `REFUSE_BELOW`; else it is only doubtful, however little it is.
 
     Raises:
         BadInputError: less than `REFUSE_BELOW`.
     """
-    level = "refuse" if percent < REFUSE_BELOW else "look" if percent < LOOK_BELOW else "ok"
+    level: Level = "refuse" if refuse and percent < REFUSE_BELOW else "look" if percent < LOOK_BELOW else "ok"
     limit = REFUSE_BELOW if level == "refuse" else LOOK_BELOW
     message = f"{what} lies to {percent:.0f} % in what was measured."
     if level != "ok":
-        message = f"{what} lies to {percent:.0f} % only in what was measured (at least {limit:.0f} % needed)."
+        message = f"{what} lies to {percent:.0f} % only in what was measured (wanted are {limit:.0f} %)."
     reporter.finding(Finding(code, level, message, "" if level == "ok" else action, round(percent, 2), limit))
 
 

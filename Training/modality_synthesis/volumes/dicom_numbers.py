@@ -20,7 +20,7 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
         if isinstance(value, (str, bytes)):
             values = _split(value)
         found = [_number(item) for item in values]
-    except (ValueError, TypeError, OverflowError, AttributeError):
+    except Exception:  # pydicom raises many kinds on odd values
         found = [_number(item) for item in _split(_raw(dataset, keyword))]
     if not found or not all(number is not None and math.isfinite(number) for number in found):
         return None
@@ -43,7 +43,7 @@ def text(dataset: Dataset, keyword: str) -> str:
     """An element's text without blanks around it; empty when it is missing or cannot be decoded."""
     try:
         return str(dataset.get(keyword) or "").strip()
-    except (ValueError, TypeError, LookupError, AttributeError):  # UnicodeDecodeError is a ValueError
+    except Exception:  # pydicom raises many kinds on odd values
         return _decoded(_raw(dataset, keyword)).strip()
 
 

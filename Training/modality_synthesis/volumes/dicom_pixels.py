@@ -22,6 +22,7 @@ from modality_synthesis.volumes.dicom_values import (
     scalings,
     without_padding,
 )
+from modality_synthesis.volumes.itk_paths import path_for_itk
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -142,7 +143,8 @@ def _decoded_by_gdcm(path: Path, dataset: Dataset, scaling: list[Scaling]) -> np
     if len(set(scaling)) > 1:
         raise BadInputError(f"{path.name} is compressed and scales each frame differently. Export it uncompressed.")
     try:
-        values = sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat32))
+        with path_for_itk(path) as name:
+            values = sitk.GetArrayFromImage(sitk.ReadImage(name, sitk.sitkFloat32))
     except RuntimeError as error:
         raise damaged(path, error) from None
     if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":

@@ -28,7 +28,7 @@ def write_json(data: Any, path: str | Path) -> None:
     """
     text = json.dumps(_plain(data), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with atomic_output(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def write_rows(
@@ -52,7 +52,10 @@ def write_rows(
             return value
         return nan if math.isnan(value) else f"{value:.{digits}g}"
 
-    with atomic_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        atomic_output(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
         writer = csv.DictWriter(stream, fieldnames=list(records[0]), delimiter=delimiter, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: cell(value) for key, value in record.items()} for record in records)

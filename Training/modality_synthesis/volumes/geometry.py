@@ -22,8 +22,8 @@ _INTERPOLATORS: dict[str, int] = {
 class Grid:
     """Where voxels are: mm between them, LPS of the first one, and nine direction cosines row by row."""
 
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
     direction: tuple[float, ...]
 
     @classmethod

@@ -182,7 +182,7 @@ def _key(path: Path) -> tuple[object, ...]:
 def _files_of_input(path: Path) -> Iterator[Path]:
     """An input and everything that belongs to it."""
     yield path
-    for file in (sidecar_path(path), path.with_suffix(".json")):
+    for file in (sidecar_path(path), path.parent / f"{path.stem}.json"):
         if path.is_file() and file.is_file():
             yield file
     ending = volume_ending(path)
@@ -196,10 +196,15 @@ def _files_of_input(path: Path) -> Iterator[Path]:
 def _refuse_inside_input(path: Path, read: Sequence[Path]) -> None:
     place = Path(os.path.realpath(path))
     for folder in read:
-        if folder.is_dir() and Path(os.path.realpath(folder)) in place.parents and path.is_file():
-            with contextlib.suppress(BadInputError, OSError):
-                if is_dicom_file(path):
-                    raise UsageError(_would_replace(path, folder / path.name))
+        if folder.is_dir() and Path(os.path.realpath(folder)) in place.parents and _is_dicom(path):
+            raise UsageError(_would_replace(path, folder / path.name))
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        return path.is_file() and is_dicom_file(path)
+    except (BadInputError, OSError):
+        return False
 
 
 def _check_folder(folder: Path, read: Sequence[Path]) -> None:

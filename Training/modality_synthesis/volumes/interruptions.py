@@ -11,7 +11,7 @@ from typing import Any
 
 from modality_synthesis.errors import CancelledError
 
-_HELD_BACK = (signal.SIGINT, signal.SIGTERM)
+_HELD_BACK = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @dataclass
@@ -35,13 +35,13 @@ class Shield:
         while self.waiting:
             handler = self.before[self.waiting[0]]
             if not callable(handler):  # the system's own: it takes effect when the shield is gone
-                raise CancelledError("Cancelled. Nothing was left half-written.")
+                raise CancelledError("Cancelled.")
             handler(self.waiting.pop(0), None)
 
 
 @contextmanager
 def shielded() -> Iterator[Shield]:
-    """Hold SIGINT and SIGTERM back until the block has ended; what came meanwhile takes effect then.
+    """Hold SIGINT, SIGTERM and SIGHUP back until the block has ended; what came meanwhile takes effect then.
 
     Python runs signal handlers between any two steps of the main thread, in a `finally` too: without this, a second's
     worth of luck would decide whether cleaning up is complete. Other threads are never interrupted.

@@ -1,4 +1,4 @@
-"""Thin calls into ITK's file readers."""
+"""A thin call into ITK's file readers: what it, and so 3D Slicer, makes of a NIfTI header."""
 
 from __future__ import annotations
 
@@ -9,26 +9,8 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.volumes.checks import check_shape, not_orthonormal
-
-
-def read_float(path: Path) -> sitk.Image:
-    """The file's volume in float32 with stored scaling applied, trailing axes of length one removed, no
-    metadata.
-
-    Raises:
-        BadInputError: ITK refuses the file, or it is not one 3-D grey-value volume.
-    """
-    grid = read_grid(path)
-    check_shape(grid.GetSize(), grid.GetNumberOfComponents(), path.name)
-    with _explained(path):
-        image = sitk.ReadImage(str(path), sitk.sitkFloat32)
-    if image.GetDimension() > 3:
-        image = sitk.Extract(image, [*image.GetSize()[:3], *[0] * (image.GetDimension() - 3)])
-    # Header texts may name the patient; nothing downstream needs them.
-    for key in image.GetMetaDataKeys():
-        image.EraseMetaData(key)
-    return image
+from modality_synthesis.volumes.checks import not_orthonormal
+from modality_synthesis.volumes.itk_paths import path_for_itk
 
 
 def read_grid(path: Path) -> sitk.ImageFileReader:
@@ -38,8 +20,8 @@ def read_grid(path: Path) -> sitk.ImageFileReader:
         BadInputError: ITK refuses the file.
     """
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    with _explained(path):
+    with _explained(path), path_for_itk(path) as name:
+        reader.SetFileName(name)
         reader.ReadImageInformation()
     return reader
 

@@ -22,8 +22,9 @@ from modality_synthesis.volumes.sidecars import read_sidecar
 WORD = "SYNTHETIC"
 INTENDED_USE = "Research use only, not for diagnosis."
 _LONGEST = 79  # bytes of a NIfTI description
-# "SYNTHETIC FDG-PET SUVR, demo-t1w-fdg 1.0.0, research use only", as `describe` writes it.
-_DESCRIBED = re.compile(r"^SYNTHETIC\b.*?(?:, (?P<model>[a-z0-9][a-z0-9._-]*) (?P<version>\d[\w.+-]*))?(?:, .*)?$")
+# "SYNTHETIC FDG-PET SUVR, demo-t1w-fdg 1.0.0, research use only", as `describe` writes it; the panels' is in words.
+_DESCRIBED = re.compile(r"^SYNTHETIC\b", re.IGNORECASE)
+_MODEL = re.compile(r", (?:model )?(?P<model>[a-z0-9][a-z0-9._-]*) (?P<version>\d+[.]\w+(?:[.]\w+)*)")
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,18 @@ def _from_file(path: Path) -> Mark | None:
     if ending in (".nii", ".nii.gz"):
         return _from_description(bytes(nifti.read_header(path)["descrip"].item()).decode("ascii", "replace"))
     if ending in (".nrrd", ".nhdr"):
-        return _from_description(nrrd.read_header(path).fields.get("content", ""))
+        fields = nrrd.read_header(path).fields
+        return _from_description(fields.get("content") or fields.get("itk_filenotes", "").lstrip("="))
     if ending in (".mha", ".mhd"):
         return _from_description(metaimage.read_header(path).fields.get("comment", ""))
     return _from_dicom(path)
 
 
 def _from_description(text: str) -> Mark | None:
-    found = _DESCRIBED.match(text.strip("\0 \t\"'"))
-    return None if found is None else Mark(found["model"] or "", found["version"] or "")
+    if not _DESCRIBED.match(text.strip("\0 \t\"'")):
+        return None
+    found = _MODEL.search(text)
+    return Mark() if found is None else Mark(found["model"], found["version"])
 
 
 def _from_dicom(path: Path) -> Mark | None:

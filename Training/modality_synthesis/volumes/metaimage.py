@@ -1,22 +1,27 @@
-"""MetaImage (.mha, .mhd): checks that ITK leaves out when reading; ITK writes it exactly."""
+"""MetaImage (.mha, .mhd): read without ITK, whose parser damaged headers crash; ITK writes it exactly."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes.checks import check_shape
+from modality_synthesis.volumes.checks import check_grid, check_shape
+from modality_synthesis.volumes.geometry import Grid
+from modality_synthesis.volumes.itk_paths import path_for_itk
 from modality_synthesis.volumes.paths import cannot_read, missing_data
-from modality_synthesis.volumes.payload import check_payload
+from modality_synthesis.volumes.payload import load_payload, values_of
 
-_BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4}
-_BYTES |= {"LONG_LONG": 8, "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+_TYPES = {"CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT": "i4", "UINT": "u4", "LONG": "i4"}
+_TYPES |= {"ULONG": "u4", "LONG_LONG": "i8", "ULONG_LONG": "u8", "FLOAT": "f4", "DOUBLE": "f8"}
+_TRUE = ("true", "1", "t", "y", "yes")
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def read_header(path: Path) -> Header:
                 if key.strip().lower() == "elementdatafile":
                     break
             header = Header(fields, stream.tell())
-        sound = "elementdatafile" in fields and all(count > 0 for count in header.sizes) and _element(header) > 0
+        sound = "elementdatafile" in fields and all(count > 0 for count in header.sizes) and _type(header).itemsize > 0
     except OSError as error:
         raise cannot_read(path, error) from None
     except (KeyError, ValueError):
@@ -73,27 +78,84 @@ def data_file(path: Path, header: Header) -> Path:
     return path.parent / named
 
 
-def verify(path: Path) -> None:
-    """Refuse a MetaImage file that ITK would misread: wrong kind of voxels, truncated or damaged data.
+def read(path: Path) -> sitk.Image:
+    """The volume of a .mha or .mhd file in float32, as stored (`scaled` applies what the header says of it).
 
     Raises:
-        BadInputError: says which.
+        BadInputError: wrong kind of voxels, header errors, truncated or damaged data.
     """
     header = read_header(path)
-    components = _integer(header, "elementnumberofchannels", 1, path)
-    check_shape(header.sizes, components, path.name)
+    check_shape(header.sizes, _integer(header, "elementnumberofchannels", 1, path), path.name)
     file = data_file(path, header)
-    if not file.is_file():
+    try:
+        there = file.is_file()
+    except (OSError, ValueError):  # no name that the system can have
+        there = False
+    if not there:
         raise missing_data(path, file, "ElementDataFile")
-    if header.fields.get("binarydata", "True").lower() == "false":
+    if header.fields.get("binarydata", "True").lower() not in _TRUE:
         raise BadInputError(f"{path.name} stores its voxels as text. Save it as a binary .mha file.")
+    image = sitk.GetImageFromArray(_voxels(path, header, file))
+    grid = _grid(header, path)
+    check_grid(grid.spacing, grid.direction, path.name)
+    grid.put_on(image)
+    return image
+
+
+def read_grid(path: Path) -> tuple[tuple[int, ...], Grid]:
+    """Size and grid of the volume that `read` makes; the voxels are not read. Same errors."""
+    header = read_header(path)
+    return tuple(header.sizes[:3]), _grid(header, path)
+
+
+def _voxels(path: Path, header: Header, file: Path) -> np.ndarray:
+    stored, compressed = _type(header), header.fields.get("compresseddata", "False").lower() in _TRUE
+    expected = math.prod(header.sizes) * stored.itemsize
     skip = _integer(header, "headersize", 0, path)
-    check_payload(
+    content = load_payload(
         file,
         name=path.name,
+        expected=expected,
         offset=header.end if file == path else max(skip, 0),
-        expected=math.prod(header.sizes) * _element(header),
-        compression="zlib" if header.fields.get("compresseddata", "False").lower() == "true" else "none",
+        compression="zlib" if compressed else "none",
+    )
+    if skip == -1 and not compressed:
+        content = content[-expected:]
+    most_first = header.fields.get("binarydatabyteordermsb", header.fields.get("elementbyteordermsb", "False"))
+    return values_of(content, stored.newbyteorder(">" if most_first.lower() in _TRUE else "<"), header.sizes[:3])
+
+
+def _grid(header: Header, path: Path) -> Grid:
+    rank = len(header.sizes)
+    spacing = _numbers(header, ("elementspacing", "elementsize"), [1.0] * rank, path)
+    origin = _numbers(header, ("offset", "position", "origin"), [0.0] * rank, path)
+    rows = _numbers(header, ("transformmatrix", "rotation", "orientation"), np.eye(rank).ravel().tolist(), path)
+    # Each row of the file's matrix is the direction of one axis.
+    cosines = np.array(rows).reshape(rank, rank)[:3, :3].T
+    lengths = np.linalg.norm(cosines, axis=0)
+    if not (lengths > 0).all():
+        raise _no_numbers(path, "transformmatrix")
+    cosines = cosines / lengths
+    return Grid(tuple(spacing[:3]), tuple(origin[:3]), tuple(cosines.ravel().tolist()))
+
+
+def _numbers(header: Header, keys: tuple[str, ...], default: list[float], path: Path) -> list[float]:
+    """Those of the first field that is there."""
+    key = next((name for name in keys if name in header.fields), None)
+    if key is None:
+        return default
+    try:
+        numbers = [float(number) for number in header.fields[key].split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != len(default) or not np.isfinite(numbers).all():
+        raise _no_numbers(path, key)
+    return numbers
+
+
+def _no_numbers(path: Path, key: str) -> BadInputError:
+    return BadInputError(
+        f"{path.name} is damaged: '{key}' in its header does not hold the numbers that belong there. Export it again."
     )
 
 
@@ -125,6 +187,11 @@ def scaled(path: Path, image: sitk.Image, reporter: Reporter) -> sitk.Image:
     return sitk.ShiftScale(image, offset / slope, slope, sitk.sitkFloat32)
 
 
+def stored_type(path: Path) -> np.dtype[Any]:
+    """How the file stores its voxels."""
+    return _type(read_header(path))
+
+
 def write(image: sitk.Image, path: Path, *, description: str) -> None:
     """Write a compressed .mha; `description` becomes the header's comment."""
     labelled = sitk.Image(image)
@@ -132,7 +199,8 @@ def write(image: sitk.Image, path: Path, *, description: str) -> None:
         labelled.EraseMetaData(key)
     if description:
         labelled.SetMetaData("Comment", " ".join(description.split())[:255])
-    sitk.WriteImage(labelled, str(path), useCompression=True, compressionLevel=1)
+    with path_for_itk(path, write=True) as name:
+        sitk.WriteImage(labelled, name, useCompression=True, compressionLevel=1)
 
 
 def _integer(header: Header, key: str, default: int, path: Path) -> int:
@@ -142,5 +210,5 @@ def _integer(header: Header, key: str, default: int, path: Path) -> int:
         raise BadInputError(f"{path.name} is damaged: {key} in its header is no number. Export it again.") from None
 
 
-def _element(header: Header) -> int:
-    return _BYTES[header.fields["elementtype"].upper().removeprefix("MET_")]
+def _type(header: Header) -> np.dtype[Any]:
+    return np.dtype(_TYPES[header.fields["elementtype"].upper().removeprefix("MET_")])

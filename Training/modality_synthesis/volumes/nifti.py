@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.volumes import itk_io
-from modality_synthesis.volumes.checks import MIN_VOXELS, check_shape
+from modality_synthesis.volumes.checks import MIN_VOXELS, check_grid, check_shape
 from modality_synthesis.volumes.geometry import Grid, affine
 from modality_synthesis.volumes.nifti_grid import locate
 from modality_synthesis.volumes.paths import cannot_read
@@ -55,9 +55,10 @@ def read_header(path: Path) -> Nifti1Header:
         raise BadInputError(f"{path.name} is not a NIfTI file although it is named like one. Export it again.")
     try:
         header = Nifti1Header(block, check=False)
-        header.get_data_dtype()
+        itemsize = header.get_data_dtype().itemsize
         rank = int(header["dim"][0])
-        sound = 1 <= rank <= 7 and all(count > 0 for count in _shape(header)) and float(header["vox_offset"]) >= 0
+        sound = itemsize > 0 and 1 <= rank <= 7 and all(count > 0 for count in _shape(header))
+        sound = sound and 0 <= float(header["vox_offset"]) < math.inf
     except (HeaderDataError, ValueError, KeyError):
         sound = False
     if not sound:
@@ -79,6 +80,7 @@ def read(path: Path) -> tuple[sitk.Image, list[Finding]]:
     check_shape(shape, _COLOUR_OR_COMPLEX.get(int(header["datatype"]), 1), path.name)
     image = sitk.GetImageFromArray(_voxels(path, header, shape[:3]))
     grid, doubts = _located(path, header, shape)
+    check_grid(grid.spacing, grid.direction, path.name)
     grid.put_on(image)
     return image, findings + doubts
 
@@ -123,6 +125,11 @@ def _located(path: Path, header: Nifti1Header, shape: list[int]) -> tuple[Grid, 
     cosines = np.array(reader.GetDirection()).reshape(axes, axes)[:3, :3]
     itk = Grid(reader.GetSpacing()[:3], reader.GetOrigin()[:3], tuple(cosines.ravel().tolist()))
     return locate(header, tuple(shape[:3]), itk, path.name)
+
+
+def stored_type(path: Path) -> np.dtype[Any]:
+    """How the file stores its voxels."""
+    return read_header(path).get_data_dtype()
 
 
 def write(image: sitk.Image, path: Path, *, like: Nifti1Header | None, description: str) -> None:

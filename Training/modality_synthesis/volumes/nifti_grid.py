@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
 DISAGREEMENT_MM = 1.0
-_HEAD_MM = 200.0
+_HEAD_MM, _MOST_VOXELS = 200.0, 10_000
 _UNIT_TO_MM = {1: 1000.0, 3: 0.001}  # every other code is mm, or says nothing
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI's world is RAS
 _CODES = {1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI152"}
@@ -111,7 +111,9 @@ def _orientations(header: Nifti1Header, size: tuple[int, ...]) -> list[Orientati
 
 def _at_least_a_head(size: tuple[int, ...], spacing: np.ndarray) -> tuple[int, ...]:
     """The size of a grid that holds a head: what is bent in a small piece of one is bent all the more there."""
-    return tuple(max(count, math.ceil(_HEAD_MM / step)) for count, step in zip(size[:3], spacing, strict=True))
+    with np.errstate(over="ignore"):
+        counts = np.minimum(np.ceil(_HEAD_MM / spacing), _MOST_VOXELS)
+    return tuple(max(count, int(needed)) for count, needed in zip(size[:3], counts, strict=True))
 
 
 def _sform(header: Nifti1Header) -> np.ndarray | None:

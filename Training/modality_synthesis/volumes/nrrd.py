@@ -1,31 +1,41 @@
-"""NRRD: checks that ITK leaves out when reading, and exact headers when writing."""
+"""NRRD: read without ITK, whose parser damaged headers crash, and written with exact headers."""
 
 from __future__ import annotations
 
 import gzip
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes.checks import check_shape
-from modality_synthesis.volumes.geometry import affine
+from modality_synthesis.volumes.checks import check_grid, check_shape
+from modality_synthesis.volumes.geometry import Grid, affine
 from modality_synthesis.volumes.paths import cannot_read, missing_data
-from modality_synthesis.volumes.payload import check_payload
+from modality_synthesis.volumes.payload import load_payload, values_of
 
-_BYTES = {
-    **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
-    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
-    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), 2),
-    **dict.fromkeys(("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t"), 4),
-    **dict.fromkeys(("longlong", "long long", "long long int", "int64", "int64_t"), 8),
-    **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), 8),
-    "float": 4,
-    "double": 8,
+_TYPES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
+    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), "i2"),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
+    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
+    **dict.fromkeys(("longlong", "long long", "long long int", "int64", "int64_t"), "i8"),
+    **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), "u8"),
+    "float": "f4",
+    "double": "f8",
+}
+# World axes, as factors that turn them into Left, Posterior, Superior.
+_SPACES = {
+    **dict.fromkeys(("left-posterior-superior", "lps"), (1.0, 1.0, 1.0)),
+    **dict.fromkeys(("right-anterior-superior", "ras"), (-1.0, -1.0, 1.0)),
+    **dict.fromkeys(("left-anterior-superior", "las"), (1.0, -1.0, 1.0)),
 }
 _TYPE_NAMES = {"i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32", "u4": "uint32"}
 _TYPE_NAMES |= {"i8": "int64", "u8": "uint64", "f4": "float", "f8": "double"}
@@ -67,7 +77,7 @@ def read_header(path: Path) -> Header:
                     fields[key.strip().lower()] = value.strip()
             end = stream.tell()
         header = Header(fields, end)
-        sound = fields["type"].lower() in _BYTES and "encoding" in fields and all(n > 0 for n in header.sizes)
+        sound = fields["type"].lower() in _TYPES and "encoding" in fields and all(n > 0 for n in header.sizes)
         sound = sound and header.byte_skip >= -1
     except OSError as error:
         raise cannot_read(path, error) from None
@@ -88,11 +98,11 @@ def data_file(path: Path, header: Header) -> Path:
     return path.parent / named
 
 
-def verify(path: Path) -> None:
-    """Refuse a NRRD file that ITK would misread: wrong kind of voxels, truncated or damaged data.
+def read(path: Path) -> sitk.Image:
+    """The volume of a .nrrd or .nhdr file in float32, in LPS.
 
     Raises:
-        BadInputError: says which.
+        BadInputError: wrong kind of voxels, header errors, truncated or damaged data.
     """
     header = read_header(path)
     size, components = _volume_axes(header)
@@ -102,15 +112,87 @@ def verify(path: Path) -> None:
         raise missing_data(path, file, "data file")
     encoding = header.fields["encoding"].lower()
     if encoding not in ("raw", "gzip", "gz"):
-        raise BadInputError(f"{path.name} is stored with the encoding '{encoding}'. Save it as raw or gzip.")
-    check_payload(
+        raise BadInputError(f"{path.name} is stored with the encoding {encoding[:40]!r}. Save it as raw or gzip.")
+    image = sitk.GetImageFromArray(_voxels(path, header, file, size[:3]))
+    try:
+        grid = _grid(header)
+    except (ValueError, IndexError):
+        raise BadInputError(
+            f"{path.name} is damaged: the directions, spacings or origin in its header are no numbers, or too few. "
+            "Export it again."
+        ) from None
+    check_grid(grid.spacing, grid.direction, path.name)
+    grid.put_on(image)
+    return image
+
+
+def read_grid(path: Path) -> tuple[tuple[int, ...], Grid]:
+    """Size and grid of the volume that `read` makes; the voxels are not read.
+
+    Raises:
+        BadInputError: the header makes no sense.
+    """
+    header = read_header(path)
+    try:
+        return tuple(_volume_axes(header)[0][:3]), _grid(header)
+    except (ValueError, IndexError):
+        raise BadInputError(f"{path.name} is damaged: its NRRD header makes no sense. Export it again.") from None
+
+
+def _voxels(path: Path, header: Header, file: Path, size: list[int]) -> np.ndarray:
+    stored = np.dtype(_TYPES[header.fields["type"].lower()])
+    expected = math.prod(header.sizes) * stored.itemsize
+    raw = header.fields["encoding"].lower() == "raw"
+    content = load_payload(
         file,
         name=path.name,
+        expected=expected,
         offset=header.end if file == path else 0,
-        expected=math.prod(header.sizes) * _BYTES[header.fields["type"].lower()],
-        compression="none" if encoding == "raw" else "gzip",
         skip=max(header.byte_skip, 0),
+        compression="none" if raw else "gzip",
     )
+    if header.byte_skip == -1:
+        content = content[-expected:]
+    if header.fields.get("endian", "little").lower() == "big":
+        stored = stored.newbyteorder(">")
+    return values_of(content, stored, size)
+
+
+def _grid(header: Header) -> Grid:
+    """Of the spatial axes.
+
+    Raises:
+        ValueError, IndexError: no numbers, or too few.
+    """
+    spatial = _spatial(header)[:3]
+    spacing, cosines = np.ones(3), np.eye(3)
+    directions = _vectors(header.fields.get("space directions", ""))
+    space = header.fields.get("space", "").lower().removesuffix("-time")
+    turn = np.array(_SPACES.get(space, (1.0, 1.0, 1.0)))
+    if directions:
+        axes = np.array([directions[axis] for axis in spatial], dtype=float).T
+        spacing = np.linalg.norm(axes, axis=0)
+        cosines = turn[:, None] * axes / spacing
+    elif "spacings" in header.fields:
+        steps = header.fields["spacings"].split()
+        spacing = np.array([float(steps[axis]) for axis in spatial])
+    origin = np.zeros(3)
+    if "space origin" in header.fields:
+        origin = turn * np.array(_vectors(header.fields["space origin"])[0], dtype=float)[:3]
+    elif not directions and "axis mins" in header.fields:
+        mins = header.fields["axis mins"].split()
+        origin = np.array([float(mins[axis]) for axis in spatial])
+    if cosines.shape != (3, 3) or not np.isfinite([*spacing, *origin, *cosines.ravel()]).all():
+        raise ValueError
+    return Grid(
+        tuple(np.where(spacing == 0, 1.0, spacing).tolist()), tuple(origin.tolist()), tuple(cosines.ravel().tolist())
+    )
+
+
+def _vectors(text: str) -> list[tuple[float, ...] | None]:
+    """The vectors of a field, `(1,0,0) none (0,1,0)` for example; None stands for `none`."""
+    found = re.findall(r"\(([^)]*)\)|(none)", text)
+    return [None if none else tuple(float(number) for number in inside.split(",")) for inside, none in found]
 
 
 def warn_about_orientation(path: Path, reporter: Reporter) -> None:
@@ -122,6 +204,11 @@ def warn_about_orientation(path: Path, reporter: Reporter) -> None:
             f"{path.name} does not say how it is oriented (no anatomical 'space' or no 'space directions'). "
             "Its axes are taken as Left, Posterior, Superior: check left and right."
         )
+
+
+def stored_type(path: Path) -> np.dtype[Any]:
+    """How the file stores its voxels."""
+    return np.dtype(_TYPES[read_header(path).fields["type"].lower()])
 
 
 def write(image: sitk.Image, path: Path, *, like: Header | None, description: str) -> None:
@@ -168,17 +255,22 @@ def copies_exactly(header: Header) -> bool:
 
 def _volume_axes(header: Header) -> tuple[list[int], int]:
     """Sizes of the spatial axes, and numbers per voxel."""
+    spatial = _spatial(header)
+    others = [count for axis, count in enumerate(header.sizes) if axis not in spatial]
+    return [header.sizes[axis] for axis in spatial], math.prod(others)
+
+
+def _spatial(header: Header) -> list[int]:
+    """Which axes are of space (or time, where there are more than three)."""
     kinds = header.fields.get("kinds", "").lower().split()
     directions = header.fields.get("space directions", "").replace(", ", ",").split()
-    spatial, components = [], 1
-    for axis, count in enumerate(header.sizes):
+    spatial = []
+    for axis in range(len(header.sizes)):
         no_direction = axis < len(directions) and directions[axis] == "none"
         other_kind = axis < len(kinds) and kinds[axis] not in ("domain", "space", "time", "none", "???")
-        if len(header.sizes) > 3 and (no_direction or other_kind):
-            components *= count
-        else:
-            spatial.append(count)
-    return spatial, components
+        if len(header.sizes) <= 3 or not (no_direction or other_kind):
+            spatial.append(axis)
+    return spatial
 
 
 def _vector(values: np.ndarray) -> str:

@@ -46,8 +46,9 @@ def sidecar_path(volume_path: str | Path) -> Path:
     """Where a file's JSON sidecar belongs: `x.nii.gz` → `x.json`, a table `x.csv` → `x.csv.json`; a folder `x` →
     `x.json` beside it."""
     path = Path(volume_path)
+    path = path if path.name else path.absolute()  # the working folder, as `.`
     stem = split_ending(path)[0] if volume_ending(path) else path.name
-    return path.with_name(f"{stem}.json")
+    return path.parent / f"{stem}.json"
 
 
 def split_series(path: str | Path) -> tuple[Path, str | None]:
@@ -142,6 +143,8 @@ def missing_data(path: Path, file: Path, field: str) -> BadInputError:
         field: the header's field that names it.
     """
     base = re.split(r"[\\/]", file.name)[-1]
+    if len(base) > 255 or not base.isprintable():
+        return BadInputError(f"{path.name} is damaged: what it names as its {field} is no file name. Export it again.")
     if base != file.name and (path.parent / base).is_file():
         return BadInputError(
             f"{path.name} names its data file by a path of another computer ({file.name}). {base} lies beside it: "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
 
 from modality_synthesis.errors import BadInputError
 
@@ -17,37 +20,44 @@ _MAGIC = b"\x1f\x8b"
 _GZIP, _EITHER = 31, 47  # zlib's names for the headers it accepts
 
 
-def check_payload(
-    file: Path, *, name: str, expected: int, offset: int = 0, compression: Compression = "none", skip: int = 0
-) -> None:
-    """Read through a file's voxel data without keeping it.
+def load_payload(
+    file: Path, *, name: str, expected: int, offset: int = 0, skip: int = 0, compression: Compression = "none"
+) -> bytes:
+    """A file's uncompressed data, all of it.
 
     Args:
         file: where the data is.
         name: the file the user gave, for messages.
         expected: uncompressed bytes that must be there.
         offset: where the (compressed) data starts in the file.
+        skip: uncompressed bytes before the voxels; they are left out.
         compression: how it is stored.
-        skip: uncompressed bytes before the voxels.
 
     Raises:
         BadInputError: the data is shorter than announced, or its checksum is wrong.
     """
     with _damage_explained(file, name), file.open("rb") as stream:
-        available = _length(stream, offset, compression) - skip
-    _check_length(available, expected, name)
-
-
-def load_payload(file: Path, *, name: str, expected: int, compression: Compression = "none") -> bytes:
-    """A whole file's uncompressed bytes, checked as `check_payload` checks. Same arguments, same errors."""
-    with _damage_explained(file, name):
+        stream.seek(offset)
         if compression == "none":
-            content = file.read_bytes()
+            content = stream.read()
         else:
-            with file.open("rb") as stream:
-                content = b"".join(_unpacked(stream))
-    _check_length(len(content), expected, name)
-    return content
+            # MetaImage files of different writers hold a zlib or a gzip header.
+            content = b"".join(_unpacked(stream, wbits=_GZIP if compression == "gzip" else _EITHER))
+    _check_length(len(content) - skip, expected, name)
+    return content[skip:] if skip else content
+
+
+def values_of(content: bytes, stored: np.dtype[Any], size: Sequence[int]) -> np.ndarray:
+    """Stored numbers as float32, (z, y, x).
+
+    Args:
+        content: starts with them.
+        stored: their type.
+        size: voxels along x, y, z.
+    """
+    numbers = np.frombuffer(content, stored, count=math.prod(size)).reshape(tuple(size)[::-1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return numbers.astype(np.float32)
 
 
 @contextmanager
@@ -70,14 +80,6 @@ def _check_length(available: int, expected: int, name: str) -> None:
             f"{name} is truncated: its header announces {expected} bytes of data and {max(available, 0)} are "
             "there. Copy or download it again."
         )
-
-
-def _length(stream: BinaryIO, offset: int, compression: Compression) -> int:
-    if compression == "none":
-        return stream.seek(0, 2) - offset
-    stream.seek(offset)
-    # MetaImage files of different writers hold a zlib or a gzip header.
-    return sum(map(len, _unpacked(stream, wbits=_GZIP if compression == "gzip" else _EITHER)))
 
 
 def first_bytes(stream: BinaryIO, count: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -9,8 +10,8 @@ import SimpleITK as sitk
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import metaimage, nifti, nrrd
-from modality_synthesis.volumes.checks import check_grid, check_values
-from modality_synthesis.volumes.itk_io import read_float
+from modality_synthesis.volumes.checks import check_values
+from modality_synthesis.volumes.geometry import Grid
 from modality_synthesis.volumes.paths import check_is_there, split_series, unsupported_ending, volume_ending
 
 
@@ -71,6 +72,13 @@ def is_dicom_input(path: Path) -> bool:
     return True
 
 
+def grid_reader(ending: str) -> Callable[[Path], tuple[tuple[int, ...], Grid]]:
+    """What reads size and grid from a header of this kind (`paths.volume_ending`)."""
+    if ending in (".nii", ".nii.gz"):
+        return nifti.read_grid
+    return nrrd.read_grid if ending in (".nrrd", ".nhdr") else metaimage.read_grid
+
+
 def _read_file(path: Path, reporter: Reporter) -> sitk.Image:
     ending = volume_ending(path)
     if ending in (".nii", ".nii.gz"):
@@ -78,11 +86,8 @@ def _read_file(path: Path, reporter: Reporter) -> sitk.Image:
         for finding in findings:
             reporter.finding(finding)
     elif ending in (".nrrd", ".nhdr"):
-        nrrd.verify(path)
-        image = read_float(path)
+        image = nrrd.read(path)
         nrrd.warn_about_orientation(path, reporter)
     else:
-        metaimage.verify(path)
-        image = metaimage.scaled(path, read_float(path), reporter)
-    check_grid(image.GetSpacing(), image.GetDirection(), path.name)
+        image = metaimage.scaled(path, metaimage.read(path), reporter)
     return image

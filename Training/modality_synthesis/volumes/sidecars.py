@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,19 @@ def check_sidecar(path: str | Path, record: Mapping[str, Any]) -> None:
     """
     path = Path(path)
     noted = record.get(HASH)
-    if noted is None or not path.is_file() or noted == file_sha256(path):
+    if noted is None or not path.is_file():
+        return
+    found = path.stat()
+    if noted == _sha256(path.absolute(), found.st_ino, found.st_size, found.st_mtime_ns):
         return
     sidecar = sidecar_path(path).name
     raise BadInputError(
         f"{path.name} is not the file that {sidecar} describes: its SHA-256 differs, so it was changed or replaced "
         f"after it was written. Make it again; if you changed it yourself, remove the line {HASH!r} from {sidecar}."
     )
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, inode: int, size: int, modified_ns: int) -> str:
+    """A command asks several times about the same file; it is hashed once, as long as it is the same."""
+    return file_sha256(path)

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import nifti
-from modality_synthesis.volumes.itk_io import read_grid
+from modality_synthesis.volumes import metaimage, nifti, nrrd
 from modality_synthesis.volumes.paths import split_series, volume_ending
-from modality_synthesis.volumes.reading import is_dicom_input
+from modality_synthesis.volumes.reading import grid_reader, is_dicom_input
 
 _FORMATS = {
     ".nii": "NIfTI",
@@ -23,6 +21,9 @@ _FORMATS = {
     ".mha": "MetaImage",
     ".mhd": "MetaImage",
 }
+
+
+_DTYPES = {"NIfTI": nifti.stored_type, "NRRD": nrrd.stored_type, "MetaImage": metaimage.stored_type}
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,9 @@ def sniff(path: str | Path) -> VolumeInfo:
     path, series = split_series(path)
     if is_dicom_input(path):
         return _sniff_dicom(path, series)
-    kind = _FORMATS[volume_ending(path)]
-    if kind == "NIfTI":
-        size, grid = nifti.read_grid(path)
-        return VolumeInfo(path, kind, size, grid.spacing, _in_words(nifti.read_header(path).get_data_dtype()))
-    header = read_grid(path)
-    dtype = sitk.GetPixelIDValueAsString(header.GetPixelID())
-    return VolumeInfo(path, kind, header.GetSize(), header.GetSpacing(), dtype)
+    ending = volume_ending(path)
+    size, grid = grid_reader(ending)(path)
+    return VolumeInfo(path, _FORMATS[ending], size, grid.spacing, _in_words(_DTYPES[_FORMATS[ending]](path)))
 
 
 def _in_words(dtype: np.dtype[Any]) -> str:

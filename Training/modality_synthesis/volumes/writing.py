@@ -8,10 +8,10 @@ import SimpleITK as sitk
 
 from modality_synthesis.volumes import metaimage, nifti, nrrd
 from modality_synthesis.volumes.atomic import atomic_output
-from modality_synthesis.volumes.geometry import Grid, affine, largest_displacement
+from modality_synthesis.volumes.geometry import affine, largest_displacement
 from modality_synthesis.volumes.guard import check_writable
-from modality_synthesis.volumes.itk_io import read_grid
 from modality_synthesis.volumes.paths import volume_ending
+from modality_synthesis.volumes.reading import grid_reader
 
 _SAME_GRID_MM = 1e-3
 _INTEGERS = {
@@ -75,11 +75,7 @@ def _is_on_grid(image: sitk.Image, like: Path) -> bool:
     ending = volume_ending(like)
     if not ending or not like.is_file():
         return False
-    if ending in (".nii", ".nii.gz"):
-        size, grid = nifti.read_grid(like)
-    else:
-        header = read_grid(like)
-        size, grid = header.GetSize(), Grid(header.GetSpacing(), header.GetOrigin(), header.GetDirection())
+    size, grid = grid_reader(ending)(like)
     if size != image.GetSize():
         return False
     return largest_displacement(affine(image), grid.affine, size) <= _SAME_GRID_MM

@@ -12,19 +12,16 @@ _PUBLISHED_VARIABLES, _PUBLISHED_FLAGGED = 6, 3
 class ClinicalVector(nn.Module):
     """Standardized variables (NaN is unknown) -> values, then a flag per variable: 1 known, 0 unknown.
 
-    An unknown variable's value is a learned number, so that 'unknown' need not look like 'average'. In training
-    variables are dropped at random: the network learns to work without any of them.
+    An unknown variable's value is a learned number, so that 'unknown' need not look like 'average'. Training samples
+    come with variables forgotten at random (`PairDataset`): the network learns to work without any of them.
 
     Args:
         variables: how many.
-        dropout: probability of dropping a variable in training.
     """
 
-    def __init__(self, variables: int, dropout: float = 0.1) -> None:
+    def __init__(self, variables: int) -> None:
         super().__init__()
-        if not 0 <= dropout <= 1:
-            raise ValueError("clinical_dropout must lie between 0 and 1")
-        self.variables, self.dropout = variables, dropout
+        self.variables = variables
         self.unknown = nn.Parameter(torch.zeros(variables))
 
     @property
@@ -35,8 +32,6 @@ class ClinicalVector(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """(batch, variable) -> (batch, length)."""
         known = ~values.isnan()
-        if self.training and self.dropout > 0:
-            known = known & (torch.rand(values.shape) >= self.dropout).to(known.device)
         filled = torch.where(known, values.nan_to_num(), self.unknown)
         return torch.cat([filled, known.to(filled)], dim=1)
 

@@ -22,8 +22,9 @@ class Pasta(Generator):
 
     The defaults are the published numbers. Where the published code departs from its own intention, this one does not,
     unless asked to by `literal`: it then trains a hundred noise levels only, maps the images that condition the second
-    half of a cycle to -1..1 a second time, computes SSIM with half the data range, weights the MetaROIs by a fixed
-    number, and never drops a clinical variable. (The published sampler's step numbers are `sampling.raw_timesteps`.)
+    half of a cycle to -1..1 a second time, computes SSIM with half the data range, and weights the MetaROIs by a
+    fixed number; its recipe forgets no clinical variable. (The published sampler's step numbers are
+    `sampling.raw_timesteps`.)
 
     Args:
         slices: consecutive axial slices per slab, odd.
@@ -34,7 +35,6 @@ class Pasta(Generator):
         heads: of the attention.
         dropout: in the residual blocks.
         clinical_variables: how many the model takes; 0 for none.
-        clinical_dropout: probability of dropping a known variable in training.
         layout: `revised`, or `published`: layer by layer the published network, with the layers it never uses, the time
             left out of the resampling blocks, and flags for only three of exactly six clinical variables.
         source_range: network values of the source that become -1 and 1.
@@ -50,6 +50,8 @@ class Pasta(Generator):
     """
 
     training_only = ("pathology",)
+    # Packages of earlier versions state it; training.clinical_dropout took its place.
+    retired_parameters = ("clinical_dropout",)
 
     def __init__(
         self,
@@ -61,7 +63,6 @@ class Pasta(Generator):
         heads: int = 4,
         dropout: float = 0.0,
         clinical_variables: int = 6,
-        clinical_dropout: float = 0.1,
         layout: Literal["revised", "published"] = "revised",
         source_range: Sequence[float] = (0.0, 1.0),
         target_range: Sequence[float] = (0.0, 1.0),
@@ -84,7 +85,7 @@ class Pasta(Generator):
         if published:
             self.clinical = PublishedClinicalVector()
         elif clinical_variables:
-            self.clinical = ClinicalVector(clinical_variables, 0.0 if literal else clinical_dropout)
+            self.clinical = ClinicalVector(clinical_variables)
         length = self.clinical.length if self.clinical is not None else 0
 
         def arm(clinical: int) -> Arm:
@@ -161,11 +162,11 @@ class Pasta(Generator):
         signal = self._signal[timestep].to(clean).view(-1, 1, 1, 1)
         noise = torch.randn(clean.shape).to(clean.device)
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
-        estimate = denoiser(noisy, timestep.to(clean.device), denoiser.gains(features, clinical))
+        estimate = denoiser(noisy, timestep.to(clean.device), denoiser.gains(features, clinical)).float()
         data_range = 1.0 if self.literal else 2.0
         terms = {
-            "diffusion": self.pathology((clean - estimate).abs(), regions),
-            "task": self.task_weight * self.pathology((clean - features.image).abs(), regions),
+            "diffusion": self.pathology(clean, estimate, regions),
+            "task": self.task_weight * self.pathology(clean, features.image, regions),
             "structure": self.structure_weight * (1 - slice_ssim(clean, estimate, data_range)),
         }
         return estimate, terms

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from modality_synthesis.precision import full_precision
+
 _LARGEST_WEIGHT = 100.0
 
 
@@ -39,13 +41,16 @@ class PathologyWeight(nn.Module):
         """The weight, between 1 and 100."""
         return self.log_weight.clamp(0.0, math.log(_LARGEST_WEIGHT)).exp()
 
-    def forward(self, error: Tensor, regions: Tensor | None) -> Tensor:
-        """Mean over all voxels of the weighted error.
+    @full_precision
+    def forward(self, clean: Tensor, estimate: Tensor, regions: Tensor | None) -> Tensor:
+        """Mean over all voxels of the weighted absolute error.
 
         Args:
-            error: absolute error, (batch, slice, height, width).
-            regions: 1 in the MetaROIs, shaped like the error; None weights all voxels alike.
+            clean: (batch, slice, height, width).
+            estimate: same shape.
+            regions: 1 in the MetaROIs, shaped like the images; None weights all voxels alike.
         """
+        error = (clean - estimate).abs()
         if regions is None:
             return error.mean()
         weight = self.weight
@@ -55,6 +60,8 @@ class PathologyWeight(nn.Module):
         return loss
 
 
+# Moments in half precision cancel catastrophically.
+@full_precision
 def slice_ssim(a: Tensor, b: Tensor, data_range: float, window: int = 11, sigma: float = 1.5) -> Tensor:
     """Mean SSIM of the slices (Wang 2004), Gaussian window, zero padding; background counts.
 
@@ -68,7 +75,7 @@ def slice_ssim(a: Tensor, b: Tensor, data_range: float, window: int = 11, sigma:
     positions = torch.arange(window, device=a.device, dtype=torch.float32) - window // 2
     line = torch.exp(-0.5 * (positions / sigma) ** 2)
     line = line / line.sum()
-    a, b = a.float().flatten(0, 1)[:, None], b.float().flatten(0, 1)[:, None]
+    a, b = a.flatten(0, 1)[:, None], b.flatten(0, 1)[:, None]
 
     def blur(values: Tensor) -> Tensor:
         values = functional.conv2d(values, line[None, None, :, None], padding=(window // 2, 0))

@@ -16,7 +16,7 @@ from modality_synthesis.slicer.sections.base import JobSection, fillTable, setTe
 COLUMNS = {
     "region": _("Region"),
     "hemisphere": _("Side"),
-    "mean": _("SUVR"),
+    "suvr": _("SUVR"),
     "z": _("z-score"),
     "asymmetry_percent": _("Asymmetry, %"),
     "sd": _("SD"),

@@ -1,0 +1,113 @@
+"""What a command refuses at once, before it loads anything heavy: paths that are not there, options that cannot be.
+
+The rooms check the same again, with everything else, whoever calls them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from modality_synthesis.errors import BadInputError, UsageError
+
+
+def existing(*paths: Path | None) -> None:
+    """Every input is there, and may be looked at; None was not given.
+
+    Raises:
+        BadInputError: names the first one that is not.
+    """
+    from modality_synthesis.volumes import data_path, why_absent
+
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            reason = why_absent(path)
+        except (OSError, ValueError) as error:
+            why = (getattr(error, "strerror", None) or str(error)).lower()
+            raise BadInputError(f"{path} cannot be read: {why}.") from None
+        if reason == "it does not exist":
+            raise BadInputError(f"{path} does not exist. Check the path.")
+        if reason is not None:
+            raise BadInputError(f"{path} cannot be read: {reason}.")
+        if not (data_path(path).is_file() or data_path(path).is_dir()):
+            # Reading one without a writer would never end, and no reader here is content with reading it once.
+            raise BadInputError(f"{path} is a pipe or a device, no file. Save what comes from it to a file first.")
+
+
+def one_of(option: str, value: str, choices: Sequence[str]) -> None:
+    """The option has one of its values.
+
+    Raises:
+        UsageError: names the option and its values.
+    """
+    if value not in choices:
+        raise UsageError(f"Unknown {option} {value!r}. Use {', '.join(choices[:-1])} or {choices[-1]}.")
+
+
+def device(name: str) -> None:
+    """The device's name is one.
+
+    Raises:
+        UsageError: it is not.
+    """
+    from modality_synthesis.synthesis.devices import check_device_name
+
+    check_device_name(name)
+
+
+def models(*wanted: str | None) -> None:
+    """Each named model is installed, or a folder with one.
+
+    Raises:
+        ModelMissingError, BadInputError: it is not; the message names the nearest.
+    """
+    from modality_synthesis.models import find_model
+
+    for name in filter(None, wanted):
+        find_model(name)
+
+
+def target(to: str | None, model: str | None) -> None:
+    """There is a model for the request.
+
+    Raises:
+        UsageError: neither target nor model is given.
+        ModelMissingError, BadInputError: no such model.
+    """
+    if model is None and to is None:
+        raise UsageError("Say what to make: a target modality (--to FDG-PET) or a model (--model demo-t1w-fdg).")
+    models(model)
+    if model is None and to is not None:
+        from modality_synthesis.models import choose_model
+
+        choose_model(to)
+
+
+def already_there(path: Path) -> UsageError:
+    """The error for an output that nothing may replace."""
+    return UsageError(f"{path} exists already. Choose another name, or move it away.")
+
+
+def outputs(paths: Iterable[Path | None], endings: Sequence[str] | None = None) -> None:
+    """Each output has an ending that is written, and no folder is in its place; None was not asked for.
+
+    Whether its folder can be written to is tried by the rooms, which load more for that.
+
+    Raises:
+        BadInputError: names the output and the endings.
+    """
+    from modality_synthesis.volumes.paths import WRITABLE
+
+    allowed = WRITABLE if endings is None else tuple(endings)
+    for path in paths:
+        if path is None:
+            continue
+        if os.path.isdir(path):
+            raise BadInputError(
+                f"{path} is a folder. Give the name of a file to write, ending in {', '.join(allowed)}."
+            )
+        if not path.name.lower().endswith(tuple(allowed)):
+            raise BadInputError(f"{path.name} cannot be written: its ending is none of {', '.join(allowed)}.")
