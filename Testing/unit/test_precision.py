@@ -15,7 +15,7 @@ from modality_synthesis.generators.base import Batch, Generator
 from modality_synthesis.generators.pasta.objective import PathologyWeight, slice_ssim
 from modality_synthesis.generators.registry import generator_names
 from modality_synthesis.losses import WeightedLosses
-from modality_synthesis.losses.registry import loss_names
+from modality_synthesis.losses.names import loss_names
 
 U_NET = {"name": "unet", "parameters": {"channels": [4, 8], "strides": [2], "dropout": 0.0}}
 # Parameters, and the size of the volumes.
