@@ -76,11 +76,11 @@ def test_a_broken_row_does_not_stop_the_others_and_resume_does_the_rest(mini_coh
 
 
 @pytest.mark.parametrize(("states", "code"), [("dd", 0), ("df", 3), ("ff", 1)])
-def test_exit_codes(monkeypatch, tmp_path, states, code):
+def test_exit_codes(package, monkeypatch, tmp_path, states, code):
     rows = [Row(str(number), "", {"d": "done", "f": "failed"}[state], "f") for number, state in enumerate(states)]
     monkeypatch.setattr("modality_synthesis.synthesis.batch.synthesize_batch", lambda *_, **__: rows)
-    (tmp_path / "x.csv").touch()
-    command = ["batch", str(tmp_path / "x.csv"), "--to", "FDG-PET", "-o", str(tmp_path)]
+    (tmp_path / "x.csv").write_text("subject,T1w\n")
+    command = ["batch", str(tmp_path / "x.csv"), "--model", str(package.folder), "-o", str(tmp_path)]
     assert CliRunner().invoke(app, command).exit_code == code
 
 
@@ -89,7 +89,7 @@ def test_align_ends_like_batch(monkeypatch, tmp_path, states, code):
     names = {"a": "aligned", "f": "failed", "r": "rejected"}
     rows = [Aligned(f"sub-{number}", "T1w", names[state]) for number, state in enumerate(states)]
     monkeypatch.setattr("modality_synthesis.datasets.alignment.align_cohort", lambda *_, **__: rows)
-    (tmp_path / "x.csv").touch()
+    (tmp_path / "x.csv").write_text("subject,CT,T1w\n")
     command = ["align", str(tmp_path / "x.csv"), "--fixed", "CT", "--moving", "T1w", "-o", str(tmp_path)]
     assert CliRunner().invoke(app, command).exit_code == code
 

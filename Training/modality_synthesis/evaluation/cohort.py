@@ -35,9 +35,8 @@ from modality_synthesis.evaluation.scoring import (
     read_arrays,
     score,
 )
-from modality_synthesis.evaluation.statistics import grouping
+from modality_synthesis.evaluation.statistics import FEWEST_FOR_INTERVAL, grouping
 from modality_synthesis.evaluation.study import FACTS, TABLES, Evaluation, collect, write_evaluation
-from modality_synthesis.evaluation.verdict import FEWEST_PATIENTS
 from modality_synthesis.findings import Finding
 from modality_synthesis.models import ModelPackage, find_model
 from modality_synthesis.parallel import parallel_map
@@ -273,12 +272,12 @@ def evaluate(
 
 def _say_when_too_few(divided: Sequence[_Part], reporter: Reporter) -> None:
     count = len({visit.subject for part in divided for visit in part.tests})
-    if count < FEWEST_PATIENTS:
+    if count < FEWEST_FOR_INTERVAL:
         reporter.finding(
             Finding(
                 "few-patients", "look",
                 f"Only {count} patient(s) to evaluate: too few for intervals, tests or a statement about others.",
-                f"Evaluate at least {FEWEST_PATIENTS} patients.", count, FEWEST_PATIENTS,
+                f"Evaluate at least {FEWEST_FOR_INTERVAL} patients.", count, FEWEST_FOR_INTERVAL,
             )
         )  # fmt: skip
 

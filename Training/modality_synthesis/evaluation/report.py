@@ -33,8 +33,8 @@ from modality_synthesis.evaluation.figures.style import difference_limit, value_
 from modality_synthesis.evaluation.metrics import METRICS, Metric
 from modality_synthesis.evaluation.report_downstream import downstream_sections
 from modality_synthesis.evaluation.scoring import MEASURED, PLANES, middle_planes, record_path
-from modality_synthesis.evaluation.statistics import patient_groups
-from modality_synthesis.evaluation.verdict import FEWEST_PATIENTS, verdicts
+from modality_synthesis.evaluation.statistics import FEWEST_FOR_INTERVAL, patient_groups
+from modality_synthesis.evaluation.verdict import verdicts
 from modality_synthesis.preprocessing.atlas import regions
 from modality_synthesis.preprocessing.meta_regions import META_REGIONS, PRIMARY
 from modality_synthesis.preprocessing.resampling import resample_isotropic
@@ -304,7 +304,7 @@ def cohort_document(evaluation: Evaluation, folder: Path) -> Document:
             "works, not that a model is clinically valid."
         )
     patients = len(set(evaluation.patients))
-    if patients < FEWEST_PATIENTS:
+    if patients < FEWEST_FOR_INTERVAL:
         warnings.append(f"Only {patients} patient(s): too few for intervals, tests or a statement about others.")
     elif patients < 20:
         warnings.append(

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modality_synthesis.evaluation.document import number, rounded
-from modality_synthesis.evaluation.statistics import Interval, bootstrap_interval
+from modality_synthesis.evaluation.statistics import FEWEST_FOR_INTERVAL, Interval, bootstrap_interval
 
 if TYPE_CHECKING:
     from modality_synthesis.evaluation.study import Evaluation
 
 METRIC = "MAE"
-# With fewer patients neither an interval nor a statement about others has any ground.
-FEWEST_PATIENTS = 5
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Verdict:
         metric: of the error.
         units: of the error.
         difference: mean over patients of contender - baseline, with its 95 % interval: below 0 the contender is better;
-            both ends are NaN with fewer than `FEWEST_PATIENTS` patients. None without a baseline.
+            both ends are NaN with fewer than `FEWEST_FOR_INTERVAL` patients. None without a baseline.
     """
 
     contender: str
@@ -60,7 +58,7 @@ class Verdict:
             word = "loses to" if found.value > 0 else "beats"
             return (
                 f"{self.contender} {word} {other} by {number(abs(found.value), 2)} {unit} in {patients}, too few for "
-                f"an interval (at least {FEWEST_PATIENTS}): this says nothing about others."
+                f"an interval (at least {FEWEST_FOR_INTERVAL}): this says nothing about others."
             )
         if self.outcome == "undecided":
             value, low, high = _alike(found.value, found.low, found.high)
@@ -99,13 +97,6 @@ def verdicts(evaluation: Evaluation) -> list[Verdict]:
     means = {name: float(np.nanmean(errors[name])) for name in evaluation.baselines if np.isfinite(errors[name]).any()}
     best = min(means, key=lambda name: means[name], default="")
     return [
-        Verdict(name, best, METRIC, evaluation.units, _difference(errors[name], errors[best]) if best else None)
+        Verdict(name, best, METRIC, evaluation.units, bootstrap_interval(errors[name] - errors[best]) if best else None)
         for name in evaluation.contenders
     ]
-
-
-def _difference(first: np.ndarray, second: np.ndarray) -> Interval:
-    found = bootstrap_interval(first - second)
-    if found.count >= FEWEST_PATIENTS:
-        return found
-    return Interval(found.value, float("nan"), float("nan"), found.count)
