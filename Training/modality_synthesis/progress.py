@@ -49,7 +49,9 @@ class Reporter:
         self.emit_progress(min(max(fraction, 0.0), 1.0), stage)
 
     def warning(self, message: str) -> None:
-        """Report something the user must know although the work goes on."""
+        """Report something the user must know although the work goes on; the same again is not repeated."""
+        if message in self.warnings:
+            return
         self.warnings.append(message)
         self.emit_warning(message)
 

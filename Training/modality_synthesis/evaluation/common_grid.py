@@ -13,7 +13,7 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.alignment import Alignment, align
 from modality_synthesis.evaluation.signal import with_signal
 from modality_synthesis.findings import Finding
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import (
     array,
     coverage_finding,
@@ -131,7 +131,7 @@ def on_grid_of(reference: sitk.Image, synthetic: sitk.Image, reporter: Reporter 
         BadInputError: the volumes hardly overlap.
     """
     return on_common_grid(
-        synthetic, reference, register=False, brain_only=False, reporter=reporter or Reporter()
+        synthetic, reference, register=False, brain_only=False, reporter=reporter or current()
     ).synthetic
 
 

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.samples import SampleSpec
 from modality_synthesis.models import ModelPackage
+from modality_synthesis.progress import current
 from modality_synthesis.synthesis.devices import choose_device
 from modality_synthesis.synthesis.provenance import (
     Run,
@@ -64,7 +65,7 @@ def keep_volume(
     """
     card, visit = package.card, pair.visit
     source = visit.volumes[card.route.source]
-    native = read_image(source)
+    native = read_image(source, reporter=current())
     record = sidecar(
         card,
         Run(

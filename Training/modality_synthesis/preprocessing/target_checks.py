@@ -58,7 +58,8 @@ def check_target(
     look = brain_look(image, brain)
     if not _check_overlap(look, brain, target, path.name, reporter) or look is None:
         return
-    median = float(np.nanmedian(sitk.GetArrayViewFromImage(look.values)[sitk.GetArrayViewFromImage(look.mask) > 0]))
+    values, mask = look.values, look.mask
+    median = float(np.nanmedian(sitk.GetArrayViewFromImage(values)[sitk.GetArrayViewFromImage(mask) > 0]))
     about = f"{path.name}: the median in the brain is {median:.4g}"
     reporter.finding(Finding(MEDIAN, "ok", about, value=float(f"{median:.6g}")))
     if quantity == "SUVR":

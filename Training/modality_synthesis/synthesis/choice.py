@@ -13,7 +13,7 @@ from modality_synthesis.modalities import modality_of
 from modality_synthesis.models import ModelPackage, choose_model, find_model, list_models
 from modality_synthesis.preprocessing.contents import find_brain
 from modality_synthesis.preprocessing.source_checks import looks_like_ct
-from modality_synthesis.progress import Reporter
+from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import read_image
 from modality_synthesis.volumes.stated import stated_modalities
 
@@ -125,8 +125,7 @@ def _sources_of(target: str) -> list[str]:
 
 def _by_contents(path: Path, sources: Iterable[str]) -> str | None:
     """The source that a volume's voxels show; None where they leave it open."""
-    # Only what is read is kept quiet: the synthesis reads the volume again, and reports then.
-    image = read_image(path)
+    image = read_image(path, reporter=current())
     if looks_like_ct(image):
         return "CT" if "CT" in sources else None
     magnetic = [source for source in sources if source != "CT"]
