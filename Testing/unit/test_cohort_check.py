@@ -202,6 +202,19 @@ def test_check_takes_a_bids_folder_and_leaves_no_trace_in_it(tmp_path, looked_at
     assert looked_at == ["sub-good"]
 
 
+def test_the_volumes_of_a_bids_folder_are_found(tmp_path, monkeypatch):
+    folder = tmp_path / "bids" / "sub-1" / "anat"
+    folder.mkdir(parents=True)
+    (folder / "sub-1_T1w.nii").write_text("no volume")
+    monkeypatch.chdir(tmp_path)
+    for place in ("bids", tmp_path / "bids"):
+        code, lines = command(place, "--check")
+        codes = [line["code"] for line in lines if line["type"] == "finding"] or str(lines)
+        assert code == 1
+        assert "missing" not in codes
+        assert "unreadable" in codes
+
+
 def test_what_is_no_cohort_is_an_error_of_one_line(tmp_path, looked_at):
     for place in (tmp_path / "missing.csv", tmp_path):
         code, messages = command(place, "--check")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,11 @@ def test_an_archive_with_a_nameless_entry_is_not_intact(tmp_path, store, files):
     place = content.rindex(b"PK\x01\x02")
     path.write_bytes(content[: place + 28] + b"\0\0" + content[place + 30 :])
     assert_refused(path, store, "not an intact zip|not belong")
+
+
+def test_a_zip_inside_a_zip_says_what_to_do(tmp_path: Path) -> None:
+    outer = tmp_path / "outer.zip"
+    with zipfile.ZipFile(outer, "w") as archive:
+        archive.writestr("models/inner.zip", b"PK")
+    with pytest.raises(BadInputError, match=r"inner\.zip' is an archive itself\. Unpack"):
+        install_model(outer)

@@ -391,3 +391,30 @@ def test_transfer_syntaxes_give_the_same_values(tmp_path: Path) -> None:
         values[name] = read(tmp_path / name)[0]
     for found in values.values():
         assert np.array_equal(found, stored_voxels())
+
+
+@pytest.mark.parametrize("every", [2, 40])
+def test_slices_without_a_scale_among_slices_with_one_are_refused(tmp_path: Path, every: int) -> None:
+    ct(tmp_path / "ct", hounsfield().astype(np.int16) + 1024, RescaleSlope=1, RescaleIntercept=-1024)
+    files = sorted((tmp_path / "ct").iterdir())
+    left_out = files[:: min(every, len(files) - 1)]
+    for file in left_out:
+        dataset = pydicom.dcmread(file)
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+        dataset.save_as(file)
+    with pytest.raises(BadInputError, match=f"{len(left_out)} of {len(files)} slices .*Rescale Slope and Intercept"):
+        read_image(tmp_path / "ct")
+
+
+def test_two_patients_in_one_series_are_said(tmp_path: Path) -> None:
+    write_series(tmp_path / "mr", stored_voxels())
+    values, messages = read(tmp_path / "mr")
+    assert not any("patients" in message for message in messages)
+    files = sorted((tmp_path / "mr").iterdir())
+    for file in files[: len(files) // 2]:
+        dataset = pydicom.dcmread(file)
+        dataset.PatientID = "another"
+        dataset.save_as(file)
+    mixed, messages = read(tmp_path / "mr")
+    assert np.array_equal(mixed, values)
+    assert any("name 2 patients" in message for message in messages)

@@ -8,7 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -175,20 +175,27 @@ def check_cohort(
             path = Path(temporary) / "cohort.tsv"
             write_bids_cohort(place, path)
             table = read_cohort(path, reporter)
+        visits = [_without_detour(visit) for visit in table]
         kept = cache_folder(place / "cohort.tsv", cache) if cache or os.environ.get(CACHE_VARIABLE) else None
     else:
         table = read_cohort(place, reporter, skip_unsafe=True)
+        visits = list(table)
         kept = cache_folder(place, cache, needed=False)
     beside = (place if place.is_dir() else place.parent) / TABLE
     tables = (beside,) if output is None else (beside, output)
     request = Request(required=tuple(require), quantity="SUVR")
-    screening = screen(list(table), request, kept, tables=tables, jobs=jobs, reporter=reporter)
+    screening = screen(visits, request, kept, tables=tables, jobs=jobs, reporter=reporter)
     for row in table.refused:
         screening.visits.append(row.visit)
         screening.findings.add(row.visit, [("", Finding("unreadable", "refuse", row.text))])
     screening.table = output
     screening.write()
     return screening
+
+
+def _without_detour(visit: Visit) -> Visit:
+    """Volumes by paths that do not lead through the folder of the table, which is gone by now."""
+    return replace(visit, volumes={name: Path(os.path.normpath(path)) for name, path in visit.volumes.items()})
 
 
 def decision_tables(cohort: Path, output: Path | None) -> tuple[Path, ...]:

@@ -39,7 +39,8 @@ def content_hashes(paths: Iterable[Path], folder: Path, *, jobs: int | None = No
     if not unread:
         return found
     # A process starts in the time that some hundred megabytes take.
-    hashes = parallel_map(_hash, [path for path, _ in unread], jobs=jobs if len(unread) > 200 else 1)
+    jobs = jobs if len(unread) > 200 else 1
+    hashes = parallel_map(_hash, [path for path, _ in unread], jobs=jobs, stage="Reading the files")
     for (path, state), sha256 in zip(unread, hashes, strict=True):
         # A file that changes while it is read has another state afterwards.
         if sha256 is not None and _state(path) == state:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import ModalitySynthesisError
-from modality_synthesis.volumes import sidecar_path
+from modality_synthesis.volumes import found_sidecar
 from modality_synthesis.volumes.nifti import read_header
 from modality_synthesis.volumes.paths import volume_ending
 
@@ -33,7 +33,7 @@ def is_simulated(visit: Visit, modalities: Iterable[str]) -> bool:
 
 def is_simulated_file(path: Path) -> bool:
     """Whether a volume says that it was simulated."""
-    return _described(path) or _says_so(sidecar_path(path)) or _dataset_says_so(path.parent)
+    return _described(path) or _says_so(found_sidecar(path)) or _dataset_says_so(path.parent)
 
 
 def _described(path: Path) -> bool:

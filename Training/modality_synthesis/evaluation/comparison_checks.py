@@ -21,6 +21,7 @@ _SCALE_CORRELATION = 0.8
 # What BIDS and scanners call units that are no ratio.
 _UPTAKE_UNITS = ("bq/ml", "kbq/ml", "mbq/ml", "bqml", "suv", "g/ml", "gml", "counts", "cnts", "propcnts")
 ROLES, PERSON, UNITS, REGION = "reference-kind", "same-person", "same-unit", "reference-region"
+ITSELF = "same-volume"
 
 
 def check_roles(synthetic: Mark | None, reference: Mark | None, names: tuple[str, str], reporter: Reporter) -> None:
@@ -61,7 +62,12 @@ def check_person(
         inside: bool, where both hold something.
         registered: the reference was aligned before.
         reporter: receives the finding `same-person`; at most `look`: an untrained model's volume agrees with nobody.
+            `same-volume` where the two are one.
     """
+    if np.array_equal(first[inside], second[inside]):
+        text = "The two volumes are identical: a volume is compared with itself, and the figures say nothing."
+        reporter.finding(Finding(ITSELF, "look", text, "Give the measured volume second."))
+        return
     value = correlation(first, second, inside)
     if not np.isfinite(value):
         return  # one of them is constant there, which others say
@@ -164,7 +170,9 @@ def statement(synthetic: Mark | None, reference: Mark | None, findings: Iterable
         else "a reference that carries no mark of synthetic data"
     )  # fmt: skip
     person = found.get(PERSON)
-    if person is None or person.value is None:
+    if ITSELF in found:
+        agreement = "They are identical: it is one volume."
+    elif person is None or person.value is None:
         agreement = "Whether both are of the same person was not looked at."
     elif person.level == "ok":
         agreement = f"Both agree as volumes of one person do (correlation {person.value:.2f})."

@@ -13,7 +13,8 @@ from modality_synthesis.modalities import modality_of, tracer_modality
 from modality_synthesis.preprocessing.pair_registration import head_foreground, register_pair
 from modality_synthesis.preprocessing.registration import mni152
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import array, read_sidecar, resample_like
+from modality_synthesis.volumes import array, data_path, file_sha256, read_sidecar, resample_like
+from modality_synthesis.volumes.stated import stated_modalities
 
 # How far a rigid registration still moves the PET. Measured: simulated pairs 0.7 to 1.8 mm, the FDG and SPM templates
 # on a T1w template 3 mm; other people's PET 18 to 50 mm.
@@ -31,6 +32,46 @@ _ALIGN = (
     "Align the PET with the MRI first (modality-synthesis align, or a rigid registration in 3D Slicer), and check that "
     "both are of the same person."
 )
+
+
+def check_is_pet(pet: str | Path | sitk.Image, mri: str | Path | sitk.Image | None, reporter: Reporter) -> None:
+    """Whether what is given as a PET is one: not the MRI itself, and nothing that says it is an MRI or CT.
+
+    Args:
+        pet: file or image; only a file says what it is.
+        mri: the person's MRI, if there is one.
+        reporter: receives the finding `pet-kind`.
+
+    Raises:
+        BadInputError: it is the MRI, or its DICOM header names another machine than a PET scanner.
+    """
+    if isinstance(pet, sitk.Image):
+        return
+    name, action = Path(pet).name, "Give the PET first, and the person's T1w MRI as --mri."
+    if mri is not None and not isinstance(mri, sitk.Image) and _same_content(pet, mri):
+        reporter.finding(Finding("pet-kind", "refuse", f"{name} is given both as the PET and as the MRI.", action))
+        return
+    target = read_sidecar(pet).get("Route")
+    said = [(str(target["target"]), "sidecar")] if isinstance(target, dict) and target.get("target") else []
+    said += [(statement.modality, statement.where) for statement in stated_modalities(pet)]
+    # Whatever else is stated, a volume that is called a PET somewhere is taken for one.
+    if not said or any("PET" in modality for modality, _ in said):
+        return
+    modality, where = said[0]
+    level: Level = "refuse" if where.startswith("DICOM") else "look"
+    text = f"{name} is given as the PET, but is a {modality} by its {where}; SUVR are of PET only."
+    reporter.finding(Finding("pet-kind", level, text, action))
+
+
+def _same_content(first: str | Path, second: str | Path) -> bool:
+    one, other = data_path(first), data_path(second)
+    try:
+        if one.samefile(other):
+            return Path(first).name == Path(second).name or one.is_file()
+        same_size = one.is_file() and other.is_file() and one.stat().st_size == other.stat().st_size
+    except OSError:
+        return False  # what is not there is for its reader to say
+    return same_size and file_sha256(one) == file_sha256(other)
 
 
 def check_on_mri(pet: sitk.Image, mri: sitk.Image, name: str, reporter: Reporter) -> None:

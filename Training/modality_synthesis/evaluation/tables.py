@@ -18,7 +18,7 @@ from modality_synthesis.evaluation.partial_volume import iterative_yang
 from modality_synthesis.evaluation.region_table import AtlasGrid, RegionRow, region_table
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS
 from modality_synthesis.evaluation.requests import check_way_of_atlas
-from modality_synthesis.evaluation.suvr_checks import check_on_mri, check_template_space, pet_modality
+from modality_synthesis.evaluation.suvr_checks import check_is_pet, check_on_mri, check_template_space, pet_modality
 from modality_synthesis.evaluation.z_map import paint_z
 from modality_synthesis.findings import Finding
 from modality_synthesis.preprocessing.atlas import reference_mask, regions
@@ -136,6 +136,7 @@ def suvr(
             check_writable(path, **({"endings": endings} if endings else {}))
     normal = None if normal_cohort is None else read_normal_cohort(normal_cohort)
     found_before = len(reporter.findings)
+    check_is_pet(pet, mri, reporter)
     raw = pet if isinstance(pet, sitk.Image) else read_image(pet, unmeasured=True, reporter=reporter)
     covered, mark = find_coverage(raw), _mark(pet)
     volume = image_like(np.where(covered, array(raw), 0.0).astype(np.float32), raw)

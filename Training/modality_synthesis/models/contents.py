@@ -49,6 +49,8 @@ class PackageFiles:
         Raises:
             BadInputError: an unknown name, the same name twice, or too many or too large files.
         """
+        if name.lower().endswith(".zip"):
+            raise BadInputError(f"{self.package}: {name!r} is an archive itself. Unpack {self.package}, install that.")
         if not belongs(name):
             raise BadInputError(f"{self.package}: {name!r} does not belong into a model package.")
         # Some file systems ignore case: there, the second of two such files would replace the first.

@@ -39,6 +39,7 @@ _TAGS = [
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
+    "PatientID",
     "SeriesNumber",
     "SeriesDescription",
     "InstanceNumber",
@@ -291,6 +292,9 @@ def _doubts(headers: Sequence[Dataset], planes: Sequence[Slice]) -> Iterator[str
     places = {(plane.instance, plane.frame): plane.position for plane in planes}
     if not all(plane.instance for plane in planes) or len(places) < len({plane.position for plane in planes}):
         yield "SOP Instance UIDs are missing or repeated; slices are told apart by position and content"
+    people = len({text(header, "PatientID") for header in headers})
+    if people > 1:
+        yield f"its slices name {people} patients although they are of one series; they are taken as one volume"
     if any(has_decimal_comma(header, keyword) for header in headers for keyword in _FRACTIONS):
         yield "numbers are written with decimal commas, which are read as points"
     if any(text(header, "PhotometricInterpretation") == "MONOCHROME1" for header in headers):

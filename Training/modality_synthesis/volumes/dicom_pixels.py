@@ -20,6 +20,7 @@ from modality_synthesis.volumes.dicom_values import (
     has_modality_lut,
     philips_factor,
     scalings,
+    states_scale,
     without_padding,
 )
 from modality_synthesis.volumes.itk_paths import path_for_itk
@@ -44,6 +45,7 @@ def stack_values(slices: tuple[Slice, ...], name: str, reporter: Reporter) -> np
     """
     width, height = slices[0].size
     voxels = np.empty((len(slices), height, width), dtype=np.float32)
+    unscaled = [False] * len(slices)
     factors: list[float | None] = [None] * len(slices)
     places: dict[Path, list[int]] = {}
     for index, plane in enumerate(slices):
@@ -55,15 +57,23 @@ def stack_values(slices: tuple[Slice, ...], name: str, reporter: Reporter) -> np
             if frame >= len(frames.values) or frames.values.shape[1:] != (height, width):
                 raise BadInputError(f"{name}: {path.name} holds fewer pixels than its header announces.")
             voxels[index], factors[index] = frames.values[frame], frames.philips_factor
+            unscaled[index] = not frames.states_scale
+    if any(unscaled) and not all(unscaled):
+        raise BadInputError(
+            f"{name}: {sum(unscaled)} of {len(slices)} slices do not say how their stored numbers are meant (Rescale "
+            "Slope and Intercept), the others do, so that their values do not belong together. Export the series again."
+        )
     return _evened(voxels, factors, name, reporter)
 
 
 @dataclass(frozen=True)
 class _Frames:
-    """Of one file: values in units, float32 (frames, rows, columns), and Philips' factor."""
+    """Of one file: values in units, float32 (frames, rows, columns), Philips' factor, and whether its header says how
+    stored numbers become values."""
 
     values: np.ndarray
     philips_factor: float | None
+    states_scale: bool
 
 
 def _evened(voxels: np.ndarray, factors: list[float | None], name: str, reporter: Reporter) -> np.ndarray:
@@ -109,7 +119,7 @@ def _frames(path: Path) -> _Frames:
     values = _decoded_by_gdcm(path, dataset, scaling) if needs_gdcm else _decoded(path, dataset, scaling)
     if len(set(scaling)) == 1 and not has_modality_lut(dataset):
         values = without_padding(values, dataset, scaling[0])
-    return _Frames(values, philips_factor(dataset, scaling[0]))
+    return _Frames(values, philips_factor(dataset, scaling[0]), states_scale(dataset))
 
 
 def _decoded(path: Path, dataset: Dataset, scaling: list[Scaling]) -> np.ndarray:

@@ -32,6 +32,17 @@ def scalings(dataset: Dataset, frames: int) -> Iterator[Scaling]:
         yield (1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
 
 
+def states_scale(dataset: Dataset) -> bool:
+    """Whether a header says how stored numbers become values, be it one to one."""
+    holders = [dataset]
+    for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in list(dataset.get(keyword) or [])[:1]:
+            holders += list(group.get("PixelValueTransformationSequence") or [])
+    return has_modality_lut(dataset) or any(
+        number(holder, keyword) is not None for holder in holders for keyword in ("RescaleSlope", "RescaleIntercept")
+    )
+
+
 def has_modality_lut(dataset: Dataset) -> bool:
     """Whether a table says what the stored numbers mean."""
     return bool(dataset.get("ModalityLUTSequence"))

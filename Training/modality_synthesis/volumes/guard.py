@@ -19,6 +19,7 @@ from modality_synthesis.volumes.paths import (
     READABLE,
     WRITABLE,
     cannot_write,
+    found_sidecar,
     sidecar_path,
     split_ending,
     volume_ending,
@@ -182,7 +183,7 @@ def _key(path: Path) -> tuple[object, ...]:
 def _files_of_input(path: Path) -> Iterator[Path]:
     """An input and everything that belongs to it."""
     yield path
-    for file in (sidecar_path(path), path.parent / f"{path.stem}.json"):
+    for file in (found_sidecar(path), path.parent / f"{path.stem}.json"):
         if path.is_file() and file.is_file():
             yield file
     ending = volume_ending(path)

@@ -51,6 +51,16 @@ def sidecar_path(volume_path: str | Path) -> Path:
     return path.parent / f"{stem}.json"
 
 
+def found_sidecar(path: str | Path) -> Path:
+    """Where the JSON sidecar of a file that is there lies: beside it as it is named or, for a link that has none
+    beside it, beside the file that the link leads to."""
+    sidecar = sidecar_path(path)
+    if not Path(path).is_symlink() or sidecar.is_file():
+        return sidecar
+    led = sidecar_path(os.path.realpath(path))
+    return led if led.is_file() else sidecar
+
+
 def split_series(path: str | Path) -> tuple[Path, str | None]:
     """A DICOM folder and the series to take from it: `head#2` is series 2 of the folder `head`.
 

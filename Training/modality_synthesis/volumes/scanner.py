@@ -9,7 +9,7 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file
 from modality_synthesis.volumes.dicom_index import read_header, series_files
 from modality_synthesis.volumes.dicom_numbers import text
-from modality_synthesis.volumes.paths import sidecar_path, split_series
+from modality_synthesis.volumes.paths import found_sidecar, split_series
 
 
 def scanner_manufacturer(path: str | Path) -> str | None:
@@ -30,7 +30,7 @@ def _stated(path: str | Path, key: str) -> str | None:
     path, series = split_series(path)
     if series is not None:
         return _from_series(path, series, key)
-    return _from_sidecar(sidecar_path(path), key) or _from_dicom(path, key)
+    return _from_sidecar(found_sidecar(path), key) or _from_dicom(path, key)
 
 
 def _from_series(folder: Path, series: str, key: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.atomic import written
 from modality_synthesis.volumes.files import file_sha256, write_json
-from modality_synthesis.volumes.paths import sidecar_path
+from modality_synthesis.volumes.paths import found_sidecar, sidecar_path
 
 HASH = "SHA256"
 
@@ -34,19 +34,21 @@ def write_sidecar(path: str | Path, record: Mapping[str, Any]) -> Path:
 def read_sidecar(path: str | Path) -> dict[str, Any]:
     """What the JSON beside a volume or table says; empty without a readable one.
 
-    A table's sidecar of version 0.1.0, `NAME.json` instead of `NAME.csv.json`, is read too.
+    A link's is the one beside it or, without one, the one beside the file it leads to (`found_sidecar`). A table's
+    sidecar of version 0.1.0, `NAME.json` instead of `NAME.csv.json`, is read too.
 
     Raises:
         BadInputError: the sidecar describes another file than this one (`check_sidecar`).
     """
     path = Path(path)
-    for sidecar in (sidecar_path(path), *([path.with_suffix(".json")] if path.suffix in (".csv", ".tsv") else [])):
+    own = found_sidecar(path)
+    for sidecar in (own, *([path.with_suffix(".json")] if path.suffix in (".csv", ".tsv") else [])):
         try:
             record = json.loads(sidecar.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(record, dict):
-            if HASH in record and (path.is_dir() or sidecar != sidecar_path(path)):
+            if HASH in record and (path.is_dir() or sidecar != own):
                 return {}  # of a file that has the same stem
             check_sidecar(path, record)
             return record
@@ -66,7 +68,7 @@ def check_sidecar(path: str | Path, record: Mapping[str, Any]) -> None:
     found = path.stat()
     if noted == _sha256(path.absolute(), found.st_ino, found.st_size, found.st_mtime_ns):
         return
-    sidecar = sidecar_path(path).name
+    sidecar = found_sidecar(path).name
     raise BadInputError(
         f"{path.name} is not the file that {sidecar} describes: its SHA-256 differs, so it was changed or replaced "
         f"after it was written. Make it again; if you changed it yourself, remove the line {HASH!r} from {sidecar}."

@@ -13,7 +13,7 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.modalities import modality_of
 from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file
 from modality_synthesis.volumes.dicom_index import choose, dicom_series
-from modality_synthesis.volumes.paths import sidecar_path, split_ending, split_series
+from modality_synthesis.volumes.paths import found_sidecar, split_ending, split_series
 
 _DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
 _TIMES = ("RepetitionTime", "EchoTime", "InversionTime")
@@ -46,7 +46,7 @@ def stated_modalities(path: str | Path) -> list[Statement]:
     said = [
         None if header is None else _said(lambda key: header.get(key), 1.0, "DICOM header"),
         _of_name(path),
-        _of_sidecar(sidecar_path(path)),
+        _of_sidecar(found_sidecar(path)),
     ]
     return [statement for statement in said if statement is not None]
 
