@@ -215,6 +215,14 @@ def test_the_volumes_of_a_bids_folder_are_found(tmp_path, monkeypatch):
         assert "unreadable" in codes
 
 
+def test_a_table_without_volumes_can_not_be_used(tmp_path):
+    (tmp_path / "c.csv").write_text("subject,age,T1 image\nA,70,a.nii.gz\nB,71,b.nii.gz\n")
+    code, lines = command(tmp_path / "c.csv", "--check")
+    said = [line["message"] for line in lines if line["type"] == "finding" and line["code"] == "missing"] or str(lines)
+    assert code == 1
+    assert "A has no volume in the table." in str(said)
+
+
 def test_what_is_no_cohort_is_an_error_of_one_line(tmp_path, looked_at):
     for place in (tmp_path / "missing.csv", tmp_path):
         code, messages = command(place, "--check")

@@ -29,6 +29,7 @@ from modality_synthesis.volumes import (
 )
 
 from test_coverage import brain_pet  # isort: skip
+from test_volumes_dicom import write_series  # isort: skip
 
 MODEL = {"id": "demo-t1w-fdg", "version": "1.0.0", "weights_sha256": "ab" * 32}
 RECORD = {
@@ -233,6 +234,9 @@ def test_an_mri_is_no_pet(tmp_path):
     other = volume(tmp_path / "other", "sub-1_T2w.nii.gz", scale=2.0)
     text = "sub-1_T2w.nii.gz is given as the PET, but is a T2w by its file name; SUVR are of PET only."
     assert _kind(other, mri) == [("look", text)]
+    write_series(tmp_path / "mr", Modality="MR", SeriesDescription="t2_tse")
+    with pytest.raises(BadInputError, match="mr is given as the PET, but is a T2w by its DICOM header"):
+        _kind(tmp_path / "mr", mri)
     named = volume(tmp_path / "other", "sub-1_space-T1w_trc-FDG_pet.nii.gz", scale=2.0)
     assert _kind(named, mri) == _kind(volume(tmp_path / "other", "uptake.nii.gz", scale=3.0), mri) == []
 

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
+from modality_synthesis.modalities import MODALITIES
 from modality_synthesis.findings import Finding
 from modality_synthesis.preprocessing.anatomy_checks import check_brain_volume
 from modality_synthesis.preprocessing.contents import BrainLook, check_coarse_contrast, check_extents, find_brain
@@ -87,6 +88,9 @@ def check_visit(visit: Visit, request: Request) -> list[Noted]:
     """
     order = sorted(request.modalities or visit.volumes, key=_rank)
     noted: list[Noted] = []
+    if not order and not request.required:
+        none = Finding("missing", "refuse", f"{visit.name} has no volume in the table.", f"Columns: {', '.join(MODALITIES)}.")
+        noted.append(("", none))
     brain: BrainLook | None = None
     order = [*order, *(name for name in request.required if name not in order)]
     for number, modality in enumerate(order):
