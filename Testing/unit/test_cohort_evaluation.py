@@ -103,6 +103,29 @@ def test_two_models_beside_their_baselines(result, output):
     assert facts["summary"][COPY]["MAE"]["mean"] < facts["summary"]["first"]["MAE"]["mean"]
 
 
+def test_the_tables_say_what_is_synthetic_and_who_made_it(result, output, people, models, tmp_path):
+    def rows_of(name: str, folder: Path = output) -> list[dict[str, str]]:
+        with (folder / name).open() as stream:
+            return list(csv.DictReader(stream))
+
+    for name in ("metrics.csv", "regions.csv", "summary.csv", "agreement.csv"):
+        told = {(row["predictor"], row["synthetic"], row["model"]) for row in rows_of(name)}
+        assert ("first", "yes", f"first {models[0].card.version}") in told, name
+        assert {row["synthetic"] for row in rows_of(name)} == {"yes"}, name
+    assert (MEAN, "yes", f"baseline: {MEAN}") in {
+        (row["predictor"], row["synthetic"], row["model"]) for row in rows_of("metrics.csv")
+    }
+    assert {(row["synthetic"], row["model"]) for row in rows_of("measured_regions.csv")} == {("no", "")}
+    value = "suvr" if result.units == "SUVR" else "mean"
+    row = rows_of("regions.csv")[0]
+    made = result.regional[row["predictor"]][list(result.subjects).index(row["subject"])]
+    assert float(row[value]) == pytest.approx(made[0], rel=1e-4)
+    # Volumes made elsewhere: what their own mark says, else that nobody knows.
+    evaluate(people, output=tmp_path / "made", synthetic=["made"], to="FDG-PET", cache=tmp_path / "c", jobs=1)
+    assert {(row["synthetic"], row["model"]) for row in rows_of("regions.csv", tmp_path / "made")
+            if row["predictor"] == "made"} == {("yes", "unknown")}  # fmt: skip
+
+
 def test_the_published_independent_t_test_stands_beside_the_paired_ones(result, output):
     with (output / "tests.csv").open() as stream:
         row = next(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,6 +15,10 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation import compare, suvr
+from modality_synthesis.evaluation.figures import draw_difference, draw_profile
+from modality_synthesis.evaluation.figures.style import new_figure, save_figure
+from modality_synthesis.evaluation.normal_cohort import read_normal_cohort
+from modality_synthesis.evaluation.slicewise import write_slice_scores
 from modality_synthesis.evaluation.suvr_checks import check_on_mri
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import Mark, array, describe, image_like, read_mark, write_image
@@ -187,3 +193,78 @@ def test_how_a_pet_lies_on_the_mri_is_measured(shift, level):
     finding = next(one for one in reporter.findings if one.code == "pet-mri-alignment")
     assert finding.level == level
     assert finding.value == pytest.approx(shift, abs=1.5)
+
+
+# Pictures and tables of synthetic data
+
+
+def said_by(path: Path) -> str:
+    """The metadata of a picture: a PNG's tEXt, a PDF's information, an SVG's metadata."""
+    if path.suffix == ".svg":
+        found = ElementTree.parse(path).getroot().find("{http://www.w3.org/2000/svg}metadata")
+        assert found is not None
+        return " ".join(found.itertext())
+    if path.suffix == ".pdf":
+        found = re.search(rb"/Subject\s*\(((?:[^()\\]|\\.)*)\)", path.read_bytes())
+        return re.sub(r"\\(.)", r"\1", found[1].decode("latin-1")) if found else ""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return " ".join(picture.text.values())
+
+
+def drawn_in(path: Path) -> str:
+    """The texts of an SVG."""
+    return " ".join(node.text or "" for node in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text"))
+
+
+@pytest.mark.parametrize("ending", [".png", ".pdf", ".svg"])
+def test_a_picture_of_a_synthetic_volume_says_so_in_its_file(tmp_path, ending):
+    made, real = volume(tmp_path, "made.nii.gz", 1.05, RECORD), volume(tmp_path, "real.nii.gz")
+    draw_difference(made, real, tmp_path / f"d{ending}")
+    draw_profile({"PET": real, "other PET": made}, tmp_path / f"p{ending}")
+    draw_profile({"PET": real}, tmp_path / f"measured{ending}")
+    for name in ("d", "p"):
+        told = said_by(tmp_path / f"{name}{ending}")
+        assert "SYNTHETIC" in told
+        assert "demo-t1w-fdg 1.0.0" in told
+        assert "ab" * 32 in told, "the hash of the weights"
+    assert "SYNTHETIC" not in said_by(tmp_path / f"measured{ending}")
+    if ending == ".svg":
+        assert "SYNTHETIC, demo-t1w-fdg 1.0.0" in drawn_in(tmp_path / "d.svg")
+        assert "SYNTHETIC, demo-t1w-fdg 1.0.0" in drawn_in(tmp_path / "p.svg")
+        assert "SYNTHETIC" not in drawn_in(tmp_path / "measured.svg")
+
+
+def test_the_line_of_the_mark_is_on_the_page_and_covers_nothing(tmp_path):
+    """It is below what was drawn: the picture grows, and what was there is where it was."""
+    from PIL import Image
+
+    figure = new_figure(3, 1)
+    figure.text(0, 0.0, "at the lower edge")
+    save_figure(figure, tmp_path / "plain.png", [])
+    save_figure(figure, tmp_path / "marked.png", [None, Mark("m", "2.0")])
+    plain, marked = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")) for name in ("plain", "marked"))
+    assert marked.shape[1] == plain.shape[1]
+    assert 20 < marked.shape[0] - plain.shape[0] < 80
+    np.testing.assert_array_equal(marked[: plain.shape[0] - 8], plain[:-8])
+    assert (marked[plain.shape[0] :] < 128).sum() > 100, "the line's letters"
+
+
+def test_the_slice_figures_say_that_they_are_of_a_synthetic_volume(tmp_path):
+    made, real = volume(tmp_path, "made.nii.gz", 1.05, RECORD), volume(tmp_path, "real.nii.gz")
+    mask = tmp_path / "mask.nii.gz"
+    write_image(image_like((array(brain_pet()) > 0).astype(np.uint8), brain_pet()), mask)
+    write_slice_scores(made, real, mask, (0, 3), tmp_path / "s.json")
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert (found["synthetic"], found["model"]) == ("yes", "demo-t1w-fdg 1.0.0")
+    assert found["SyntheticData"] is True
+    assert [source["role"] for source in found["Sources"]] == ["synthetic", "reference", "mask"]
+
+
+def test_a_table_of_what_predictors_made_is_no_normal_cohort(tmp_path):
+    lines = [f"sub-{n},MEAN,precuneus,both,{1 + n / 10},yes,m 1.0" for n in range(6)]
+    path = tmp_path / "regions.csv"
+    path.write_text("\n".join(["subject,predictor,region,hemisphere,suvr,synthetic,model", *lines]))
+    with pytest.raises(BadInputError, match=r"measured_regions.csv"):
+        read_normal_cohort(path)

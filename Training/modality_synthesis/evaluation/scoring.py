@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ from modality_synthesis.preprocessing.target import grown_mask
 from modality_synthesis.progress import current
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
+    Mark,
     atomic_files,
     atomic_output,
     bounding_box,
@@ -45,6 +46,7 @@ from modality_synthesis.volumes import (
     filled,
     matrix_transform,
     read_image,
+    read_mark,
     read_sidecar,
     resample_covered,
     write_json,
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     import torch
 
 # Of the records on disk: another number makes old ones be computed anew.
-_FORMAT = "3"
+_FORMAT = "4"
 # What of a card decides what its model makes; its texts and measured figures do not.
 _DECISIVE = {"generator", "inference", "preprocessing", "clinical_variables", "weights"}
 PLANES = ("axial", "coronal", "sagittal")
@@ -143,6 +145,7 @@ class Record:
         covered: percent of each region that was measured, in the same order.
         source_regions: the source's mean per region; with downstream questions only.
         effects: contender -> `downstream_visit.clinical_effects`.
+        marks: predictor -> model, version and hash of the weights of what it made.
     """
 
     key: str
@@ -154,6 +157,7 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     source_regions: list[float] = field(default_factory=list)
     effects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    marks: dict[str, list[str]] = field(default_factory=dict)
 
 
 MEASURED = "measured"
@@ -178,6 +182,7 @@ def score(task: Task, settings: Settings) -> Record:
     volumes: dict[str, np.ndarray] = {}
     for name, (volume, spread, seconds) in _predictions(task, settings, sample, grid).items():
         volumes[name] = volume
+        record.marks[name] = list(astuple(_mark(name, task, settings)))
         record.scores[name] = compare_arrays(
             volume, sample["target"], inside, settings.data_range, spacing=spacing, slice_axis=0,
             names=settings.metrics, low=settings.low,
@@ -204,6 +209,17 @@ def score(task: Task, settings: Settings) -> Record:
     _write(task, settings, record, arrays)
     # What a later run reads is what this one returns: JSON has no infinity.
     return _read(task, settings, key) or record
+
+
+def _mark(predictor: str, task: Task, settings: Settings) -> Mark:
+    """Who made a predictor's volume; a volume made elsewhere may not say."""
+    for contender in settings.contenders:
+        if contender.name == predictor:
+            return contender.package.card.mark
+    for existing in settings.existing:
+        if existing.name == predictor:
+            return read_mark(existing_file(task.pair, existing.column)) or Mark()
+    return Mark(f"baseline: {predictor}")
 
 
 def _volume_paths(task: Task, settings: Settings) -> dict[str, Path]:

@@ -19,7 +19,18 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.common_grid import mask_on_grid_of, on_grid_of
 from modality_synthesis.evaluation.signal import is_signal, match_signal
 from modality_synthesis.progress import Reporter, current
-from modality_synthesis.volumes import array, check_outputs, check_writable, read_image, refuse_foreign_json, write_json
+from modality_synthesis.volumes import (
+    Mark,
+    array,
+    check_outputs,
+    check_writable,
+    derived_record,
+    mark_columns,
+    read_image,
+    read_mark,
+    refuse_foreign_json,
+    write_json,
+)
 
 SLICE_DEFINITIONS: Mapping[str, str] = {
     "PSNR": "20 log10(data range / RMSE) over the slice's mask pixels, dB",
@@ -129,6 +140,10 @@ def write_slice_scores(
     facts["reference_multiplied_by"] = factor
     finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
     facts["GeneratedBy"] = [{"Name": "modality-synthesis", "Version": __version__}]
+    # What is given as synthetic counts as synthetic, also when it does not say so itself.
+    mark = read_mark(synthetic) or Mark()
+    facts |= mark_columns(mark)
+    facts |= derived_record(mark, {"synthetic": synthetic, "reference": reference, "mask": mask})
     write_json({**facts, "scores": finite, "definitions": dict(SLICE_DEFINITIONS)}, output)
     return scores
 
