@@ -311,7 +311,7 @@ def test_commands_write_the_figures_they_name(package, run, head_file, tmp_path)
         (("profile", "CT=a.nii.gz", "CT=b.nii.gz"), "Two volumes"),
         (("profile", "CT=a.nii.gz", "--point", "1,2"), "R,A,S"),
         (("slices", "a.nii.gz", "b.nii.gz", "--mask", "m.nii.gz", "--range", "1,0"), "LOW,HIGH"),
-        (("curves", "nowhere"), "no training log"),
+        (("curves", "nowhere"), "nowhere does not exist"),
         (("filters", "no-such-model"), "no-such-model"),
     ],
 )
