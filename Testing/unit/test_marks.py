@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from modality_synthesis.choices import REFERENCE_REGIONS
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation import compare, suvr
 from modality_synthesis.evaluation.figures import draw_difference, draw_profile
@@ -20,6 +21,7 @@ from modality_synthesis.evaluation.figures.style import new_figure, save_figure
 from modality_synthesis.evaluation.normal_cohort import read_normal_cohort
 from modality_synthesis.evaluation.slicewise import write_slice_scores
 from modality_synthesis.evaluation.suvr_checks import check_on_mri
+from modality_synthesis.preprocessing.region_names import reference_region_id
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import Mark, array, describe, image_like, read_mark, write_image
 
@@ -271,3 +273,33 @@ def test_a_table_of_what_predictors_made_is_no_normal_cohort(tmp_path):
     path.write_text("\n".join(["subject,predictor,region,hemisphere,suvr,synthetic,model", *lines]))
     with pytest.raises(BadInputError, match=r"measured_regions.csv"):
         read_normal_cohort(path)
+
+
+SPELLINGS = {
+    "cerebellar-gray": ("cerebellar gray matter", "Cerebellar grey matter", "cerebellum_gray", "cerebellar cortex"),
+    "whole-cerebellum": ("whole cerebellum", "Cerebellum", "cerebellum (whole)"),
+    "pons": ("Pons", "the pons"),
+    "cerebellum-pons": ("cerebellum + pons", "pons and cerebellum", "Pons/cerebellum"),
+    "white-matter-eroded": ("eroded white matter", "eroded subcortical white matter", "White_matter_eroded"),
+}
+
+
+def test_a_reference_region_is_known_by_every_spelling_and_never_taken_for_another():
+    assert set(SPELLINGS) == set(REFERENCE_REGIONS)
+    for region, spellings in SPELLINGS.items():
+        assert {reference_region_id(name) for name in (region, *spellings)} == {region}
+    assert reference_region_id("inferior cerebellar gray matter") not in REFERENCE_REGIONS
+    assert reference_region_id("cerebellar white matter") not in REFERENCE_REGIONS
+    assert reference_region_id("Inferior cerebellar gray") == reference_region_id("cerebellar-gray-inferior")
+
+
+def test_a_synthetic_pet_and_its_own_suvr_image_have_one_reference_region(tmp_path):
+    """The card says "cerebellar gray matter", `suvr` says "cerebellar-gray"."""
+    level = suvr(volume(tmp_path, "raw.nii.gz"), template_space=True).reference_mean
+    made = volume(tmp_path, "made.nii.gz", 1 / level, {**RECORD, "ReferenceRegion": "cerebellar gray matter"})
+    suvr(made, template_space=True, image=tmp_path / "suvr.nii.gz")
+    suvr(made, template_space=True, image=tmp_path / "pons.nii.gz", reference_region="pons")
+    for name, expected in (("suvr", False), ("pons", True)):
+        reporter = Reporter()
+        compare(made, tmp_path / f"{name}.nii.gz", reporter=reporter)
+        assert any(one.code == "reference-region" for one in reporter.findings) is expected, name

@@ -251,8 +251,9 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
 
     `metrics.csv` (a row per visit and predictor), `summary.csv`, `tests.csv` (paired tests; the columns
     `independent_ttest_as_published_...` are Student's independent t-test, which ignores the pairing), `agreement.csv`,
-    `subgroups.csv`,
-    `regions.csv` (a row per visit, predictor and region: the predictor's mean, and beside it the measured one) and `measured_regions.csv` (for `suvr --normal-cohort`).
+    `subgroups.csv`, `regions.csv` (a row per visit, predictor and region: the predictor's mean, and beside it the
+    measured one) and `measured_regions.csv` (for `suvr --normal-cohort`). Rows about what a predictor made say that it
+    is synthetic, and by whom.
     """
     summary, tests, fairness = evaluation.summary(), evaluation.tests(), evaluation.fairness()
     found = evaluation.agreement()
