@@ -14,6 +14,8 @@ import pytest
 import SimpleITK as sitk
 
 from modality_synthesis.choices import REFERENCE_REGIONS
+from modality_synthesis.datasets.cohort import Visit
+from modality_synthesis.datasets.visit_check import Request, check_visit
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation import compare, suvr
 from modality_synthesis.evaluation.figures import draw_difference, draw_profile
@@ -23,6 +25,7 @@ from modality_synthesis.evaluation.slicewise import write_slice_scores
 from modality_synthesis.evaluation.suvr_checks import check_on_mri
 from modality_synthesis.preprocessing.region_names import reference_region_id
 from modality_synthesis.progress import Reporter
+from modality_synthesis.synthesis import pipeline, synthesize
 from modality_synthesis.volumes import Mark, array, describe, image_like, read_mark, write_image
 
 from test_coverage import brain_pet  # isort: skip
@@ -303,3 +306,27 @@ def test_a_synthetic_pet_and_its_own_suvr_image_have_one_reference_region(tmp_pa
         reporter = Reporter()
         compare(made, tmp_path / f"{name}.nii.gz", reporter=reporter)
         assert any(one.code == "reference-region" for one in reporter.findings) is expected, name
+
+
+@pytest.mark.parametrize(
+    ("record", "words", "named"),
+    [
+        (RECORD, "", "made.nii.gz is synthetic itself (demo-t1w-fdg 1.0.0); errors add up."),
+        (None, WORDS, "made.nii.gz is synthetic itself (demo-t1w-fdg 1.0.0); errors add up."),
+        (None, "SYNTHETIC T1w", "made.nii.gz is synthetic itself; errors add up."),
+        (None, "", ""),
+    ],
+)
+def test_a_source_that_is_synthetic_itself_is_named(tmp_path, record, words, named, monkeypatch):
+    def no_more(*_: object, **__: object) -> None:
+        raise BadInputError("the phantom is no head")
+
+    monkeypatch.setattr(pipeline, "prepare", no_more)
+    made = volume(tmp_path, "made.nii.gz", record=record, words=words)
+    reporter = Reporter()
+    with pytest.raises(BadInputError, match="no head"):
+        synthesize(made, model="demo-t1w-fdg", device="cpu", reporter=reporter)
+    alone = {one.message for one in reporter.findings if (one.code, one.level) == ("synthetic-source", "look")}
+    visit = Visit("a", volumes={"T1w": made})
+    cohort = {one.message for _, one in check_visit(visit, Request(("T1w",))) if one.code == "synthetic-source"}
+    assert alone == cohort == ({named} if named else set())
