@@ -19,6 +19,7 @@ from modality_synthesis.cli import app
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import read_cohort
 from modality_synthesis.errors import BadInputError, HashMismatchError, UsageError
+from modality_synthesis.evaluation import cohort as room
 from modality_synthesis.evaluation import evaluate, scoring
 from modality_synthesis.evaluation.baselines import COPY, LINEAR, MEAN, TISSUE, Baselines, fit_baselines
 from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
@@ -173,6 +174,28 @@ def test_an_interrupted_evaluation_goes_on_and_ends_alike(people, models, tmp_pa
     evaluate(people, models, tmp_path / "halved", **halved)
     assert count[0] == -1000 + (8 - len(done)) * 6
     assert (tmp_path / "halved" / "metrics.csv").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "said"),
+    [
+        ("subjects/sub-05.json", '{"age": 61}', "no record of an evaluation"),
+        ("subjects/sub-05.json", "notes", "no record of an evaluation"),
+        ("subjects/sub-05.safetensors", "weights", "no record of an evaluation"),
+    ],
+)
+def test_what_somebody_else_wrote_is_refused_before_computing(
+    people, models, tmp_path, monkeypatch, name, contents, said
+):
+    def no_more(*_: object, **__: object) -> None:
+        raise AssertionError("computed")
+
+    monkeypatch.setattr(room, "preprocess_pairs", no_more)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(contents)
+    with pytest.raises(BadInputError, match=said):
+        evaluate(people, models[:1], tmp_path, cache=tmp_path.parent / "cache", jobs=1, device="cpu")
+    assert (tmp_path / name).read_text() == contents
 
 
 def test_another_setting_is_measured_anew(people, models, tmp_path):

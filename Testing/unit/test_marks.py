@@ -330,3 +330,28 @@ def test_a_source_that_is_synthetic_itself_is_named(tmp_path, record, words, nam
     visit = Visit("a", volumes={"T1w": made})
     cohort = {one.message for _, one in check_visit(visit, Request(("T1w",))) if one.code == "synthetic-source"}
     assert alone == cohort == ({named} if named else set())
+
+
+# What `compare` is given as a reference
+
+
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).normal(100, 20, array(brain_pet()).shape)
+
+
+@pytest.mark.parametrize(
+    ("target", "values", "said"),
+    [
+        ("T1w", noise, r"other.nii.gz: .*(noise|structure|neighbo)"),
+        ("T1w", lambda: np.digitize(array(brain_pet()), [0.5, 1.0, 2.0]), r"other.nii.gz: .*label map"),
+        ("CT", lambda: 100 * array(brain_pet()), r"other.nii.gz: .*(Hounsfield|HU)"),
+    ],
+)
+def test_a_reference_that_is_no_scan_is_doubted_and_the_comparison_goes_on(tmp_path, target, values, said):
+    made = volume(tmp_path, "made.nii.gz", record={**RECORD, "Route": {"source": "T1w", "target": target}})
+    write_image(image_like(values().astype(np.float32), brain_pet()), tmp_path / "other.nii.gz")
+    reporter = Reporter()
+    result = compare(made, tmp_path / "other.nii.gz", match_signal=True, reporter=reporter)
+    assert np.isfinite(result.metrics["MAE"])
+    doubts = [one.message for one in reporter.findings if one.level == "look"]
+    assert any(re.search(said, text) for text in doubts), doubts

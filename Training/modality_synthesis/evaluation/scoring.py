@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
@@ -17,7 +18,7 @@ import SimpleITK as sitk
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.datasets.samples import SampleSpec
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.baselines import Baselines, Sample
 from modality_synthesis.evaluation.calibration import calibrate
 from modality_synthesis.evaluation.downstream_visit import (
@@ -457,6 +458,26 @@ def _question_facts(questions: VisitQuestions | None) -> Any:
 def record_path(folder: Path, visit: str) -> Path:
     """Where a visit's record is kept; its planes lie beside it as .safetensors."""
     return safe_place(folder / "subjects", visit).with_name(f"{visit}.json")
+
+
+def refuse_foreign_records(folder: Path, visits: Sequence[str]) -> None:
+    """Before anything is computed: a file of a record's name that is no record is somebody else's.
+
+    Raises:
+        UsageError: which file it is.
+    """
+    for path in (record_path(folder, visit) for visit in visits):
+        if not os.path.lexists(path) and not os.path.lexists(path.with_suffix(".safetensors")):
+            continue
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            kept = None
+        if not isinstance(kept, dict) or not {"key", "arrays", "scores"} <= set(kept):
+            raise UsageError(
+                f"{path} is there already and is no record of an evaluation; it would be replaced. Choose another "
+                "folder for the results, or move that file."
+            )
 
 
 def _read(task: Task, settings: Settings, key: str) -> Record | None:
