@@ -165,9 +165,7 @@ def commands(
         scoring._write(task, settings, scoring.Record(f"{value:g}"), {"plane": np.full(3, value)})
         people = list("abcdef")
         scores = {
-            name: {
-                metric: [factor * value + number for number in range(6)] for metric in ("MAE", "PSNR", "SSIM", "NCC")
-            }
+            name: dict.fromkeys(("MAE", "PSNR", "SSIM", "NCC"), [factor * value + number for number in range(6)])
             for factor, name in enumerate(("mean", "m"), start=1)
         }
         found = Evaluation(("m",), "test", 2.0, "SUVR", people, people, scores)

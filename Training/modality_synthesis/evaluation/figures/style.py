@@ -47,6 +47,7 @@ Z_SCORE = "magma"
 DARK_PAPER, DARK_INK, DARK_NOTE = "#101114", "#e8e8ea", "#f2b84b"  # of pictures of volumes that stand alone
 # A document's fonts are embedded as fonts, an SVG's text stays text, and the same figure gives the same bytes.
 _FILE_FORMAT = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "modality-synthesis"}
+_DATES = {"svg": "Date", "pdf": "CreationDate"}
 _MARK_LINE = 0.17  # inches
 _LIMITS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
@@ -148,7 +149,9 @@ def figure_bytes(figure: Figure, kind: str, marks: Iterable[Mark | None] = (), *
     """
     marks = list(marks)
     stream = io.BytesIO()
-    metadata: dict[str, str | None] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    metadata: dict[str, str | None] = {}
+    if kind in _DATES:
+        metadata[_DATES[kind]] = None
     told = statement_with_hashes(marks)
     if told:
         metadata["Subject" if kind == "pdf" else "Description"] = told
