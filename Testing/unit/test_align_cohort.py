@@ -134,7 +134,7 @@ def test_somebody_s_sidecar_in_the_place_of_the_moved_volume_s_is_refused_first(
     notes = tmp_path / "out" / "a" / "a_T1w.json"
     notes.parent.mkdir(parents=True)
     notes.write_text('{"EchoTime": 0.003}')
-    with pytest.raises(UsageError, match="a_T1w.json.* was not written by this program"):
+    with pytest.raises(UsageError, match=r"a_T1w.json.* was not written by this program"):
         align_cohort(tmp_path / "cohort.csv", tmp_path / "out", fixed="CT", moving=["T1w"], jobs=1)
     assert notes.read_text() == '{"EchoTime": 0.003}'
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["a", "a_T1w.json"]

@@ -30,7 +30,6 @@ from modality_synthesis.evaluation.document import Document, Section
 from modality_synthesis.evaluation.figures import difference
 from modality_synthesis.evaluation.figures.style import new_figure, save_figure
 from modality_synthesis.evaluation.folds import fold_table, write_fold_table
-from modality_synthesis.evaluation.report import write_document
 from modality_synthesis.evaluation.report_figures import picture
 from modality_synthesis.evaluation.slicewise import write_slice_scores
 from modality_synthesis.evaluation.study import Evaluation, write_evaluation
@@ -165,13 +164,12 @@ def commands(
         scoring._write(task, settings, scoring.Record(f"{value:g}"), {"plane": np.full(3, value)})
         people = list("abcdef")
         scores = {
-            name: dict.fromkeys(("MAE", "PSNR", "SSIM", "NCC"), [factor * value + number for number in range(6)])
+            name: {key: [factor * value + number for number in range(6)] for key in ("MAE", "PSNR", "SSIM", "NCC")}
             for factor, name in enumerate(("mean", "m"), start=1)
         }
         found = Evaluation(("m",), "test", 2.0, "SUVR", people, people, scores)
         with atomic_files():
             write_evaluation(found, folder)
-            write_document(document(value), folder)
 
     def training_report(folder: Path, value: float) -> None:
         run = SimpleNamespace(path=folder, recipe=lambda: None, inputs=list, facts=lambda: SimpleNamespace(epochs=1))
@@ -277,7 +275,7 @@ def unchanged_or_installed(before: State, after: State, folder: Path) -> None:
 
 
 def visits_and_tables_are_whole(before: State, after: State, folder: Path) -> None:
-    """A finished visit stays, with both its files; tables and report are all old or all new."""
+    """A finished visit stays, with both its files; the tables are all old or all new."""
     names = {name for name in {*before, *after} if before.get(name) not in ("folder",) and after.get(name) != "folder"}
     visits = {name for name in names if name.startswith("subjects/")}
     for some in (visits, names - visits - {"notes.txt"}):
