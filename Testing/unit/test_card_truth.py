@@ -128,6 +128,18 @@ def test_a_mixed_cohort_is_counted(cohort):
     }
 
 
+def test_visits_that_were_left_out_do_not_count(cohort):
+    table = cohort("a")
+    recipe, split = read_recipe(RECIPES / "pasta-adni-like.yaml"), split_cohort(table, seed=1)
+    card = card_facts(recipe, split, 1.0, cohort=table, left_out=["a_2", "d"], stochastic=False)
+    assert card["training"]["cohort"] == {
+        "table": "cohort.csv",
+        "people": {"train": 2, "validation": 1, "test": 0},
+        "visits": {"train": 2, "validation": 1, "test": 0},
+        "simulated_visits": 1,
+    }
+
+
 @pytest.mark.parametrize(("column", "simulated"), [("yes", True), ("no", False)])
 def test_a_column_says_more_than_the_files(cohort, column, simulated):
     table = cohort("abcd", column=column)

@@ -13,7 +13,7 @@ from modality_synthesis.errors import BadInputError, ModalitySynthesisError
 from modality_synthesis.findings import Finding
 from modality_synthesis.preprocessing.anatomy_checks import check_brain_volume
 from modality_synthesis.preprocessing.contents import BrainLook, check_coarse_contrast, check_extents, find_brain
-from modality_synthesis.preprocessing.source_checks import check_before
+from modality_synthesis.preprocessing.source_checks import check_before, check_origin
 from modality_synthesis.preprocessing.target_checks import check_target, check_target_before
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import read_image, why_absent
@@ -124,6 +124,7 @@ def _read(path: Path, gathered: Gathering) -> sitk.Image | None:
 def _check_alone(image: sitk.Image, modality: str, path: Path, gathered: Gathering) -> BrainLook | None:
     """A volume by itself; its brain, where it shows one."""
     name = path.name
+    gathered.tried("origin", lambda: check_origin(path, gathered))
     check = check_target_before if modality.endswith("PET") else check_before
     if not gathered.tried("contents", lambda: check(image, modality, name, gathered)):
         return None
@@ -144,6 +145,7 @@ def _check_on(
     image: sitk.Image, brain: BrainLook, modality: str, path: Path, request: Request, gathered: Gathering
 ) -> None:
     """A volume that should lie on the brain found in another one."""
+    gathered.tried("origin", lambda: check_origin(path, gathered))
     if not gathered.tried("contents", lambda: check_target_before(image, modality, path.name, gathered)):
         return
     if any(finding.level == "refuse" for finding in gathered.findings):

@@ -18,6 +18,7 @@ from modality_synthesis.evaluation.document import (
     Section,
     Table,
     can_write_pdf,
+    figure_files,
     interval,
     number,
     p_value,
@@ -80,6 +81,11 @@ def write_document(document: Document, folder: Path, reporter: Reporter | None =
             reporter.status("No report.pdf: fpdf2 is not installed (pip install 'modality-synthesis[report]').")
         write_html(document, page)
     return [page, *written]
+
+
+def document_files(document: Document, folder: Path) -> list[Path]:
+    """Every file that `write_document` writes."""
+    return [*(folder / name for name in FILES), *figure_files(document, folder)]
 
 
 # One comparison
