@@ -110,8 +110,8 @@ def write_slice_scores(
 ) -> dict[str, float]:
     """`score_slices` of files, with its definitions, as JSON; slices are axial.
 
-    As in `compare`, a synthetic volume on another grid is resampled onto the reference's, and a real MRI is brought to
-    the signal of a synthetic one; the range is in that signal.
+    As in `compare`, a synthetic volume on another grid is resampled onto the reference's, what one of them does not
+    hold is left out, and a real MRI is brought to the signal of a synthetic one; the range is in that signal.
 
     Raises:
         BadInputError: unreadable volumes, volumes that do not overlap, or an empty mask.
