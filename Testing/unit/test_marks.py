@@ -355,3 +355,11 @@ def test_a_reference_that_is_no_scan_is_doubted_and_the_comparison_goes_on(tmp_p
     assert np.isfinite(result.metrics["MAE"])
     doubts = [one.message for one in reporter.findings if one.level == "look"]
     assert any(re.search(said, text) for text in doubts), doubts
+
+
+def test_the_pictures_of_a_report_name_the_model_in_their_files(tmp_path):
+    made, real = volume(tmp_path, "made.nii.gz", 1.05, RECORD), volume(tmp_path, "real.nii.gz")
+    compare(made, real, tmp_path / "out", report=True)
+    pictures = list((tmp_path / "out" / "figures").iterdir())
+    assert {path.suffix for path in pictures} == {".png", ".pdf", ".svg"}
+    assert all("SYNTHETIC, demo-t1w-fdg 1.0.0" in said_by(path) for path in pictures)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ DARK_PAPER, DARK_INK, DARK_NOTE = "#101114", "#e8e8ea", "#f2b84b"  # of pictures
 # A document's fonts are embedded as fonts, an SVG's text stays text, and the same figure gives the same bytes.
 _FILE_FORMAT = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "modality-synthesis"}
 _DATES = {"svg": "Date", "pdf": "CreationDate"}
+_REPORT_MARKS: ContextVar[tuple[Mark | None, ...]] = ContextVar("marks of a report's pictures", default=())
 _MARK_LINE = 0.17  # inches
 _LIMITS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
@@ -160,6 +162,21 @@ def figure_bytes(figure: Figure, kind: str, marks: Iterable[Mark | None] = (), *
             stream, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), bbox_inches=page, metadata=metadata
         )
     return stream.getvalue()
+
+
+@contextmanager
+def pictures_of(marks: Iterable[Mark | None]) -> Iterator[None]:
+    """Pictures of a report that are drawn inside carry these marks in their files; the report itself says the rest."""
+    token = _REPORT_MARKS.set(tuple(marks))
+    try:
+        yield
+    finally:
+        _REPORT_MARKS.reset(token)
+
+
+def report_picture_bytes(figure: Figure, kind: str) -> bytes:
+    """`figure_bytes` of a report's picture (`pictures_of`)."""
+    return figure_bytes(figure, kind, _REPORT_MARKS.get(), line=False)
 
 
 @contextmanager
