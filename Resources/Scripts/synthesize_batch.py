@@ -107,7 +107,8 @@ def take(line: str, summary: dict) -> None:
     kind = message.get("type")
     if isinstance(message.get("row"), int):
         row = {key: message[key] for key in ("row", "state", "message") if key in message}
-        summary["rows"] = [*(known for known in summary["rows"] if known["row"] != row["row"]), row]
+        rows = {known["row"]: known for known in summary["rows"]} | {row["row"]: row}
+        summary["rows"] = [rows[number] for number in sorted(rows)]
     elif kind == "warning":
         summary["warnings"].append(message.get("message"))
     elif kind in ("result", "error"):

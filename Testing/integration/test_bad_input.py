@@ -70,7 +70,7 @@ def damaged(kind: str, folder: Path) -> Path:
         ("spacing", "400"),
         ("sheared", "sheared.nii.gz"),
         ("CT", "this is a CT"),
-        ("no brain", "does not look like a T1w MRI of a brain"),
+        ("no brain", "as in a label map or a mask"),
     ],
 )
 def test_bad_volumes(tmp_path, kind, message):

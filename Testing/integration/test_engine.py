@@ -192,7 +192,7 @@ def test_the_best_weights_are_packaged_not_the_last(ready, tmp_path):
         assert torch.equal(load_weights(four.package)[name], value), name
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "{name: plateau, patience: 0}"])
+@pytest.mark.parametrize("schedule", ["cosine", pytest.param("{name: plateau, patience: 0}", marks=pytest.mark.long)])
 def test_a_resumed_run_equals_an_uninterrupted_one_in_everything(ready, tmp_path, monkeypatch, schedule):
     class Stop(Exception):
         pass
@@ -219,6 +219,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_in_everything(ready, tmp_path
     assert facts[0]["best_epoch"] == facts[1]["best_epoch"]
 
 
+@pytest.mark.long
 def test_accumulated_batches_are_one_large_batch(ready, tmp_path):
     """Also the last step of an epoch, which has fewer batches than the others (4 = 3 + 1)."""
     settings = ("training.epochs=2", "optimizer.name=sgd", "optimizer.gradient_clip=null", "training.keep=last")
@@ -235,6 +236,7 @@ def test_accumulated_batches_are_one_large_batch(ready, tmp_path):
             torch.testing.assert_close(load_weights(small.package)[name], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(ready, tmp_path):
     """Weights, losses and figures, through gloo on the CPU; there are fewer validation subjects than processes."""
     settings = ["training.epochs=2", "training.keep=last", "optimizer.name=sgd", "optimizer.learning_rate=0.05"]
@@ -260,6 +262,7 @@ def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(ready, 
     assert json.loads((two / "run.json").read_text())["processes"] == 2
 
 
+@pytest.mark.long
 def test_all_folds_test_every_patient_once_and_end_in_a_table(ready, tmp_path):
     arguments = ["train", str(ready[0]), "training.epochs=1", "-o", str(tmp_path / "cv"), "--folds", "3"]
     result = CliRunner().invoke(app, [*arguments, "--accelerator", "cpu", "--jobs", "1"])

@@ -50,7 +50,11 @@ def recipe(mini_recipe, tmp_path):
     return write
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+# A network with one loss and one with a discriminator stand for the others in every run.
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("unet", "pix2pix") else pytest.param(name, marks=pytest.mark.long) for name in GENERATORS],
+)
 def test_twenty_steps_a_resume_a_package_a_volume(name, recipe, mini_cohort, tmp_path, monkeypatch):
     options = {"cohort": mini_cohort, "accelerator": "cpu", "evaluate_test": False}
     save = SaveLast.on_train_epoch_end

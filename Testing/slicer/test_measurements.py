@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -325,7 +326,7 @@ def test_reference_region_from_a_mask(ready: Any, wait: Any, asked: list, kind: 
 
 
 def test_the_worker_is_told_what_is_synthetic(ready: Any, wait: Any, tmp_path: Path) -> None:
-    """A volume that is handed over as a temporary file has its provenance beside it, without an older file's hash."""
+    """A volume that is handed over as a temporary file has its provenance beside it, with that file's own hash."""
     from modality_synthesis.slicer import results, suvr
 
     panel = ready()
@@ -336,7 +337,7 @@ def test_the_worker_is_told_what_is_synthetic(ready: Any, wait: Any, tmp_path: P
     suvr.Request(synthetic, mri, "pons").arguments(str(tmp_path))
     written = json.loads((tmp_path / "pet.json").read_text(encoding="utf-8"))
     assert written["SyntheticData"] is True
-    assert "SHA256" not in written
+    assert written["SHA256"] == hashlib.sha256((tmp_path / "pet.nrrd").read_bytes()).hexdigest()
     assert not (tmp_path / "mri.json").exists()
     # A node that only carries the attributes, as a difference map does, says so too.
     results.handOnMark(synthetic, mri)

@@ -77,7 +77,7 @@ def test_synthesize_compare_and_suvr(panel: Any, wait: Any, tmp_path: Path, monk
     panel.ui.suvrButton.click()
     wait(lambda: not panel.logic.running, seconds=300)
     assert panel.parameters.suvrVolume is not None, panel.ui.suvrStatusLabel.text
-    assert panel.ui.suvrTableWidget.item(0, 0).text() == "tau_meta_temporal"
+    assert panel.ui.suvrTableWidget.item(0, 0).text() == "fdg_ad_signature"  # the tracer's regions stand first
     assert "reference region cerebellar-gray" in panel.ui.suvrFactsLabel.text
     scores = slicer.util.arrayFromVolume(panel.parameters.zVolume)
     assert scores.min() < -2  # nobody's precuneus takes up five times as much as the cerebellum

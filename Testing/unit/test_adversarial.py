@@ -290,7 +290,9 @@ def test_each_phase_reaches_all_of_its_parameters_and_no_others(name):
         assert {id(parameter) for parameter in system.parameters() if parameter.grad is not None} == owners[phase]
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name == "cyclegan" else name for name in TINY]
+)
 def test_training_lowers_the_generators_loss_and_is_repeatable(name):
     histories = []
     for _ in range(2):

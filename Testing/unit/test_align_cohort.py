@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from modality_synthesis.cli import app
 from modality_synthesis.datasets.alignment import align_cohort, moved_volume
 from modality_synthesis.datasets.cohort import read_cohort
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.preprocessing.pair_registration import PairRegistration
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.progress import Reporter
@@ -124,3 +124,17 @@ def test_nothing_aligned_is_an_error(pairs, tmp_path):
     assert "could be aligned" in json.loads(ran.stdout.splitlines()[-1])["message"]
     with pytest.raises(BadInputError, match="has a T2w"):
         align_cohort(folder / "cohort.csv", tmp_path, fixed="CT", moving=["T2w"])
+
+
+def test_somebody_s_sidecar_in_the_place_of_the_moved_volume_s_is_refused_first(tmp_path):
+    image = sitk.GetImageFromArray(np.random.default_rng(0).random((8, 8, 8)).astype(np.float32))
+    for name in ("ct", "t1"):
+        write_image(image, tmp_path / f"{name}.nii.gz")
+    (tmp_path / "cohort.csv").write_text("subject,CT,T1w\na,ct.nii.gz,t1.nii.gz\n")
+    notes = tmp_path / "out" / "a" / "a_T1w.json"
+    notes.parent.mkdir(parents=True)
+    notes.write_text('{"EchoTime": 0.003}')
+    with pytest.raises(UsageError, match=r"a_T1w.json.* was not written by this program"):
+        align_cohort(tmp_path / "cohort.csv", tmp_path / "out", fixed="CT", moving=["T1w"], jobs=1)
+    assert notes.read_text() == '{"EchoTime": 0.003}'
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["a", "a_T1w.json"]

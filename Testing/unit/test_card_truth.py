@@ -15,9 +15,11 @@ from modality_synthesis.datasets import read_cohort
 from modality_synthesis.datasets.simulated import is_simulated
 from modality_synthesis.datasets.splits import split_cohort
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter
-from modality_synthesis.training import read_recipe
+from modality_synthesis.training import folds, read_recipe
 from modality_synthesis.training.export import card_facts
+from modality_synthesis.training.run import TrainingResult
 from modality_synthesis.training.truth import cohort_facts, truthful
 from modality_synthesis.volumes import write_image
 
@@ -128,6 +130,18 @@ def test_a_mixed_cohort_is_counted(cohort):
     }
 
 
+def test_visits_that_were_left_out_do_not_count(cohort):
+    table = cohort("a")
+    recipe, split = read_recipe(RECIPES / "pasta-adni-like.yaml"), split_cohort(table, seed=1)
+    card = card_facts(recipe, split, 1.0, cohort=table, left_out=["a_2", "d"], stochastic=False)
+    assert card["training"]["cohort"] == {
+        "table": "cohort.csv",
+        "people": {"train": 2, "validation": 1, "test": 0},
+        "visits": {"train": 2, "validation": 1, "test": 0},
+        "simulated_visits": 1,
+    }
+
+
 @pytest.mark.parametrize(("column", "simulated"), [("yes", True), ("no", False)])
 def test_a_column_says_more_than_the_files(cohort, column, simulated):
     table = cohort("abcd", column=column)
@@ -144,3 +158,28 @@ def test_a_dataset_s_description_marks_its_volumes(cohort, tmp_path):
     write_image(image, inner / "sub-1_T1w.nii.gz")
     visit = type(table.visits[0])("x", volumes={"T1w": inner / "sub-1_T1w.nii.gz"})
     assert is_simulated(visit, ("T1w",))
+
+
+def test_what_is_odd_about_a_table_is_said_once_for_all_folds(cohort, tmp_path, monkeypatch):
+    """Each fold reads the table again."""
+    table = cohort().path
+    table.write_text(table.read_text().replace("subject,session,split", "subject,session,Splitt"))
+    heard: list[str] = []
+
+    class Listening(Reporter):
+        def emit_warning(self, message: str) -> None:
+            heard.append(message)
+
+        def emit_finding(self, finding: Finding) -> None:
+            heard.append(finding.code)
+
+    def train(recipe, folder, *, cohort, reporter, **_):
+        reporter.finding(Finding("odd-table", "look", "The table is odd.", "Look at it."))
+        read_cohort(cohort, reporter)
+        return TrainingResult(folder, None)
+
+    monkeypatch.setattr(folds, "train", train)
+    recipe = read_recipe(RECIPES / "pasta-adni-like.yaml")
+    folds.train_folds(recipe, tmp_path / "runs", 4, cohort=table, reporter=Listening())
+    assert {"odd-table", "The table is odd. Look at it."} <= set(heard)
+    assert len(heard) == len(set(heard)), heard

@@ -116,6 +116,23 @@ def test_a_fingerprint_is_of_facts_and_program(monkeypatch):
 # Where the cache is
 
 
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        ("scan\tquality\n1\tgood\n", "a qc table has the columns"),
+        ("subject\tdecision\trater\na\t\tme\n", "has the column.s. rater, .*would be lost"),
+    ],
+)
+def test_a_table_of_somebody_else_in_the_place_of_qc_is_refused_before_a_volume_is_looked_at(
+    tmp_path, looked_at, contents, said
+):
+    (tmp_path / "qc.tsv").write_text(contents)
+    with pytest.raises(BadInputError, match=said):
+        screen(visits(tmp_path, "a"), Request(), None, tables=[tmp_path / "qc.tsv"], jobs=1)
+    assert looked_at == []
+    assert (tmp_path / "qc.tsv").read_text() == contents
+
+
 def test_the_cache_is_named_or_beside_the_table_or_the_user_s(tmp_path, monkeypatch):
     monkeypatch.delenv(CACHE_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
@@ -216,7 +233,7 @@ def test_the_volumes_of_a_bids_folder_are_found(tmp_path, monkeypatch):
 
 
 def test_a_table_without_volumes_can_not_be_used(tmp_path):
-    (tmp_path / "c.csv").write_text("subject,age,T1 image\nA,70,a.nii.gz\nB,71,b.nii.gz\n")
+    (tmp_path / "c.csv").write_text("subject,age\nA,70\nB,71\n")
     code, lines = command(tmp_path / "c.csv", "--check")
     said = [line["message"] for line in lines if line["type"] == "finding" and line["code"] == "missing"] or str(lines)
     assert code == 1

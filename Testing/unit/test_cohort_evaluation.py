@@ -19,6 +19,7 @@ from modality_synthesis.cli import app
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import read_cohort
 from modality_synthesis.errors import BadInputError, HashMismatchError, UsageError
+from modality_synthesis.evaluation import cohort as room
 from modality_synthesis.evaluation import evaluate, scoring
 from modality_synthesis.evaluation.baselines import COPY, LINEAR, MEAN, TISSUE, Baselines, fit_baselines
 from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
@@ -103,6 +104,29 @@ def test_two_models_beside_their_baselines(result, output):
     assert facts["summary"][COPY]["MAE"]["mean"] < facts["summary"]["first"]["MAE"]["mean"]
 
 
+def test_the_tables_say_what_is_synthetic_and_who_made_it(result, output, people, models, tmp_path):
+    def rows_of(name: str, folder: Path = output) -> list[dict[str, str]]:
+        with (folder / name).open() as stream:
+            return list(csv.DictReader(stream))
+
+    for name in ("metrics.csv", "regions.csv", "summary.csv", "agreement.csv"):
+        told = {(row["predictor"], row["synthetic"], row["model"]) for row in rows_of(name)}
+        assert ("first", "yes", f"first {models[0].card.version}") in told, name
+        assert {row["synthetic"] for row in rows_of(name)} == {"yes"}, name
+    assert (MEAN, "yes", f"baseline: {MEAN}") in {
+        (row["predictor"], row["synthetic"], row["model"]) for row in rows_of("metrics.csv")
+    }
+    assert {(row["synthetic"], row["model"]) for row in rows_of("measured_regions.csv")} == {("no", "")}
+    value = "suvr" if result.units == "SUVR" else "mean"
+    row = rows_of("regions.csv")[0]
+    made = result.regional[row["predictor"]][list(result.subjects).index(row["subject"])]
+    assert float(row[value]) == pytest.approx(made[0], rel=1e-4)
+    # Volumes made elsewhere: what their own mark says, else that nobody knows.
+    evaluate(people, output=tmp_path / "made", synthetic=["made"], to="FDG-PET", cache=tmp_path / "c", jobs=1)
+    assert {(row["synthetic"], row["model"]) for row in rows_of("regions.csv", tmp_path / "made")
+            if row["predictor"] == "made"} == {("yes", "unknown")}  # fmt: skip
+
+
 def test_the_published_independent_t_test_stands_beside_the_paired_ones(result, output):
     with (output / "tests.csv").open() as stream:
         row = next(
@@ -150,6 +174,28 @@ def test_an_interrupted_evaluation_goes_on_and_ends_alike(people, models, tmp_pa
     evaluate(people, models, tmp_path / "halved", **halved)
     assert count[0] == -1000 + (8 - len(done)) * 6
     assert (tmp_path / "halved" / "metrics.csv").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "said"),
+    [
+        ("subjects/sub-05.json", '{"age": 61}', "no record of an evaluation"),
+        ("subjects/sub-05.json", "notes", "no record of an evaluation"),
+        ("subjects/sub-05.safetensors", "weights", "no record of an evaluation"),
+    ],
+)
+def test_what_somebody_else_wrote_is_refused_before_computing(
+    people, models, tmp_path, monkeypatch, name, contents, said
+):
+    def no_more(*_: object, **__: object) -> None:
+        raise AssertionError("computed")
+
+    monkeypatch.setattr(room, "preprocess_pairs", no_more)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(contents)
+    with pytest.raises(BadInputError, match=said):
+        evaluate(people, models[:1], tmp_path, cache=tmp_path.parent / "cache", jobs=1, device="cpu")
+    assert (tmp_path / name).read_text() == contents
 
 
 def test_another_setting_is_measured_anew(people, models, tmp_path):

@@ -20,7 +20,11 @@ from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import read_image
 
 # Signal of gray matter, white matter and fluid, as a 3 T scanner shows them.
-SIGNALS = {"T1w": (70.0, 100.0, 30.0), "T2w": (100.0, 70.0, 220.0), "FLAIR": (100.0, 85.0, 25.0)}
+SIGNALS = {"T1w": (70.0, 100.0, 30.0), "T2w": (100.0, 70.0, 220.0), "FLAIR": (100.0, 93.0, 85.0)}
+# SUVR of gray matter, white matter and fluid.
+UPTAKE = {"FDG": (1.4, 0.7, 0.3), "tau": (1.2, 0.95, 0.5)}
+# Of a FLAIR, texture and lesions are as strong as the contrast.
+NOISE = {"FLAIR": 15.0, "FDG": 0.02, "tau": 0.02}
 TO_TEMPLATE = ChainParameters.model_validate(
     {"source": [{"step": "reorient"}, {"step": "brain-mask"}, {"step": "register"}, {"step": "resample"}]}
 )
@@ -34,12 +38,12 @@ def brain(contrast: str, normalized: bool = False) -> Prepared:
         for image in (_tissue_regions(), label_image())
     )
     mask = sitk.Resample(mni152().mask, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    gray, white, fluid = SIGNALS[contrast]
+    gray, white, fluid = {**SIGNALS, **UPTAKE}[contrast]
     values = np.full(tissue.shape, (gray + white + fluid) / 3)
     values[tissue == 1] = gray
     values[(tissue == 2) | np.isin(labels, (2, 41))] = white
     values[np.isin(labels, (4, 43, 24))] = fluid
-    values = values + np.random.default_rng(0).normal(0, 5, values.shape)
+    values = values + np.random.default_rng(0).normal(0, NOISE.get(contrast, 5.0), values.shape)
     values *= sitk.GetArrayFromImage(mask) > 0
     image = sitk.GetImageFromArray(((values - 80) / 30 if normalized else values).astype(np.float32))
     image.CopyInformation(grid)
@@ -66,6 +70,15 @@ def test_each_modality_refuses_the_others(needed, shown, normalized):
 @pytest.mark.parametrize("shown", SIGNALS)
 def test_the_contrast_is_named(shown):
     assert measure_contrast(brain(shown)).modality == shown
+
+
+@pytest.mark.parametrize("tracer", UPTAKE)
+@pytest.mark.parametrize("needed", ["T1w", "T2w"])
+def test_a_pet_is_taken_for_no_mri(needed, tracer):
+    """Also a synthetic one: its gray and white matter and fluid lie in the order of a FLAIR's, but farther apart."""
+    with pytest.raises(BadInputError, match=r"Is it a PET") as refusal:
+        check_contrast(brain(tracer), needed, Reporter())
+    assert "It looks like" not in str(refusal.value)
 
 
 def test_what_was_not_registered_is_not_measured():

@@ -308,15 +308,23 @@ def test_commands_write_the_figures_they_name(package, run, head_file, tmp_path)
     ("arguments", "message"),
     [
         (("profile", "ct.nii.gz"), "NAME=FILE"),
-        (("profile", "CT=a.nii.gz", "CT=b.nii.gz"), "Two volumes"),
-        (("profile", "CT=a.nii.gz", "--point", "1,2"), "R,A,S"),
-        (("slices", "a.nii.gz", "b.nii.gz", "--mask", "m.nii.gz", "--range", "1,0"), "LOW,HIGH"),
-        (("curves", "nowhere"), "no training log"),
+        (("profile", "CT=HERE/a.nii.gz", "CT=HERE/b.nii.gz"), "Two volumes"),
+        (("profile", "CT=HERE/a.nii.gz", "--point", "1,2"), "R,A,S"),
+        (("profile", "CT=nowhere.nii.gz"), "nowhere.nii.gz does not exist"),
+        (("slices", "HERE/a.nii.gz", "HERE/b.nii.gz", "--mask", "HERE/m.nii.gz", "--range", "1,0"), "LOW,HIGH"),
+        (("curves", "HERE"), "no training log"),
+        (("curves", "nowhere"), "nowhere does not exist"),
         (("filters", "no-such-model"), "no-such-model"),
     ],
 )
 def test_wrong_commands_say_what_to_do_and_write_nothing(arguments, message, tmp_path):
-    result = invoke(*arguments, "-o", tmp_path / "x.png")
+    volumes, output = tmp_path / "volumes", tmp_path / "output"
+    volumes.mkdir()
+    output.mkdir()
+    for name in ("a.nii.gz", "b.nii.gz", "m.nii.gz"):
+        write_image(sitk.Image(4, 4, 4, sitk.sitkFloat32), volumes / name)
+    arguments = [argument.replace("HERE", str(volumes)) for argument in arguments]
+    result = invoke(*arguments, "-o", output / "x.png")
     assert result.exit_code in (1, 2)
     assert message in result.output
-    assert not list(tmp_path.iterdir())
+    assert not list(output.iterdir())

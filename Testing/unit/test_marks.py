@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.choices import REFERENCE_REGIONS
+from modality_synthesis.datasets.cohort import Visit
+from modality_synthesis.datasets.visit_check import Request, check_visit
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation import compare, suvr
-from modality_synthesis.evaluation.suvr_checks import check_is_pet, check_on_mri
+from modality_synthesis.evaluation.figures import draw_difference, draw_profile
+from modality_synthesis.evaluation.figures.style import new_figure, save_figure
+from modality_synthesis.evaluation.normal_cohort import read_normal_cohort
+from modality_synthesis.evaluation.slicewise import write_slice_scores
+from modality_synthesis.evaluation.suvr_checks import check_on_mri
+from modality_synthesis.preprocessing.region_names import reference_region_id
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import (
-    Mark,
-    array,
-    check_outputs,
-    describe,
-    image_like,
-    read_mark,
-    read_sidecar,
-    sidecar_path,
-    stated_units,
-    write_image,
-)
+from modality_synthesis.synthesis import pipeline, synthesize
+from modality_synthesis.volumes import Mark, array, describe, image_like, read_mark, write_image
 
 from test_coverage import brain_pet  # isort: skip
-from test_volumes_dicom import write_series  # isort: skip
 
 MODEL = {"id": "demo-t1w-fdg", "version": "1.0.0", "weights_sha256": "ab" * 32}
 RECORD = {
@@ -40,7 +39,6 @@ WORDS = "SYNTHETIC FDG-PET SUVR, demo-t1w-fdg 1.0.0, research use only"
 
 
 def volume(folder: Path, name: str, scale: float = 1.0, record: dict | None = None, words: str = "") -> Path:
-    folder.mkdir(exist_ok=True)
     path = folder / name
     image = brain_pet()
     write_image(image_like((array(image) * np.float32(scale)).astype(np.float32), image), path, description=words)
@@ -202,56 +200,166 @@ def test_how_a_pet_lies_on_the_mri_is_measured(shift, level):
     assert finding.value == pytest.approx(shift, abs=1.5)
 
 
-def test_the_sidecar_of_a_linked_volume_lies_beside_what_the_link_leads_to(tmp_path):
-    real = volume(tmp_path / "real", "a.nii.gz", record=RECORD)
-    (tmp_path / "links").mkdir()
-    link = tmp_path / "links" / "b.nii.gz"
-    link.symlink_to(real)
-    assert read_sidecar(link) == read_sidecar(real) != {}
-    assert read_mark(link) == read_mark(real) is not None
-    sidecar_path(link).write_text('{"Units": "Bq/mL"}')  # DataLad: volumes are links, their sidecars lie beside them
-    assert read_sidecar(link) == {"Units": "Bq/mL"}
-    assert stated_units(link) == "Bq/mL"
+# Pictures and tables of synthetic data
 
 
-def test_an_output_that_is_the_sidecar_of_a_linked_input_is_refused(tmp_path):
-    real = volume(tmp_path / "real", "a.nii.gz", record=RECORD)
-    link = tmp_path / "b.nii.gz"
-    link.symlink_to(real)
-    with pytest.raises(UsageError, match=r"a\.json"):
-        check_outputs([sidecar_path(real)], inputs=[link])
+def said_by(path: Path) -> str:
+    """The metadata of a picture: a PNG's tEXt, a PDF's information, an SVG's metadata."""
+    if path.suffix == ".svg":
+        found = ElementTree.parse(path).getroot().find("{http://www.w3.org/2000/svg}metadata")
+        assert found is not None
+        return " ".join(found.itertext())
+    if path.suffix == ".pdf":
+        found = re.search(rb"/Subject\s*\(((?:[^()\\]|\\.)*)\)", path.read_bytes())
+        return re.sub(r"\\(.)", r"\1", found[1].decode("latin-1")) if found else ""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return " ".join(picture.text.values())
 
 
-def test_an_mri_is_no_pet(tmp_path):
-    mri = volume(tmp_path, "sub-1_T1w.nii.gz")
-    copy = tmp_path / "pet.nii.gz"
-    copy.write_bytes(mri.read_bytes())
-    link = tmp_path / "link.nii.gz"
-    link.symlink_to(mri)
-    for pet in (mri, copy, link):
-        with pytest.raises(BadInputError, match="both as the PET and as the MRI"):
-            suvr(pet, mri=mri)
-    other = volume(tmp_path / "other", "sub-1_T2w.nii.gz", scale=2.0)
-    text = "sub-1_T2w.nii.gz is given as the PET, but is a T2w by its file name; SUVR are of PET only."
-    assert _kind(other, mri) == [("look", text)]
-    write_series(tmp_path / "mr", Modality="MR", SeriesDescription="t2_tse")
-    with pytest.raises(BadInputError, match="mr is given as the PET, but is a T2w by its DICOM header"):
-        _kind(tmp_path / "mr", mri)
-    named = volume(tmp_path / "other", "sub-1_space-T1w_trc-FDG_pet.nii.gz", scale=2.0)
-    assert _kind(named, mri) == _kind(volume(tmp_path / "other", "uptake.nii.gz", scale=3.0), mri) == []
+def drawn_in(path: Path) -> str:
+    """The texts of an SVG."""
+    return " ".join(node.text or "" for node in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text"))
 
 
-def _kind(pet: Path, mri: Path) -> list[tuple[str, str]]:
-    reporter = Reporter()
-    check_is_pet(pet, mri, reporter)
-    return [(finding.level, finding.message) for finding in reporter.findings]
+@pytest.mark.parametrize("ending", [".png", ".pdf", ".svg"])
+def test_a_picture_of_a_synthetic_volume_says_so_in_its_file(tmp_path, ending):
+    made, real = volume(tmp_path, "made.nii.gz", 1.05, RECORD), volume(tmp_path, "real.nii.gz")
+    draw_difference(made, real, tmp_path / f"d{ending}")
+    draw_profile({"PET": real, "other PET": made}, tmp_path / f"p{ending}")
+    draw_profile({"PET": real}, tmp_path / f"measured{ending}")
+    for name in ("d", "p"):
+        told = said_by(tmp_path / f"{name}{ending}")
+        assert "SYNTHETIC" in told
+        assert "demo-t1w-fdg 1.0.0" in told
+        assert "ab" * 32 in told, "the hash of the weights"
+    assert "SYNTHETIC" not in said_by(tmp_path / f"measured{ending}")
+    if ending == ".svg":
+        assert "SYNTHETIC, demo-t1w-fdg 1.0.0" in drawn_in(tmp_path / "d.svg")
+        assert "SYNTHETIC, demo-t1w-fdg 1.0.0" in drawn_in(tmp_path / "p.svg")
+        assert "SYNTHETIC" not in drawn_in(tmp_path / "measured.svg")
 
 
-def test_a_volume_compared_with_itself_is_said(tmp_path):
-    pet = volume(tmp_path, "pet.nii.gz")
-    copy = volume(tmp_path, "copy.nii.gz")
-    for other in (pet, copy):
+def test_the_line_of_the_mark_is_on_the_page_and_covers_nothing(tmp_path):
+    """It is below what was drawn: the picture grows, and what was there is where it was."""
+    from PIL import Image
+
+    figure = new_figure(3, 1)
+    figure.text(0, 0.1, "at the lower edge")
+    save_figure(figure, tmp_path / "plain.png", [])
+    save_figure(figure, tmp_path / "marked.png", [None, Mark("m", "2.0")])
+    plain, marked = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")) for name in ("plain", "marked"))
+    assert marked.shape[1] == plain.shape[1]
+    assert 20 < marked.shape[0] - plain.shape[0] < 80
+    drawn = np.flatnonzero((plain < 128).any(axis=1))
+    assert (marked[: plain.shape[0]] < 128).sum() == pytest.approx((plain < 128).sum(), rel=0.15), "nothing is covered"
+    assert (marked[drawn[-1] + 8 : plain.shape[0]] >= 128).all()
+    assert (marked[plain.shape[0] :] < 128).sum() > 100, "the line's letters"
+
+
+def test_the_slice_figures_say_that_they_are_of_a_synthetic_volume(tmp_path):
+    made, real = volume(tmp_path, "made.nii.gz", 1.05, RECORD), volume(tmp_path, "real.nii.gz")
+    mask = tmp_path / "mask.nii.gz"
+    level = array(brain_pet())
+    write_image(image_like((level > np.percentile(level, 80)).astype(np.uint8), brain_pet()), mask)
+    write_slice_scores(made, real, mask, (0, 3), tmp_path / "s.json")
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert (found["synthetic"], found["model"]) == ("yes", "demo-t1w-fdg 1.0.0")
+    assert found["SyntheticData"] is True
+    assert [source["role"] for source in found["Sources"]] == ["synthetic", "reference", "mask"]
+
+
+def test_a_table_of_what_predictors_made_is_no_normal_cohort(tmp_path):
+    lines = [f"sub-{n},MEAN,precuneus,both,{1 + n / 10},yes,m 1.0" for n in range(6)]
+    path = tmp_path / "regions.csv"
+    path.write_text("\n".join(["subject,predictor,region,hemisphere,suvr,synthetic,model", *lines]))
+    with pytest.raises(BadInputError, match=r"measured_regions.csv"):
+        read_normal_cohort(path)
+
+
+SPELLINGS = {
+    "cerebellar-gray": ("cerebellar gray matter", "Cerebellar grey matter", "cerebellum_gray", "cerebellar cortex"),
+    "whole-cerebellum": ("whole cerebellum", "Cerebellum", "cerebellum (whole)"),
+    "pons": ("Pons", "the pons"),
+    "cerebellum-pons": ("cerebellum + pons", "pons and cerebellum", "Pons/cerebellum"),
+    "white-matter-eroded": ("eroded white matter", "eroded subcortical white matter", "White_matter_eroded"),
+}
+
+
+def test_a_reference_region_is_known_by_every_spelling_and_never_taken_for_another():
+    assert set(SPELLINGS) == set(REFERENCE_REGIONS)
+    for region, spellings in SPELLINGS.items():
+        assert {reference_region_id(name) for name in (region, *spellings)} == {region}
+    assert reference_region_id("inferior cerebellar gray matter") not in REFERENCE_REGIONS
+    assert reference_region_id("cerebellar white matter") not in REFERENCE_REGIONS
+    assert reference_region_id("Inferior cerebellar gray") == reference_region_id("cerebellar-gray-inferior")
+
+
+def test_a_synthetic_pet_and_its_own_suvr_image_have_one_reference_region(tmp_path):
+    """The card says "cerebellar gray matter", `suvr` says "cerebellar-gray"."""
+    level = suvr(volume(tmp_path, "raw.nii.gz"), template_space=True).reference_mean
+    made = volume(tmp_path, "made.nii.gz", 1 / level, {**RECORD, "ReferenceRegion": "cerebellar gray matter"})
+    suvr(made, template_space=True, image=tmp_path / "suvr.nii.gz")
+    suvr(made, template_space=True, image=tmp_path / "pons.nii.gz", reference_region="pons")
+    for name, expected in (("suvr", False), ("pons", True)):
         reporter = Reporter()
-        result = compare(pet, other, reporter=reporter)
-        assert "same-volume" in [finding.code for finding in reporter.findings if finding.level == "look"]
-        assert "it is one volume" in result.statement
+        compare(made, tmp_path / f"{name}.nii.gz", reporter=reporter)
+        assert any(one.code == "reference-region" for one in reporter.findings) is expected, name
+
+
+@pytest.mark.parametrize(
+    ("record", "words", "named"),
+    [
+        (RECORD, "", "made.nii.gz is synthetic itself (demo-t1w-fdg 1.0.0); errors add up."),
+        (None, WORDS, "made.nii.gz is synthetic itself (demo-t1w-fdg 1.0.0); errors add up."),
+        (None, "SYNTHETIC T1w", "made.nii.gz is synthetic itself; errors add up."),
+        (None, "", ""),
+    ],
+)
+def test_a_source_that_is_synthetic_itself_is_named(tmp_path, record, words, named, monkeypatch):
+    def no_more(*_: object, **__: object) -> None:
+        raise BadInputError("the phantom is no head")
+
+    monkeypatch.setattr(pipeline, "prepare", no_more)
+    made = volume(tmp_path, "made.nii.gz", record=record, words=words)
+    reporter = Reporter()
+    with pytest.raises(BadInputError, match="no head"):
+        synthesize(made, model="demo-t1w-fdg", device="cpu", reporter=reporter)
+    alone = {one.message for one in reporter.findings if (one.code, one.level) == ("synthetic-source", "look")}
+    visit = Visit("a", volumes={"T1w": made})
+    cohort = {one.message for _, one in check_visit(visit, Request(("T1w",))) if one.code == "synthetic-source"}
+    assert alone == cohort == ({named} if named else set())
+
+
+# What `compare` is given as a reference
+
+
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).normal(100, 20, array(brain_pet()).shape)
+
+
+@pytest.mark.parametrize(
+    ("target", "values", "said"),
+    [
+        ("T1w", noise, r"other.nii.gz: .*(noise|structure|neighbo)"),
+        ("T1w", lambda: np.digitize(array(brain_pet()), [0.5, 1.0, 2.0]), r"other.nii.gz: .*label map"),
+        ("CT", lambda: 100 * array(brain_pet()), r"other.nii.gz: .*(Hounsfield|HU)"),
+    ],
+)
+def test_a_reference_that_is_no_scan_is_doubted_and_the_comparison_goes_on(tmp_path, target, values, said):
+    made = volume(tmp_path, "made.nii.gz", record={**RECORD, "Route": {"source": "T1w", "target": target}})
+    write_image(image_like(values().astype(np.float32), brain_pet()), tmp_path / "other.nii.gz")
+    reporter = Reporter()
+    result = compare(made, tmp_path / "other.nii.gz", match_signal=True, reporter=reporter)
+    assert np.isfinite(result.metrics["MAE"])
+    doubts = [one.message for one in reporter.findings if one.level == "look"]
+    assert any(re.search(said, text) for text in doubts), doubts
+
+
+def test_the_pictures_of_a_report_name_the_model_in_their_files(tmp_path):
+    made, real = volume(tmp_path, "made.nii.gz", 1.05, RECORD), volume(tmp_path, "real.nii.gz")
+    compare(made, real, tmp_path / "out", report=True)
+    pictures = list((tmp_path / "out" / "figures").iterdir())
+    assert {path.suffix for path in pictures} == {".png", ".pdf", ".svg"}
+    assert all("SYNTHETIC, demo-t1w-fdg 1.0.0" in said_by(path) for path in pictures)

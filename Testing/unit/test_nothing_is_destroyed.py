@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,12 +22,17 @@ from preprocessed_people import write_model
 
 from modality_synthesis.datasets import alignment, bids, cohort_check
 from modality_synthesis.datasets.alignment import align_cohort
-from modality_synthesis.errors import BadInputError, CancelledError, ModalitySynthesisError
-from modality_synthesis.evaluation import tables
+from modality_synthesis.datasets.cohort import Visit
+from modality_synthesis.errors import BadInputError, CancelledError, ModalitySynthesisError, UsageError
+from modality_synthesis.evaluation import scoring, tables
 from modality_synthesis.evaluation.comparison import compare
+from modality_synthesis.evaluation.document import Document, Section
+from modality_synthesis.evaluation.figures import difference
 from modality_synthesis.evaluation.figures.style import new_figure, save_figure
 from modality_synthesis.evaluation.folds import fold_table, write_fold_table
+from modality_synthesis.evaluation.report_figures import picture
 from modality_synthesis.evaluation.slicewise import write_slice_scores
+from modality_synthesis.evaluation.study import Evaluation, write_evaluation
 from modality_synthesis.generators import build_generator
 from modality_synthesis.models import ModelPackage, export_model, install_model
 from modality_synthesis.models.package import verify_package
@@ -35,7 +41,8 @@ from modality_synthesis.simulation import cohort as simulated
 from modality_synthesis.simulation import subject as simulated_subject
 from modality_synthesis.synthesis import batch, export_dicom, pipeline
 from modality_synthesis.synthesis.batch import synthesize_batch
-from modality_synthesis.volumes import atomic_files, atomic_output, read_sidecar, write_image, write_sidecar
+from modality_synthesis.training import report as training_reports
+from modality_synthesis.volumes import Mark, atomic_files, atomic_output, read_sidecar, write_image, write_sidecar
 
 Command = Callable[[Path, float], object]
 Check = Callable[[State, State, Path], None]
@@ -144,7 +151,37 @@ def commands(
     def figure(folder: Path, value: float) -> None:
         drawn = new_figure(1, 1)
         drawn.text(0, 0, str(value))
-        save_figure(drawn, folder / "figure.png")
+        save_figure(drawn, folder / "figure.png", [])
+
+    def difference_picture(folder: Path, value: float) -> None:
+        marks = SimpleNamespace(mark=Mark("m", f"{value:g}"), reference_mark=None)
+        monkeypatch.setattr(difference, "difference_panels", lambda *_, **__: SimpleNamespace(comparison=marks))
+        monkeypatch.setattr(difference, "difference_figure", lambda *_, **__: new_figure(2, 1))
+        difference.draw_difference(inputs / "made.nii.gz", inputs / "real.nii.gz", folder / "difference.png")
+
+    def evaluation(folder: Path, value: float) -> None:
+        task, settings = SimpleNamespace(pair=SimpleNamespace(visit=Visit("a"))), SimpleNamespace(folder=folder)
+        scoring._write(task, settings, scoring.Record(f"{value:g}"), {"plane": np.full(3, value)})
+        people = list("abcdef")
+        scores = {
+            name: {key: [factor * value + number for number in range(6)] for key in ("MAE", "PSNR", "SSIM", "NCC")}
+            for factor, name in enumerate(("mean", "m"), start=1)
+        }
+        found = Evaluation(("m",), "test", 2.0, "SUVR", people, people, scores)
+        with atomic_files():
+            write_evaluation(found, folder)
+
+    def training_report(folder: Path, value: float) -> None:
+        run = SimpleNamespace(path=folder, recipe=lambda: None, inputs=list, facts=lambda: SimpleNamespace(epochs=1))
+        monkeypatch.setattr(training_reports, "RunFolder", lambda _: run)
+        monkeypatch.setattr(training_reports, "LOG", inputs / "cohort.csv")
+        monkeypatch.setattr(training_reports, "_document", lambda *_: document(value))
+        training_reports.write_report(folder)
+
+    def imported(folder: Path, value: float) -> None:
+        """What `models import` does once it has the checkpoint's weights."""
+        generator = build_generator("residual-unet", {"channels": [4, 8], "stem_stride": 1, "final_bias": value})
+        write_model(folder / "imported", "residual-unet", {"channels": [4, 8], "stem_stride": 1}, generator)
 
     def folds(folder: Path, value: float) -> None:
         table = fold_table(["1", "2"], ["a", "b"], {"MAE": [value, value]}, names=["1", "2"])
@@ -172,6 +209,10 @@ def commands(
             unchanged,
         ),
         "figures": (figure, unchanged),
+        "figures difference": (difference_picture, unchanged),
+        "report": (training_report, unchanged),
+        "models import": (imported, unchanged),
+        "evaluate": (evaluation, visits_and_tables_are_whole),
         "figures folds": (folds, unchanged),
         "figures slices": (slices, unchanged),
         "models export": (lambda folder, value: export_model(package.folder, folder / "model.zip"), unchanged),
@@ -233,6 +274,23 @@ def unchanged_or_installed(before: State, after: State, folder: Path) -> None:
         assert {name.split("/")[0] for name in after} == {"mini", "notes.txt"}
 
 
+def visits_and_tables_are_whole(before: State, after: State, folder: Path) -> None:
+    """A finished visit stays, with both its files; the tables are all old or all new."""
+    names = {name for name in {*before, *after} if before.get(name) not in ("folder",) and after.get(name) != "folder"}
+    visits = {name for name in names if name.startswith("subjects/")}
+    for some in (visits, names - visits - {"notes.txt"}):
+        assert len({after.get(name) == before.get(name) for name in some}) <= 1, some
+    assert set(before) <= set(after)
+    assert after["notes.txt"] == before["notes.txt"]
+
+
+@lru_cache
+def document(value: float) -> Document:
+    drawn = new_figure(1, 1)
+    drawn.text(0, 0, str(value))
+    return Document(f"Report {value:g}", "", [], [Section("One", pictures=[picture("one", "", "", drawn)])])
+
+
 def rows_are_whole(files: list[str], tables: list[str]) -> Check:
     """Finished rows stay, with all their files; the tables are what they were, or new."""
 
@@ -253,7 +311,8 @@ def rows_are_whole(files: list[str], tables: list[str]) -> Check:
 
 NAMES = [
     "synthesize", "suvr", "compare", "export", "cohort", "figures", "figures folds", "figures slices",
-    "models export", "models install", "batch", "align", "simulate",
+    "models export", "models install", "models import", "batch", "align", "simulate", "figures difference", "evaluate",
+    "report",
 ]  # fmt: skip
 QUICK = 6
 
@@ -311,6 +370,23 @@ def check_failures(
                 for file in folder.rglob("*.nii.gz"):
                     read_sidecar(file)  # no volume with another one's sidecar
     assert failures >= len(list(chosen))
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.pdf", "figures/one.svg"])
+def test_a_report_does_not_replace_what_it_is_made_from(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's own file under another name: a link."""
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / name).symlink_to(tmp_path / "run.json")
+    monkeypatch.setattr(training_reports, "LOG", tmp_path / "run.json")
+    monkeypatch.setattr(training_reports.RunFolder, "recipe", lambda _: None)
+    monkeypatch.setattr(training_reports.RunFolder, "facts", lambda _: SimpleNamespace(epochs=1))
+    monkeypatch.setattr(training_reports, "_document", lambda *_: document(1))
+    with pytest.raises(UsageError, match="would replace it"):
+        training_reports.write_report(tmp_path)
+    assert (tmp_path / "run.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -54,7 +54,12 @@ def moved(image: sitk.Image, degrees: tuple[float, float, float], shift: tuple[f
 
 
 @pytest.mark.parametrize(
-    ("degrees", "shift"), [((0, 0, 0), (0, 0, 0)), ((20, 0, 0), (30, -40, 20)), ((-12, 14, 18), (5, 60, -30))]
+    ("degrees", "shift"),
+    [
+        pytest.param((0, 0, 0), (0, 0, 0), marks=pytest.mark.long),
+        pytest.param((20, 0, 0), (30, -40, 20), marks=pytest.mark.long),
+        ((-12, 14, 18), (5, 60, -30)),
+    ],
 )
 def test_registration_recovers_a_known_displacement(template, degrees, shift):
     image, mask = (moved(volume, degrees, shift) for volume in template)
@@ -68,6 +73,7 @@ def test_registration_recovers_a_known_displacement(template, degrees, shift):
         assert np.linalg.norm(error) < 1.0
 
 
+@pytest.mark.long
 def test_registration_does_not_depend_on_the_number_of_cores(template):
     image, mask = (moved(volume, (10, 5, -8), (10, 0, 0)) for volume in template)
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()

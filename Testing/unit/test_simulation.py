@@ -119,7 +119,7 @@ def test_heads_stay_in_their_split():
     assert len(heads) == len(set(heads)) == 12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_cohort_is_complete_and_reproducible_whatever_the_number_of_jobs(tmp_path):
     tables = [
         simulate_cohort(3, tmp_path / name, seed=5, modalities=("T1w", "FDG-PET"), jobs=jobs)

@@ -184,7 +184,7 @@ def test_no_interval_under_five_patients():
 
 
 def test_the_terminal_shows_a_figure_without_an_interval():
-    from modality_synthesis.cli import _figure
+    from modality_synthesis.evaluation.document import interval
 
-    assert _figure(mean=0.1, low=float("nan"), high=float("nan"), sd=0.0) == "0.100"
-    assert _figure(mean=0.1, low=0.05, high=0.15) == "0.100 [0.050, 0.150]"
+    assert "[" not in interval(0.1, float("nan"), float("nan"))
+    assert interval(0.1, 0.05, 0.15).replace("\N{NO-BREAK SPACE}", " ") == "0.100 [0.050, 0.150]"

@@ -170,6 +170,25 @@ def test_data_named_by_a_path_of_another_computer(tmp_path: Path) -> None:
         read_image(path)
 
 
+def test_data_in_several_files_is_refused(tmp_path: Path) -> None:
+    for path in (
+        nrrd(tmp_path / "a.nhdr", b"", data_file="slices/s%03d.raw 0 8 1 2"),
+        nrrd(tmp_path / "b.nhdr", b"", data_file="LIST"),
+        mha(tmp_path / "c.mhd", b"s0.raw\ns1.raw\n", ElementDataFile="LIST"),
+    ):
+        with pytest.raises(ModalitySynthesisError, match="several data files"):
+            read_image(path)
+
+
+def test_lines_end_as_windows_ends_them(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "a.nrrd", b"")
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n") + stored())
+    assert_read(path)
+    path = mha(tmp_path / "a.mha", b"")
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n") + stored())
+    assert_read(path)
+
+
 @pytest.mark.parametrize("kind", ["nrrd", "mha"])
 def test_damaged_headers_never_crash(tmp_path: Path, kind: str) -> None:
     """ITK's parsers end the process on some of these."""

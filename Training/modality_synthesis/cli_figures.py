@@ -117,11 +117,12 @@ def profile(
     A real MRI that shares its panel with a synthetic one is shown in that one's signal.
     """
     with command("none") as reporter:
+        line_point = _point(point)
         cli_checks.existing(*map(Path, _named(volumes).values()))
         cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_profile
 
-        draw_profile(_named(volumes), output, direction=direction, point=_point(point), reporter=reporter)  # type: ignore[arg-type]
+        draw_profile(_named(volumes), output, direction=direction, point=line_point, reporter=reporter)  # type: ignore[arg-type]
         result(reporter, {"figure": output})
 
 

@@ -128,8 +128,10 @@ def align_cohort(
     if table.refused and not table.visits:
         raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
     table.require_some(fixed, *moving)
-    files = [folder / name for visit in table for kind in moving for name in _files(visit, kind)]
-    check_outputs([folder / TABLE, folder / COHORT, *files], inputs=table.files())
+    moved = [_files(visit, kind) for visit in table for kind in moving]
+    pictures = [folder / picture for _, picture in moved]
+    volumes = [folder / volume for volume, _ in moved]
+    check_outputs([folder / TABLE, folder / COHORT, *pictures], described=volumes, inputs=table.files())
     check_writable(folder / TABLE, endings=[".csv"])
     work = partial(_align_visit, folder=folder, fixed=fixed, moving=tuple(moving), affine=affine)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from modality_synthesis.datasets.cache_folder import CACHE_VARIABLE, cache_folder
 from modality_synthesis.datasets.cohort import Visit, read_cohort
 from modality_synthesis.datasets.contents import content_hashes
-from modality_synthesis.datasets.qc import TABLE, Decisions, Findings, QcRow, write_qc
+from modality_synthesis.datasets.qc import TABLE, Decisions, Findings, QcRow, refuse_foreign_qc, write_qc
 from modality_synthesis.datasets.visit_check import Noted, Request, check_visit
 from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.findings import Finding
@@ -104,6 +104,7 @@ def screen(
     cache: Path | None,
     *,
     tables: Sequence[Path] = (),
+    writes: bool = True,
     jobs: int | None = None,
     wait: bool = False,
     reporter: Reporter | None = None,
@@ -115,14 +116,19 @@ def screen(
         request: what to look at.
         cache: the cohort's cache folder; None remembers nothing.
         tables: of earlier decisions (`qc.tsv`), the later ones winning; the last one is where `Screening.write` writes.
+        writes: False of a screening that is not written.
         jobs: worker processes.
         wait: another process checks the same visits; wait for what it finds.
         reporter: receives progress.
 
     Raises:
         BadInputError: a table of decisions that cannot be read.
+        UsageError: the last one holds something else, too, which would be lost.
     """
-    screening = Screening(Findings(Decisions.read(*tables)), list(visits), tables[-1] if tables else None)
+    written = tables[-1] if writes and tables else None
+    if written is not None:
+        refuse_foreign_qc(written)
+    screening = Screening(Findings(Decisions.read(*tables)), list(visits), written)
     keys = _keys(visits, request, cache, jobs)
     kept: dict[int, list[Noted]] = {}
     for index, key in enumerate(keys):
@@ -184,11 +190,10 @@ def check_cohort(
     beside = (place if place.is_dir() else place.parent) / TABLE
     tables = (beside,) if output is None else (beside, output)
     request = Request(required=tuple(require), quantity="SUVR")
-    screening = screen(visits, request, kept, tables=tables, jobs=jobs, reporter=reporter)
+    screening = screen(visits, request, kept, tables=tables, writes=output is not None, jobs=jobs, reporter=reporter)
     for row in table.refused:
         screening.visits.append(row.visit)
         screening.findings.add(row.visit, [("", Finding("unreadable", "refuse", row.text))])
-    screening.table = output
     screening.write()
     return screening
 

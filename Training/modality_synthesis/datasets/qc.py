@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from modality_synthesis.datasets.cohort import Visit
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.findings import Finding
-from modality_synthesis.tables import read_table
+from modality_synthesis.tables import key, read_table
 from modality_synthesis.volumes import write_rows
 
 TABLE = "qc.tsv"
@@ -118,6 +118,25 @@ def read_rows(path: Path) -> list[QcRow]:
             )
         rows.append(QcRow(**known))
     return rows
+
+
+def refuse_foreign_qc(path: Path) -> None:
+    """Before anything is computed: a table in the place of `qc.tsv` whose other columns would be lost is kept.
+
+    Raises:
+        BadInputError: no table of decisions.
+        UsageError: it has columns that this program does not write.
+    """
+    if not path.exists():
+        return
+    read_rows(path)
+    known = {key(name) for name in COLUMNS}
+    others = [name for name in read_table(path, "qc table", COLUMNS).columns if key(name) not in known]
+    if others:
+        raise UsageError(
+            f"{path} is there already and has the column(s) {', '.join(others)}, which a qc table does not have; they "
+            "would be lost. Move that file, or remove the columns."
+        )
 
 
 def write_qc(path: Path, rows: Sequence[QcRow], screened: Iterable[Key]) -> None:

@@ -10,11 +10,11 @@ import SimpleITK as sitk
 
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError
-from modality_synthesis.modalities import MODALITIES
 from modality_synthesis.findings import Finding
+from modality_synthesis.modalities import MODALITIES
 from modality_synthesis.preprocessing.anatomy_checks import check_brain_volume
 from modality_synthesis.preprocessing.contents import BrainLook, check_coarse_contrast, check_extents, find_brain
-from modality_synthesis.preprocessing.source_checks import check_before
+from modality_synthesis.preprocessing.source_checks import check_before, check_origin
 from modality_synthesis.preprocessing.target_checks import check_target, check_target_before
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import read_image, why_absent
@@ -89,7 +89,9 @@ def check_visit(visit: Visit, request: Request) -> list[Noted]:
     order = sorted(request.modalities or visit.volumes, key=_rank)
     noted: list[Noted] = []
     if not order and not request.required:
-        none = Finding("missing", "refuse", f"{visit.name} has no volume in the table.", f"Columns: {', '.join(MODALITIES)}.")
+        none = Finding(
+            "missing", "refuse", f"{visit.name} has no volume in the table.", f"Columns: {', '.join(MODALITIES)}."
+        )
         noted.append(("", none))
     brain: BrainLook | None = None
     order = [*order, *(name for name in request.required if name not in order)]
@@ -128,6 +130,7 @@ def _read(path: Path, gathered: Gathering) -> sitk.Image | None:
 def _check_alone(image: sitk.Image, modality: str, path: Path, gathered: Gathering) -> BrainLook | None:
     """A volume by itself; its brain, where it shows one."""
     name = path.name
+    gathered.tried("origin", lambda: check_origin(path, gathered))
     check = check_target_before if modality.endswith("PET") else check_before
     if not gathered.tried("contents", lambda: check(image, modality, name, gathered)):
         return None
@@ -148,6 +151,7 @@ def _check_on(
     image: sitk.Image, brain: BrainLook, modality: str, path: Path, request: Request, gathered: Gathering
 ) -> None:
     """A volume that should lie on the brain found in another one."""
+    gathered.tried("origin", lambda: check_origin(path, gathered))
     if not gathered.tried("contents", lambda: check_target_before(image, modality, path.name, gathered)):
         return
     if any(finding.level == "refuse" for finding in gathered.findings):

@@ -33,6 +33,7 @@ from modality_synthesis.evaluation.scoring import (
     Settings,
     Task,
     read_arrays,
+    refuse_foreign_records,
     score,
 )
 from modality_synthesis.evaluation.statistics import FEWEST_FOR_INTERVAL, grouping
@@ -201,6 +202,7 @@ def evaluate(
         ]
         inputs = table.files(*synthetic, *([uncertainty] if uncertainty else ()))
         _check_outputs(Path(output), inputs, report, places)
+        refuse_foreign_records(Path(output), [visit.name for part in divided for visit in part.tests])
     table = _with_absolute_paths(table, [name for name in (*synthetic, uncertainty) if name])
     left_out: dict[str, str] = {}
 
@@ -302,9 +304,8 @@ def _screen(
     used = {visit.name: visit for part in divided for visit in (*part.tests, *(part.training if training else ()))}
     visits = [visit for visit in table if visit.name in used]
     tables = (*decision_tables(table.path, None if output is None else Path(output)), *([Path(qc)] if qc else []))
-    screening = screen(visits, request, folder, tables=tables, jobs=jobs, reporter=reporter)
-    if output is None and qc is None:
-        screening.table = None
+    writes = output is not None or qc is not None
+    screening = screen(visits, request, folder, tables=tables, writes=writes, jobs=jobs, reporter=reporter)
     tests = [visit for part in divided for visit in part.tests]
     if not screening.usable(tests):
         screening.write()

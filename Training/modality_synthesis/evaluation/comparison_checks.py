@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from modality_synthesis.findings import Finding, Level
+from modality_synthesis.preprocessing.region_names import reference_region_id
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import Mark
 
@@ -119,7 +120,7 @@ def check_units(
         text = f"The reference's values are {factor:.3g} times the synthetic volume's."
         reporter.finding(Finding(UNITS, "ok", text, value=factor, limit=SCALE_LOOK))
     regions = [str(record.get("ReferenceRegion") or "") for record in records]
-    if all(regions) and regions[0] != regions[1]:
+    if all(regions) and reference_region_id(regions[0]) != reference_region_id(regions[1]):
         text = f"The synthetic volume's SUVR are relative to {regions[0]}, the reference's to {regions[1]}."
         reporter.finding(
             Finding(REGION, "look", text, "Divide both by the same reference region (modality-synthesis suvr).")

@@ -135,11 +135,16 @@ def write_html(document: Document, path: Path) -> None:
 
 def write_figures(document: Document, folder: Path) -> list[Path]:
     """Write every figure as PDF, SVG and PNG into `folder/figures`; returns the files."""
-    files = {folder / FIGURES / name: data for picture in document.pictures for name, data in picture.files.items()}
+    files = figure_files(document, folder)
     for path, data in files.items():
         with atomic_output(path) as temporary:
             temporary.write_bytes(data)
     return list(files)
+
+
+def figure_files(document: Document, folder: Path) -> dict[Path, bytes]:
+    """Every figure's files beside a report, with their contents."""
+    return {folder / FIGURES / name: data for picture in document.pictures for name, data in picture.files.items()}
 
 
 def can_write_pdf() -> bool:

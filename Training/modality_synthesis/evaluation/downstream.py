@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from modality_synthesis.models.clinical import encode_variables
 from modality_synthesis.preprocessing.atlas import Region, find_regions, regions
 from modality_synthesis.preprocessing.meta_regions import PRIMARY
 from modality_synthesis.tables import as_number
-from modality_synthesis.volumes import write_json, write_rows
+from modality_synthesis.volumes import Mark, write_json, write_rows
 from modality_synthesis.volumes.coverage import LOOK_BELOW
 
 MOST_FOLDS = 5
@@ -392,8 +392,8 @@ def _age(visit: Visit) -> float | None:
 # Files
 
 
-def write_downstream(found: Downstream, folder: Path) -> None:
-    """Write `downstream.json`, `classification.csv`, `fairness.csv` and `surface.png`."""
+def write_downstream(found: Downstream, folder: Path, marks: Iterable[Mark]) -> None:
+    """Write `downstream.json`, `classification.csv`, `fairness.csv` and `surface.png`, which has the volumes' marks."""
     write_json(
         {
             "GeneratedBy": [{"Name": "modality-synthesis", "Version": __version__}],
@@ -433,7 +433,7 @@ def write_downstream(found: Downstream, folder: Path) -> None:
         ],
     )  # fmt: skip
     if found.maps:
-        save_figure(surface_picture(found), folder / "surface.png")
+        save_figure(surface_picture(found), folder / "surface.png", marks)
 
 
 def surface_picture(found: Downstream) -> Any:

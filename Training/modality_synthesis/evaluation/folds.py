@@ -17,7 +17,7 @@ from modality_synthesis.tables import read_table
 from modality_synthesis.volumes import atomic_output
 
 _SCORES, _FACTS = "metrics.csv", "metrics.json"
-_NAMES = ("subject", "patient", "predictor")
+_NAMES = ("subject", "patient", "predictor", "synthetic", "model")
 
 
 @dataclass(frozen=True)

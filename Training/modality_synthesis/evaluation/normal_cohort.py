@@ -47,6 +47,11 @@ def read_normal_cohort(path: str | Path) -> dict[Key, Normal]:
     table = read_table(path, "table of a normal cohort", known)
     own = {name: column for name in known if (column := table.column(name))}
     rows = [_Row({name: row.cells[column] for name, column in own.items()}, row.line, table) for row in table.rows]
+    if table.column("predictor"):
+        raise BadInputError(
+            f"{table.path.name} holds what several predictors made, no healthy people's measurements. Of an "
+            "evaluation, measured_regions.csv is the table of what was measured."
+        )
     value = next((name for name in VALUE_COLUMNS if name in own), None)
     if value is not None and {"region", "subject"} <= set(own):
         return _from_people(rows, value, table.path.name)

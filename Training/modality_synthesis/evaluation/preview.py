@@ -82,7 +82,7 @@ def save_preview(synthesis: Synthesis, path: str | Path) -> None:
     figure.text(0.06, 0.947, wrapped(told, 6.3, 8, lines=2), color=DARK_INK, fontsize=8, va="top")
     sides = "Axial and coronal views: the person's right is on the left."
     figure.text(0.06, 0.025, sides, color="#9a9aa2", fontsize=7)
-    save_figure(figure, path)
+    save_figure(figure, path, [card.mark], line=False)
 
 
 def _display_volumes(synthesis: Synthesis) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

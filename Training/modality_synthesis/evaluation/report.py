@@ -18,6 +18,7 @@ from modality_synthesis.evaluation.document import (
     Section,
     Table,
     can_write_pdf,
+    figure_files,
     interval,
     number,
     p_value,
@@ -29,7 +30,7 @@ from modality_synthesis.evaluation.document import (
 from modality_synthesis.evaluation.figures import montage as planes_of_all
 from modality_synthesis.evaluation.figures.labels import short_names, shortened
 from modality_synthesis.evaluation.figures.montage import Block
-from modality_synthesis.evaluation.figures.style import difference_limit, value_colors, value_window
+from modality_synthesis.evaluation.figures.style import difference_limit, pictures_of, value_colors, value_window
 from modality_synthesis.evaluation.metrics import METRICS, Metric
 from modality_synthesis.evaluation.report_downstream import downstream_sections
 from modality_synthesis.evaluation.scoring import MEASURED, PLANES, middle_planes, record_path
@@ -56,12 +57,16 @@ _COLUMNS = 5  # metrics side by side
 
 def write_comparison_report(result: Comparison, folder: Path, reporter: Reporter | None = None) -> list[Path]:
     """Write the report of one comparison; returns the files."""
-    return write_document(comparison_document(result), folder, reporter)
+    with pictures_of([result.mark, result.reference_mark]):
+        document = comparison_document(result)
+    return write_document(document, folder, reporter)
 
 
 def write_cohort_report(evaluation: Evaluation, folder: Path, reporter: Reporter | None = None) -> list[Path]:
     """Write the report of an evaluation; returns the files."""
-    return write_document(cohort_document(evaluation, folder), folder, reporter)
+    with pictures_of(mark for name in evaluation.contenders for mark in evaluation.marks.get(name, ())):
+        document = cohort_document(evaluation, folder)
+    return write_document(document, folder, reporter)
 
 
 def write_document(document: Document, folder: Path, reporter: Reporter | None = None) -> list[Path]:
@@ -80,6 +85,11 @@ def write_document(document: Document, folder: Path, reporter: Reporter | None =
             reporter.status("No report.pdf: fpdf2 is not installed (pip install 'modality-synthesis[report]').")
         write_html(document, page)
     return [page, *written]
+
+
+def document_files(document: Document, folder: Path) -> list[Path]:
+    """Every file that `write_document` writes."""
+    return [*(folder / name for name in FILES), *figure_files(document, folder)]
 
 
 # One comparison

@@ -22,9 +22,9 @@ from modality_synthesis.evaluation.figures.style import (
     PAGE_HEIGHT,
     PAGE_WIDTH,
     PAPER,
-    figure_bytes,
     new_figure,
     plain,
+    report_picture_bytes,
 )
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def picture(name: str, caption: str, alt: str, figure: Canvas) -> Picture:
     """
     figure.draw_without_rendering()
     figure.set_layout_engine(None)  # so that all files look the same, and none is laid out again
-    png, pdf, svg = (figure_bytes(figure, kind) for kind in ("png", "pdf", "svg"))
+    png, pdf, svg = (report_picture_bytes(figure, kind) for kind in ("png", "pdf", "svg"))
     darken(figure)
-    return Picture(name, caption, alt, png, figure_bytes(figure, "png"), pdf, svg)
+    return Picture(name, caption, alt, png, report_picture_bytes(figure, "png"), pdf, svg)
 
 
 def darken(figure: Canvas) -> None:

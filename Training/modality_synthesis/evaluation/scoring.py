@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import SimpleITK as sitk
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.datasets.samples import SampleSpec
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.baselines import Baselines, Sample
 from modality_synthesis.evaluation.calibration import calibrate
 from modality_synthesis.evaluation.downstream_visit import (
@@ -37,6 +38,7 @@ from modality_synthesis.preprocessing.target import grown_mask
 from modality_synthesis.progress import current
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
+    Mark,
     atomic_files,
     atomic_output,
     bounding_box,
@@ -45,6 +47,7 @@ from modality_synthesis.volumes import (
     filled,
     matrix_transform,
     read_image,
+    read_mark,
     read_sidecar,
     resample_covered,
     write_json,
@@ -56,7 +59,7 @@ if TYPE_CHECKING:
     import torch
 
 # Of the records on disk: another number makes old ones be computed anew.
-_FORMAT = "3"
+_FORMAT = "4"
 # What of a card decides what its model makes; its texts and measured figures do not.
 _DECISIVE = {"generator", "inference", "preprocessing", "clinical_variables", "weights"}
 PLANES = ("axial", "coronal", "sagittal")
@@ -143,6 +146,7 @@ class Record:
         covered: percent of each region that was measured, in the same order.
         source_regions: the source's mean per region; with downstream questions only.
         effects: contender -> `downstream_visit.clinical_effects`.
+        marks: predictor -> model, version and hash of the weights of what it made.
     """
 
     key: str
@@ -154,6 +158,7 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     source_regions: list[float] = field(default_factory=list)
     effects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    marks: dict[str, list[str]] = field(default_factory=dict)
 
 
 MEASURED = "measured"
@@ -178,6 +183,7 @@ def score(task: Task, settings: Settings) -> Record:
     volumes: dict[str, np.ndarray] = {}
     for name, (volume, spread, seconds) in _predictions(task, settings, sample, grid).items():
         volumes[name] = volume
+        record.marks[name] = list(astuple(_mark(name, task, settings)))
         record.scores[name] = compare_arrays(
             volume, sample["target"], inside, settings.data_range, spacing=spacing, slice_axis=0,
             names=settings.metrics, low=settings.low,
@@ -204,6 +210,17 @@ def score(task: Task, settings: Settings) -> Record:
     _write(task, settings, record, arrays)
     # What a later run reads is what this one returns: JSON has no infinity.
     return _read(task, settings, key) or record
+
+
+def _mark(predictor: str, task: Task, settings: Settings) -> Mark:
+    """Who made a predictor's volume; a volume made elsewhere may not say."""
+    for contender in settings.contenders:
+        if contender.name == predictor:
+            return contender.package.card.mark
+    for existing in settings.existing:
+        if existing.name == predictor:
+            return read_mark(existing_file(task.pair, existing.column)) or Mark()
+    return Mark(f"baseline: {predictor}")
 
 
 def _volume_paths(task: Task, settings: Settings) -> dict[str, Path]:
@@ -441,6 +458,26 @@ def _question_facts(questions: VisitQuestions | None) -> Any:
 def record_path(folder: Path, visit: str) -> Path:
     """Where a visit's record is kept; its planes lie beside it as .safetensors."""
     return safe_place(folder / "subjects", visit).with_name(f"{visit}.json")
+
+
+def refuse_foreign_records(folder: Path, visits: Sequence[str]) -> None:
+    """Before anything is computed: a file of a record's name that is no record is somebody else's.
+
+    Raises:
+        UsageError: which file it is.
+    """
+    for path in (record_path(folder, visit) for visit in visits):
+        if not os.path.lexists(path) and not os.path.lexists(path.with_suffix(".safetensors")):
+            continue
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            kept = None
+        if not isinstance(kept, dict) or not {"key", "arrays", "scores"} <= set(kept):
+            raise UsageError(
+                f"{path} is there already and is no record of an evaluation; it would be replaced. Choose another "
+                "folder for the results, or move that file."
+            )
 
 
 def _read(task: Task, settings: Settings, key: str) -> Record | None:

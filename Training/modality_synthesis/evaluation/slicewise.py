@@ -16,10 +16,21 @@ from scipy.ndimage import gaussian_filter, sobel
 
 from modality_synthesis._version import __version__
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.evaluation.common_grid import mask_on_grid_of, on_grid_of
+from modality_synthesis.evaluation.common_grid import mask_on_grid_of, on_common_grid, read_volume
 from modality_synthesis.evaluation.signal import is_signal, match_signal
 from modality_synthesis.progress import Reporter, current
-from modality_synthesis.volumes import array, check_outputs, check_writable, read_image, refuse_foreign_json, write_json
+from modality_synthesis.volumes import (
+    Mark,
+    array,
+    check_outputs,
+    check_writable,
+    derived_record,
+    mark_columns,
+    read_image,
+    read_mark,
+    refuse_foreign_json,
+    write_json,
+)
 
 SLICE_DEFINITIONS: Mapping[str, str] = {
     "PSNR": "20 log10(data range / RMSE) over the slice's mask pixels, dB",
@@ -99,8 +110,8 @@ def write_slice_scores(
 ) -> dict[str, float]:
     """`score_slices` of files, with its definitions, as JSON; slices are axial.
 
-    As in `compare`, a synthetic volume on another grid is resampled onto the reference's, and a real MRI is brought to
-    the signal of a synthetic one; the range is in that signal.
+    As in `compare`, a synthetic volume on another grid is resampled onto the reference's, what one of them does not
+    hold is left out, and a real MRI is brought to the signal of a synthetic one; the range is in that signal.
 
     Raises:
         BadInputError: unreadable volumes, volumes that do not overlap, or an empty mask.
@@ -109,18 +120,22 @@ def write_slice_scores(
     check_writable(output, endings=[".json"])
     refuse_foreign_json([output])
     reporter = reporter or current()
-    given, wanted, drawn = (
-        sitk.DICOMOrient(read_image(path, reporter=reporter), "LPS") for path in (synthetic, reference, mask)
-    )
-    made, real = array(on_grid_of(wanted, given, reporter)), array(wanted)
-    inside = array(mask_on_grid_of(wanted, drawn))
-    if not (inside > 0.5).any():
+    given, wanted = (sitk.DICOMOrient(read_volume(path, reporter), "LPS") for path in (synthetic, reference))
+    drawn = sitk.DICOMOrient(read_image(mask, reporter=reporter), "LPS")
+    common = on_common_grid(given, wanted, register=False, brain_only=False, reporter=reporter)
+    made, real = array(common.synthetic), array(common.reference)
+    inside = array(mask_on_grid_of(wanted, drawn)) > 0.5
+    if not inside.any():
         raise BadInputError(f"{Path(mask).name}: the mask is empty.")
+    # What one of them does not hold is nobody's error, as in `compare`.
+    inside &= common.both
+    if not inside.any():
+        raise BadInputError(f"{Path(mask).name}: inside the mask, the two volumes nowhere hold something both.")
     factor = None
     if is_signal(synthetic):
-        factor, _ = match_signal(made, real, inside > 0.5, reporter)
+        factor, _ = match_signal(made, real, inside, reporter)
         real = real if factor is None else factor * real
-    scores = score_slices(made, real, inside > 0.5, value_range, threshold=threshold)
+    scores = score_slices(made, real, inside, value_range, threshold=threshold)
     facts: dict[str, object] = {
         "slices": "axial, those the mask touches",
         "value_range": list(value_range),
@@ -129,6 +144,10 @@ def write_slice_scores(
     facts["reference_multiplied_by"] = factor
     finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
     facts["GeneratedBy"] = [{"Name": "modality-synthesis", "Version": __version__}]
+    # What is given as synthetic counts as synthetic, also when it does not say so itself.
+    mark = read_mark(synthetic) or Mark()
+    facts |= mark_columns(mark)
+    facts |= derived_record(mark, {"synthetic": synthetic, "reference": reference, "mask": mask})
     write_json({**facts, "scores": finite, "definitions": dict(SLICE_DEFINITIONS)}, output)
     return scores
 

@@ -30,7 +30,7 @@ from modality_synthesis.evaluation.statistics import (
 from modality_synthesis.evaluation.verdict import verdicts
 from modality_synthesis.preprocessing.atlas import Region, regions
 from modality_synthesis.preprocessing.region_names import region_name
-from modality_synthesis.volumes import write_json, write_rows
+from modality_synthesis.volumes import Mark, mark_columns, write_json, write_rows
 
 FACTS = "metrics.json"
 TABLES = (
@@ -91,6 +91,7 @@ class Evaluation:
         calibration: predictor -> one `Calibration.as_dict()` per visit that has one.
         seconds: contender -> time per visit.
         groups: variable -> each visit's group.
+        marks: predictor -> who made its volume of each visit.
         folds: each visit's fold; empty without cross-validation.
         facts: provenance for the report: cards, cohort, settings.
         effects: contender -> what its clinical variables do, where the evaluation was told who is healthy.
@@ -110,6 +111,7 @@ class Evaluation:
     calibration: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    marks: Mapping[str, Sequence[Mark]] = field(default_factory=dict)
     folds: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     effects: Mapping[str, Sequence[Effect]] = field(default_factory=dict)
@@ -127,6 +129,13 @@ class Evaluation:
     def baselines(self) -> tuple[str, ...]:
         """Predictors that are no contenders."""
         return tuple(name for name in self.scores if name not in self.contenders)
+
+    def made_by(self, predictor: str, visit: int | None = None) -> dict[str, str]:
+        """The columns `synthetic` and `model` of a row about one visit, or about all."""
+        marks = self.marks.get(predictor) or [Mark()]
+        if visit is not None:
+            return mark_columns(marks[visit] if len(marks) > 1 else marks[0])
+        return {"synthetic": "yes", "model": "; ".join(dict.fromkeys(mark.name for mark in marks))}
 
     def patient_scores(self, predictor: str) -> dict[str, np.ndarray]:
         """Metric -> one figure per patient."""
@@ -232,6 +241,7 @@ def collect(records: Sequence[Record]) -> dict[str, Any]:
             for name in predictors
             if (found := [record.calibration[name] for record in records if name in record.calibration])
         },
+        "marks": {name: [Mark(*record.marks[name]) for record in records] for name in predictors},
         "seconds": {name: [record.seconds[name] for record in records] for name in records[0].seconds},
     }
 
@@ -241,8 +251,9 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
 
     `metrics.csv` (a row per visit and predictor), `summary.csv`, `tests.csv` (paired tests; the columns
     `independent_ttest_as_published_...` are Student's independent t-test, which ignores the pairing), `agreement.csv`,
-    `subgroups.csv`,
-    `regions.csv` (a row per visit, predictor and region) and `measured_regions.csv` (for `suvr --normal-cohort`).
+    `subgroups.csv`, `regions.csv` (a row per visit, predictor and region: the predictor's mean, and beside it the
+    measured one) and `measured_regions.csv` (for `suvr --normal-cohort`). Rows about what a predictor made say that it
+    is synthetic, and by whom.
     """
     summary, tests, fairness = evaluation.summary(), evaluation.tests(), evaluation.fairness()
     found = evaluation.agreement()
@@ -278,6 +289,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
         folder / "metrics.csv",
         [
             {"subject": subject, "patient": patient, "predictor": predictor}
+            | evaluation.made_by(predictor, index)
             | {metric: values[index] for metric, values in metrics.items()}
             for predictor, metrics in evaluation.scores.items()
             for index, (subject, patient) in enumerate(zip(evaluation.subjects, evaluation.patients, strict=True))
@@ -287,13 +299,13 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     write_rows(
         folder / "summary.csv",
         [
-            {"predictor": predictor, "metric": metric, **figures}
+            {"predictor": predictor, "metric": metric, **figures, **evaluation.made_by(predictor)}
             for predictor, metrics in summary.items()
             for metric, figures in metrics.items()
         ],
     )
     write_rows(folder / "tests.csv", [_flat(_labeled(asdict(test))) for test in tests])
-    write_rows(folder / "agreement.csv", found)
+    write_rows(folder / "agreement.csv", [{**asdict(row), **evaluation.made_by(row.predictor)} for row in found])
     write_rows(
         folder / "subgroups.csv",
         [{"predictor": name, **_flat(asdict(row))} for name, rows in fairness.items() for row in rows],
@@ -310,7 +322,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     )
     _write_regions(evaluation, folder)
     if evaluation.downstream is not None:
-        write_downstream(evaluation.downstream, folder)
+        marks = [mark for name in evaluation.contenders for mark in evaluation.marks.get(name, ())]
+        write_downstream(evaluation.downstream, folder, marks)
 
 
 def _labeled(test: dict[str, Any]) -> dict[str, Any]:
@@ -341,6 +354,7 @@ def _write_regions(evaluation: Evaluation, folder: Path) -> None:
             | {"hemisphere": region.hemisphere}
             | {"kind": region.kind, "covered_percent": float(covered[visit, index])}
             | {value: float(measured[visit, index])}
+            | mark_columns(None)
             for visit, (subject, patient) in enumerate(zip(evaluation.subjects, evaluation.patients, strict=True))
             for index, region in enumerate(regions())
         ],
@@ -351,7 +365,8 @@ def _write_regions(evaluation: Evaluation, folder: Path) -> None:
             {"subject": subject, "predictor": predictor, "region": region.name, "name": region_name(region)}
             | {"hemisphere": region.hemisphere}
             | {"kind": region.kind, "covered_percent": float(covered[visit, index])}
-            | {"synthetic": float(made[visit, index]), "measured": float(measured[visit, index])}
+            | {value: float(made[visit, index]), "measured": float(measured[visit, index])}
+            | evaluation.made_by(predictor, visit)
             for predictor, made in evaluation.regional.items()
             if predictor != MEASURED
             for visit, subject in enumerate(evaluation.subjects)

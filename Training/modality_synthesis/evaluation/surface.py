@@ -8,7 +8,7 @@ toward the left.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,7 @@ from modality_synthesis.evaluation.figures.style import (
 from modality_synthesis.preprocessing.parameters import Resample
 from modality_synthesis.preprocessing.resampling import model_grid
 from modality_synthesis.resources import resource
+from modality_synthesis.volumes import Mark
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -211,11 +212,11 @@ def save_surface(
     title: str,
     units: str,
     colormap: str = UPTAKE,
+    marks: Iterable[Mark | None] = (),
 ) -> None:
-    """Write a PNG with all views of a projection; see `surface_figure`."""
-    save_figure(
-        surface_figure({"": projection}, surface, window=window, title=title, units=units, colormap=colormap), path
-    )
+    """Write a PNG with all views of a projection; see `surface_figure` and, of the marks, `save_figure`."""
+    figure = surface_figure({"": projection}, surface, window=window, title=title, units=units, colormap=colormap)
+    save_figure(figure, path, marks)
 
 
 def _shaded(values: np.ndarray, surface: Surface, view: str, scale: Any, colormap: Any) -> np.ndarray:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from modality_synthesis.preprocessing.parameters import ChainParameters
+
+if TYPE_CHECKING:
+    from modality_synthesis.volumes import Mark
 
 Source = Literal["T1w", "T2w", "FLAIR", "CT"]
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -281,6 +284,13 @@ class Card(CardPart):
     def route_matches(self, source: str | None = None, target: str | None = None) -> bool:
         """Whether the model goes from `source` to `target`; None stands for any modality."""
         return source in (None, self.route.source) and target in (None, self.route.target)
+
+    @property
+    def mark(self) -> Mark:
+        """The mark of what the model makes."""
+        from modality_synthesis.volumes import Mark
+
+        return Mark(self.id, self.version, self.weights.sha256)
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Card:

@@ -14,6 +14,8 @@ from modality_synthesis.preprocessing.state import Prepared
 
 _LATERAL_VENTRICLES = (4, 43)
 _FEWEST_VOXELS = 20
+# A FLAIR's white matter and fluid lie below gray matter by less than a PET's do.
+_FLAIR_WHITE_AT_LEAST, _FLAIR_FLUID_AT_LEAST = -0.5, -1.25
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,11 @@ class Contrast:
     T1w    0.44 to 0.68  0.45 to 1.55  -2.5 to -0.2
     T2w    -0.39 to -.14 -0.8 to -0.4  0.3 to 2.3
     FLAIR  0.24 and 0.40 -0.4 and -0.1 -1.0 and -0.7
+    FDG    0.15 and 0.20 -1.2 and -1.0 -2.9 and -2.6
+    tau    0.24 and 0.31 -0.6          -1.5 and -1.4
     ====== ============= ============= =============
+
+    (PET: one simulated and one synthetic volume each.)
 
     Attributes:
         correlation: with the T1w template inside the brain.
@@ -43,14 +49,15 @@ class Contrast:
 
     @property
     def modality(self) -> str | None:
-        """T1w, T2w or FLAIR; None where the figures lie between them."""
+        """T1w, T2w or FLAIR; None where the figures lie between them, or are no MRI's."""
         if self.correlation >= 0.3 and self.white_over_gray > 0.2:
             return "T1w"
         if self.white_over_gray > 0 or self.fluid is None:
             return None
         if self.fluid > 0.15 and self.correlation < 0.15:
             return "T2w"
-        return "FLAIR" if self.fluid < -0.4 else None
+        is_pale = self.white_over_gray >= _FLAIR_WHITE_AT_LEAST and self.fluid >= _FLAIR_FLUID_AT_LEAST
+        return "FLAIR" if self.fluid < -0.4 and is_pale else None
 
 
 def measure_contrast(prepared: Prepared) -> Contrast | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from modality_synthesis.choices import REFERENCE_REGIONS
 from modality_synthesis.preprocessing.atlas import Region
 from modality_synthesis.preprocessing.meta_regions import META_REGIONS
 
@@ -64,3 +67,24 @@ def region_name(region: Region) -> str:
     structure = region.structure or region.name
     name = _NAMES.get(structure, structure)
     return name if region.hemisphere == "both" else f"{name}, {region.hemisphere}"
+
+
+# Words of a reference region's name that mean the same, and those that tell nothing apart.
+_SAME_WORDS = {"cerebellar": "cerebellum", "cerebellums": "cerebellum", "pontine": "pons", "grey": "gray",
+               "cortex": "gray", "cortical": "gray", "gm": "gray", "wm": "white", "erosion": "eroded"}  # fmt: skip
+_FILLERS = {"matter", "region", "reference", "and", "the", "of", "whole", "full", "entire", "subcortical", "mask"}
+
+
+def reference_region_id(name: str) -> str:
+    """The id of a reference region (`REFERENCE_REGIONS`), however it is spelled: "Cerebellar grey matter", for example.
+
+    What is none of them comes back in one spelling, so that two names of one region are equal.
+    """
+    words = _words_of(name)
+    known = {frozenset(_words_of(region)): region for region in REFERENCE_REGIONS}
+    return known.get(frozenset(words)) or "-".join(words)
+
+
+def _words_of(name: str) -> list[str]:
+    words = [_SAME_WORDS.get(word, word) for word in re.findall(r"[a-z0-9]+", name.lower())]
+    return sorted({word for word in words if word not in _FILLERS})

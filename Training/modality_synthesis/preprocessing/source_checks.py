@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import SimpleITK as sitk
 
 from modality_synthesis.findings import Finding
@@ -11,6 +13,7 @@ from modality_synthesis.preprocessing.contrast import Contrast, measure_contrast
 from modality_synthesis.preprocessing.hounsfield import check_hounsfield
 from modality_synthesis.preprocessing.state import Prepared
 from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes import read_mark
 
 # Correlation with the T1w template inside the brain, after registration. Measured: real and simulated T1w heads 0.36 to
 # 0.62 (the lowest: 3 mm slices, multiple sclerosis), FLAIR 0.14 to 0.40, T2w -0.39 to 0.02, a PET template 0.18, a
@@ -34,6 +37,20 @@ def looks_like_ct(image: sitk.Image) -> bool:
     """Whether a volume has a CT's air: a good part of it near -1000."""
     values = sitk.GetArrayFromImage(image)[::3, ::3, ::3]
     return float(values.min()) <= -900 and float((values < -800).mean()) > 0.05
+
+
+def check_origin(path: Path, reporter: Reporter) -> None:
+    """Say of a source that was made by a model itself: what is made from it has the errors of both."""
+    mark = read_mark(path)
+    if mark is None:
+        return
+    reporter.finding(
+        Finding(
+            "synthetic-source", "look",
+            f"{path.name} is synthetic itself{f' ({mark.name})' if mark.model else ''}; errors add up.",
+            "Start from a measured volume.",
+        )
+    )  # fmt: skip
 
 
 def check_before(image: sitk.Image, source: str, name: str, reporter: Reporter) -> None:
@@ -121,7 +138,7 @@ def _check_fluid(name: str, source: str, found: Contrast, reporter: Reporter) ->
             Finding(
                 "contrast", "refuse",
                 f"{name}: this does not look like a {source} MRI of a brain ({reason}). "
-                f"{_guess(found, 'Is it another volume?')}",
+                f"{_guess(found, 'Is it a PET or another volume?')}",
                 f"The model needs a {source} MRI.", round(value, 3), limit,
             )
         )  # fmt: skip
@@ -139,7 +156,7 @@ def _check_t1w(prepared: Prepared, measured: Contrast, reporter: Reporter) -> No
             Finding(
                 "contrast", "refuse",
                 f"{prepared.name}: this does not look like a T1w MRI of a brain (correlation with the template "
-                f"{correlation:.2f}). {_guess(measured, 'Is it a T2w, FLAIR or other volume?')}",
+                f"{correlation:.2f}). {_guess(measured, 'Is it a PET, a T2w, a FLAIR or another volume?')}",
                 "The model needs a T1w MRI.", round(correlation, 3), T1W_REFUSE_BELOW,
             )
         )  # fmt: skip

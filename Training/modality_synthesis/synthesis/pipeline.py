@@ -14,7 +14,7 @@ from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.fingerprint import fingerprint
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import Prepared, prepare, restore_target, target_region
-from modality_synthesis.preprocessing.source_checks import check_before, check_prepared
+from modality_synthesis.preprocessing.source_checks import check_before, check_origin, check_prepared
 from modality_synthesis.progress import Reporter, current, parts
 from modality_synthesis.synthesis.choice import choose_for_volume
 from modality_synthesis.synthesis.clinical import clinical_values
@@ -130,6 +130,7 @@ def synthesize(
     meter = Meter(where)
     reporter.progress(0.0, "Reading")
     image = read_image(source, reporter=reporter)
+    check_origin(source, reporter)
     check_before(image, card.route.source, source.name, reporter)
     prepared = prepare(image, card.preprocessing, name=source.name, reporter=reporter.part(0.03, 0.65))
     check_prepared(prepared, card.route.source, reporter)

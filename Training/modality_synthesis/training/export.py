@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def package_model(
     facts: RunFacts,
     cache: str | Path | None,
     qc: Path,
+    left_out: Collection[str],
     jobs: int | None,
     evaluate_test: bool,
     reporter: Reporter,
@@ -60,6 +61,7 @@ def package_model(
         minutes,
         facts,
         cohort=cohort,
+        left_out=left_out,
         stochastic=generator.stochastic,
         training_parameters=generator.training_parameters,
     )
@@ -100,10 +102,14 @@ def card_facts(
     run: RunFacts | None = None,
     *,
     cohort: Cohort | None = None,
+    left_out: Collection[str] = (),
     stochastic: bool,
     training_parameters: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The card's fields, without metrics and weights; `training_parameters` of the generator are left out."""
+    """The card's fields, without metrics and weights; `training_parameters` of the generator are left out.
+
+    `left_out` names the cohort's visits that were not used: they do not count.
+    """
     facts = recipe.package
     parameters = {name: value for name, value in recipe.generator.parameters.items() if name not in training_parameters}
     how = recipe.model_dump(mode="json", include={"name", "losses", "optimizer", "training"})
@@ -126,7 +132,7 @@ def card_facts(
             "data": facts.data,
             "simulated": facts.simulated,
             "subjects": {name: len(subjects) for name, subjects in split.as_dict().items()},
-            "cohort": None if cohort is None else cohort_facts(recipe, cohort, split).model_dump(mode="json"),
+            "cohort": None if cohort is None else cohort_facts(recipe, cohort, split, left_out).model_dump(mode="json"),
             "access": facts.access,
             "seed": recipe.training.seed,
             "meta_roi": list(recipe.samples.region_names()),

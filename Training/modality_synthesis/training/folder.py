@@ -134,6 +134,12 @@ class RunFolder:
         """Of the last finished epoch."""
         return self.path / "checkpoints" / "last.ckpt"
 
+    def inputs(self) -> list[Path]:
+        """What a report is made from."""
+        folders = (self.path, self.path / "logs", self.path / "evaluation", self.path / "examples")
+        own = {".json", ".csv", ".yaml", ".tsv", ".safetensors"}
+        return [file for folder in folders for file in sorted(folder.glob("*")) if file.suffix in own]
+
     def check(self, recipe: Recipe, facts: RunFacts, inputs: Iterable[Path], *, resume: bool) -> None:
         """Whether a run can begin, or be continued, here. Writes nothing.
 

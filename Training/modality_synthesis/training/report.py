@@ -12,12 +12,13 @@ from modality_synthesis.evaluation.document import Document, Section, Table
 from modality_synthesis.evaluation.figures.labels import legend_below, wrapped
 from modality_synthesis.evaluation.figures.style import COLORS, INK, PAGE_WIDTH, plain
 from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
-from modality_synthesis.evaluation.report import metrics_tables, write_document
+from modality_synthesis.evaluation.report import document_files, metrics_tables, write_document
 from modality_synthesis.evaluation.report_figures import Picture, canvas, picture
 from modality_synthesis.training.callbacks import LOG, read_rows
 from modality_synthesis.training.folder import RunFacts, RunFolder
 from modality_synthesis.training.panels import draw_example
 from modality_synthesis.training.recipe import Recipe
+from modality_synthesis.volumes import check_outputs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +41,9 @@ def write_report(folder: str | Path) -> Path:
     recipe, facts = run.recipe(), run.facts()
     if not facts.epochs or not (run.path / LOG).is_file():
         raise BadInputError(f"{run.path}: the training is not finished. Go on with it: train ... --resume")
-    return write_document(_document(run, recipe, facts), run.path)[0]
+    document = _document(run, recipe, facts)
+    check_outputs(document_files(document, run.path), inputs=run.inputs())
+    return write_document(document, run.path)[0]
 
 
 def _document(run: RunFolder, recipe: Recipe, facts: RunFacts) -> Document:

@@ -233,6 +233,7 @@ def train(
         facts=facts,
         cache=kept_in,
         qc=folder.path / QC_TABLE,
+        left_out=left_out,
         jobs=jobs,
         evaluate_test=evaluate_test,
         reporter=finishing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from modality_synthesis.datasets.cohort import Cohort
@@ -19,9 +19,12 @@ from modality_synthesis.training.recipe import PackageFacts, Recipe
 _CLAIM = re.compile(r"\bsimulat", re.IGNORECASE)
 
 
-def cohort_facts(recipe: Recipe, cohort: Cohort, split: Split) -> TrainingCohort:
-    """People, visits and simulated visits of a cohort, by split."""
-    visits = {name: cohort.of_subjects(subjects) for name, subjects in split.as_dict().items()}
+def cohort_facts(recipe: Recipe, cohort: Cohort, split: Split, left_out: Collection[str] = ()) -> TrainingCohort:
+    """People, visits and simulated visits of a cohort, by split; `left_out` names the visits that are not used."""
+    visits = {
+        name: [visit for visit in cohort.of_subjects(subjects) if visit.name not in left_out]
+        for name, subjects in split.as_dict().items()
+    }
     modalities = (recipe.route.source, recipe.route.target)
     return TrainingCohort.model_validate(
         {

@@ -148,6 +148,19 @@ def _source(role: str, path: str | Path) -> dict[str, Any]:
     return facts if mark is None else facts | {"synthetic": True, "model": mark.name}
 
 
+def statement(marks: Iterable[Mark | None]) -> str:
+    """The line below a picture: SYNTHETIC, and the models; empty when nothing in it is synthetic."""
+    names = list(dict.fromkeys(mark.name if mark.model else "unknown model" for mark in marks if mark is not None))
+    return f"{WORD}, {', '.join(names)}. {INTENDED_USE}" if names else ""
+
+
+def statement_with_hashes(marks: Iterable[Mark | None]) -> str:
+    """The same for a file's metadata: with the SHA-256 of the models' weights."""
+    found = [mark for mark in dict.fromkeys(marks) if mark is not None]
+    hashes = dict.fromkeys(f"{mark.name}: weights {mark.weights_sha256}" for mark in found if mark.weights_sha256)
+    return " ".join(filter(None, (statement(found), "; ".join(hashes))))
+
+
 def mark_columns(mark: Mark | None) -> dict[str, str]:
     """The columns `synthetic` (yes, no) and `model` of a table."""
     return {"synthetic": "no" if mark is None else "yes", "model": "" if mark is None else mark.name}

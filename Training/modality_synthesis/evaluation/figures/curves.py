@@ -69,7 +69,7 @@ def draw_curves(runs: Sequence[str | Path], path: str | Path) -> None:
         if index >= len(panels) - columns:
             axes.set_xlabel("epoch", fontsize=SMALL)
     legend_below(figure, drawn)
-    save_figure(figure, path)
+    save_figure(figure, path, [])  # of a training, no volume is shown
 
 
 def read_log(run: str | Path) -> dict[str, Curve]:

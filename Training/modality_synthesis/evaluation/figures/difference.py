@@ -28,7 +28,7 @@ from modality_synthesis.evaluation.figures.style import (
 )
 from modality_synthesis.evaluation.signal import sidecar_record
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes import array, image_like
+from modality_synthesis.volumes import Mark, array, image_like
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -136,7 +136,9 @@ def draw_difference(
     panels = difference_panels(
         synthetic, reference, mask=mask, match_signal=match_signal, units=units, reporter=reporter
     )
-    save_figure(difference_figure(panels, Path(synthetic).name, limit=limit), path)
+    # What is given as synthetic is shown as synthetic, also when it does not say so itself.
+    marks = [panels.comparison.mark or Mark(), panels.comparison.reference_mark]
+    save_figure(difference_figure(panels, Path(synthetic).name, limit=limit), path, marks)
 
 
 def difference_figure(panels: Panels, name: str, *, limit: float | None = None) -> Figure:

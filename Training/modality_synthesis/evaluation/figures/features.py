@@ -15,7 +15,7 @@ from modality_synthesis.evaluation.figures.style import NORMAL, SMALL, bare, che
 from modality_synthesis.models import ModelPackage, find_model
 from modality_synthesis.preprocessing import Resample
 from modality_synthesis.progress import Reporter, current
-from modality_synthesis.volumes import array, read_image
+from modality_synthesis.volumes import array, read_image, read_mark
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -91,7 +91,7 @@ def draw_features(
         wrapped(title, width - 0.2, NORMAL, lines=2),
         fontsize=NORMAL, x=0.01, y=0.99, ha="left",
     )  # fmt: skip
-    save_figure(figure, path)
+    save_figure(figure, path, [package.card.mark, read_mark(source)])
 
 
 def feature_maps(generator: Generator, volume: np.ndarray, index: int) -> Mapping[str, np.ndarray]:

@@ -62,7 +62,7 @@ def draw_filters(model: str | Path | ModelPackage, path: str | Path) -> None:
     figure.text(
         0.03, 1 - 0.5 / height, f"{count} filters of {kernel} ({name}), each to its largest weight", fontsize=SMALL
     )
-    save_figure(figure, path)
+    save_figure(figure, path, [])  # weights, no data
 
 
 def first_filters(generator: nn.Module) -> tuple[str, np.ndarray]:

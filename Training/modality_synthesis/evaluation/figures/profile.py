@@ -27,7 +27,7 @@ from modality_synthesis.evaluation.figures.style import (
 )
 from modality_synthesis.evaluation.signal import covered, is_signal, match_signal, with_signal
 from modality_synthesis.progress import Reporter, current
-from modality_synthesis.volumes import array, read_image
+from modality_synthesis.volumes import array, read_image, read_mark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,8 @@ def draw_profile(
         BadInputError: no volume, a point outside the first one, or MRI that share no signal.
     """
     check_figure_path(path, volumes.values())
-    save_figure(profile_figure(volumes, direction=direction, point=point, reporter=reporter), path)
+    figure = profile_figure(volumes, direction=direction, point=point, reporter=reporter)
+    save_figure(figure, path, [read_mark(file) for file in volumes.values()])
 
 
 def profile_figure(

@@ -10,18 +10,22 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modality_synthesis.volumes import atomic_output, check_outputs, check_writable
+from modality_synthesis.evaluation.figures.labels import wrapped
+from modality_synthesis.volumes import Mark, atomic_output, check_outputs, check_writable
+from modality_synthesis.volumes.marks import statement, statement_with_hashes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 ENDINGS = (".png", ".pdf", ".svg")
 # What an A4 or letter page holds beside its margins and a caption, inches.
@@ -44,6 +48,9 @@ Z_SCORE = "magma"
 DARK_PAPER, DARK_INK, DARK_NOTE = "#101114", "#e8e8ea", "#f2b84b"  # of pictures of volumes that stand alone
 # A document's fonts are embedded as fonts, an SVG's text stays text, and the same figure gives the same bytes.
 _FILE_FORMAT = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "modality-synthesis"}
+_DATES = {"svg": "Date", "pdf": "CreationDate"}
+_REPORT_MARKS: ContextVar[tuple[Mark | None, ...]] = ContextVar("marks of a report's pictures", default=())
+_MARK_LINE = 0.17  # inches
 _LIMITS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
@@ -123,22 +130,77 @@ def check_figure_path(path: str | Path, inputs: Iterable[object] = ()) -> None:
     check_writable(path, endings=ENDINGS)
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write PNG, PDF or SVG, by the file's ending; complete or not at all."""
+def save_figure(figure: Figure, path: str | Path, marks: Iterable[Mark | None], *, line: bool = True) -> None:
+    """Write PNG, PDF or SVG, by the file's ending; complete or not at all.
+
+    Args:
+        figure: to be written.
+        path: of the file.
+        marks: of the volumes that it shows (`figure_bytes`); none of a figure that shows measured data only.
+        line: False of a figure that names the model in its own words.
+    """
     path = Path(path)
     with atomic_output(path) as temporary:
-        temporary.write_bytes(figure_bytes(figure, path.suffix.lower().lstrip(".")))
+        temporary.write_bytes(figure_bytes(figure, path.suffix.lower().lstrip("."), marks, line=line))
 
 
-def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """A figure as a `png`, `pdf` or `svg` file; the same figure gives the same bytes."""
+def figure_bytes(figure: Figure, kind: str, marks: Iterable[Mark | None] = (), *, line: bool = True) -> bytes:
+    """A figure as a `png`, `pdf` or `svg` file; the same figure gives the same bytes.
+
+    What shows synthetic data says so in the file's metadata, and in a line below the picture.
+    """
+    marks = list(marks)
     stream = io.BytesIO()
-    date = {"svg": "Date", "pdf": "CreationDate"}.get(kind)
-    with file_format():
+    metadata: dict[str, str | None] = {}
+    if kind in _DATES:
+        metadata[_DATES[kind]] = None
+    told = statement_with_hashes(marks)
+    if told:
+        metadata["Subject" if kind == "pdf" else "Description"] = told
+    with file_format(), _marked(figure, statement(marks) if line else "") as page:
         figure.savefig(
-            stream, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), metadata={date: None} if date else None
+            stream, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), bbox_inches=page, metadata=metadata
         )
     return stream.getvalue()
+
+
+@contextmanager
+def pictures_of(marks: Iterable[Mark | None]) -> Iterator[None]:
+    """Pictures of a report that are drawn inside carry these marks in their files; the report itself says the rest."""
+    token = _REPORT_MARKS.set(tuple(marks))
+    try:
+        yield
+    finally:
+        _REPORT_MARKS.reset(token)
+
+
+def report_picture_bytes(figure: Figure, kind: str) -> bytes:
+    """`figure_bytes` of a report's picture (`pictures_of`)."""
+    return figure_bytes(figure, kind, _REPORT_MARKS.get(), line=False)
+
+
+@contextmanager
+def _marked(figure: Figure, told: str) -> Iterator[Bbox | None]:
+    """The line below a figure, which grows by it; yields the grown page, None without a line."""
+    if not told:
+        yield None
+        return
+    from matplotlib.colors import to_rgb
+    from matplotlib.transforms import Bbox
+
+    width, height = figure.get_size_inches()
+    lines = wrapped(told, width - 0.1, SMALL - 1).split("\n")
+    added = _MARK_LINE * len(lines)
+    dark = sum(to_rgb(figure.get_facecolor())) < 1.5
+    text = figure.text(
+        0.05 / width, -0.03 / height, "\n".join(lines), fontsize=SMALL - 1, ha="left", va="top",
+        color=DARK_NOTE if dark else INK,
+    )  # fmt: skip
+    text.set_in_layout(False)
+    try:
+        yield Bbox([[0, -added], [width, height]])
+    finally:
+        text.remove()
 
 
 @contextmanager
