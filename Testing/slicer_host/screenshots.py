@@ -85,12 +85,20 @@ def person(table: Path, modality: str) -> Path | None:
 
 
 def show_center(layout: Any, volume: Any) -> None:
-    """Move all slice views to the middle of a volume."""
-    bounds = [0.0] * 6
-    volume.GetRASBounds(bounds)
-    center = [(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)]
+    """Move all slice views to the middle of what a volume shows, when they have come to rest."""
+    import slicer
+
+    from modality_synthesis.slicer import exchange
+
+    for _ in range(3):
+        slicer.app.processEvents()  # views are fitted, and legends drawn, one turn of the event loop after a result
+    values = slicer.util.arrayFromVolume(volume)
+    middle = np.argwhere(values > 0.2 * values.max()).mean(axis=0)[::-1]
+    center = (exchange.ijkToRas(volume) @ [*middle, 1.0])[:3]
     for name in layout.sliceViewNames():
         layout.sliceWidget(name).mrmlSliceNode().JumpSliceByOffsetting(*center)
+    for _ in range(3):
+        slicer.app.processEvents()
 
 
 def main() -> None:
@@ -121,7 +129,7 @@ def main() -> None:
     widget.ui.synthesizeButton.click()
     wait(widget)
     print(widget.ui.synthesizeStatusLabel.text)
-    show_center(layout, head)
+    show_center(layout, widget.parameters.outputVolume)
     save(beside(panel_picture(widget, PANEL_HEIGHT), layout.picture()), options.output / "MRItoPETSynthesis.png")
 
     layout.view_size = COMPARED_VIEW
@@ -131,7 +139,7 @@ def main() -> None:
     widget.ui.compareButton.click()
     wait(widget)
     print(widget.ui.compareStatusLabel.text)
-    show_center(layout, head)
+    show_center(layout, widget.parameters.outputVolume)
     save(layout.picture(), options.output / "Comparison.png")
     layout.setLayout(STACKED_LAYOUT)
     widget.ui.suvrButton.click()
@@ -153,7 +161,7 @@ def main() -> None:
     widget.ui.synthesizeButton.click()
     wait(widget)
     print(widget.ui.synthesizeStatusLabel.text)
-    show_center(layout, head)
+    show_center(layout, widget.parameters.outputVolume)
     save(beside(panel_picture(widget, PANEL_HEIGHT), layout.picture()), options.output / "CTtoMRSynthesis.png")
     application.close_module(widget)
     assert app.errors == []

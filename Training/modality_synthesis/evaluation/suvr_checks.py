@@ -20,8 +20,8 @@ from modality_synthesis.volumes.stated import stated_modalities
 # on a T1w template 3 mm; other people's PET 18 to 50 mm.
 MOTION_LOOK_MM, MOTION_REFUSE_MM = 5.0, 12.0
 # Mutual information with the MRI after that, nats. Measured: own PET 0.60 to 0.75, PET templates on a T1w template 0.66
-# and 1.0, other people's PET 0.19 to 0.46. A PET without scalp shares less: 0.36 to 0.43 (synthetic), others' 0.15.
-INFORMATION_LOOK, INFORMATION_LOOK_BRAIN = 0.5, 0.3
+# and 1.0, other people's PET 0.19 to 0.46. A PET without scalp shares less: 0.26 to 0.43 (synthetic), others' 0.15.
+INFORMATION_LOOK, INFORMATION_LOOK_BRAIN = 0.5, 0.2
 # Of the MRI's head, so much takes up the tracer where the PET shows the whole head.
 _WHOLE_HEAD = 0.6
 # The PET's brain against the template's. Measured: PET and SPECT templates Dice 0.92 to 0.95 and 3 to 6 mm between the
