@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import add_head, head_matrix, install_card
+from fakes import add_head, card_facts, head_matrix, install_card
 from scipy.ndimage import binary_erosion
 from test_flow import click_and_wait
 
@@ -269,3 +269,17 @@ def test_plots_are_shown_with_names_under_the_bars(panel: Any, wait: Any, views:
     app.processEvents()
     labels = axis.GetTickLabels()
     assert not {labels.GetValue(index) for index in range(labels.GetNumberOfValues())} & set(names)
+
+
+def test_a_signal_has_a_legend_of_one_word(open_panel: Any, scene: Any, tmp_path: Path) -> None:
+    """`relative to white matter` would reach across the brain."""
+    import slicer
+
+    from modality_synthesis.slicer import results
+    from modality_synthesis.slicer.cards import Card
+
+    facts = card_facts("mr", "CT", "T1w")
+    facts["output"] |= {"quantity": "signal", "units": "relative to white matter"}
+    head = add_head(ct=True)
+    made = results.makeResult(slicer.util.arrayFromVolume(head), head, Card(folder=None, facts=facts), {})
+    assert slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(made).GetTitleText() == "signal"

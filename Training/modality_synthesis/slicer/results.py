@@ -136,7 +136,7 @@ def makeResult(
     node.SetNodeReferenceID(UNCERTAINTY_ROLE, None)  # of the result before
     markSynthetic(node, source, card, sidecar)
     display.showQuantity(node, card.colormap, card.display_window)
-    display.addLegend(node, card.units)
+    display.addLegend(node, card.quantity)
     putBeside(node, source)
     return node
 

@@ -161,7 +161,7 @@ class CompareSection(JobSection):
         low, high = results.displayWindow(synthetic)
         colors = synthetic.GetDisplayNode().GetColorNode().GetName()
         display.showQuantity(reference, colors, (low / factor, high / factor))
-        display.addLegend(reference, results.unitsOf(synthetic) or _("signal"))
+        display.addLegend(reference, results.sidecarOf(synthetic).get("Quantity") or _("signal"))
 
 
 def metricTips(node: object) -> list:
