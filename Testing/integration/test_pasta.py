@@ -180,7 +180,7 @@ def test_unsafe_damaged_and_unfitting_checkpoints_are_refused(published, tmp_pat
     for file, recipe, message in (
         ("unsafe.pt", config, "read safely"),
         ("damaged.pt", config, "read safely"),
-        ("missing.pt", config, "cannot be read"),
+        ("missing.pt", config, "does not exist"),
         ("extra.pt", config, "left over"),
         (checkpoint, "bare.yaml", "'age' needs"),
         (checkpoint, RECIPES / "demo-t1w-fdg.yaml", "layout: published"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -69,6 +70,7 @@ def test_the_file_says_that_it_is_synthetic(result):
     assert record["Model"]["trained_on_simulated_data"] is True
     assert record["Quality"]["registration_dice"] > 0.9
     assert len(record["Sources"][0]["sha256"]) == 64
+    assert record.pop("SHA256") == hashlib.sha256(output.read_bytes()).hexdigest()
     assert record == json.loads(json.dumps(synthesis.sidecar))
 
 

@@ -253,7 +253,9 @@ def compare(
         check_units(array(made), array(wanted), inside, records, reporter)
     reporter.progress(0.3, "Measuring")
     first, second = array(made), array(wanted)
-    scale, scale_source = known_range(sidecar_record(synthetic), data_range) or measured_range(second, inside)
+    # A reference MRI that was not brought to the model's signal has a range of its own.
+    record = {} if signal and factor is None else sidecar_record(synthetic)
+    scale, scale_source = known_range(record, data_range) or measured_range(second, inside)
     if scale <= 0:
         raise BadInputError("The reference is constant inside the mask; nothing can be compared.")
     # Where nothing was synthesized (skull, scalp) or measured there is nothing to be wrong.
