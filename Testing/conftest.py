@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,15 @@ def shared_subjects() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real test heads are not at {folder}")
     return folder
+
+
+@pytest.fixture
+def handlers_as_before() -> Iterator[None]:
+    """Signal handlers that a test sets are gone after it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,7 @@ from folder_states import failing_at, killed_at, numbers_until_done, state
 from modality_synthesis.errors import BadInputError, CancelledError
 from modality_synthesis.volumes import atomic_files, atomic_folder, atomic_output, clean_stale, written
 
-
-@pytest.fixture(autouse=True)
-def handlers_as_before() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("handlers_as_before")
 
 
 def write_result(folder: Path, text: str) -> None:
