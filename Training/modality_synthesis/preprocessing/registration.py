@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,6 +80,25 @@ def register_to_template(image: sitk.Image, mask: sitk.Image, template: Template
     return Registration(transform=affine, dice=mask_dice(template.mask, moving.mask, affine))
 
 
+def head_pose(image: sitk.Image, mask: sitk.Image) -> sitk.Euler3DTransform | None:
+    """Roughly how a head is turned, to a few degrees; a fifth of a CPU second.
+
+    Args:
+        image: float32 volume.
+        mask: uint8 brain mask on the same grid; a quarter too large does no harm.
+
+    Returns:
+        From points of the MNI152 template to points of the volume; None where the two do not overlap.
+    """
+    template, moving = mni152(), _working_template(image, mask, levels=(8.0,))
+    with one_thread():
+        try:
+            start = min(_start_transforms(template, moving), key=lambda start: _value(template, moving, start, 8.0))
+            return _optimize(template, moving, start, 8.0, iterations=30)[0]
+        except RuntimeError:
+            return None
+
+
 def _search(template: Template, moving: Template) -> sitk.AffineTransform:
     try:
         starts = sorted(_start_transforms(template, moving), key=lambda start: _value(template, moving, start, 8.0))
@@ -113,7 +132,7 @@ def mask_dice(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) 
     return float(2 * np.count_nonzero(moved & still) / total) if total else 0.0
 
 
-def _working_template(image: sitk.Image, mask: sitk.Image) -> Template:
+def _working_template(image: sitk.Image, mask: sitk.Image, levels: Sequence[float] = LEVELS_MM) -> Template:
     """The brain alone, at the working resolution, cropped with a margin."""
     shapes = sitk.LabelShapeStatisticsImageFilter()
     shapes.Execute(mask)
@@ -127,18 +146,22 @@ def _working_template(image: sitk.Image, mask: sitk.Image) -> Template:
     size = [high - low for low, high in zip(start, stop, strict=True)]
     image, mask = (sitk.RegionOfInterest(volume, size, start) for volume in (image, mask))
     brain = resample_isotropic(sitk.Mask(image, mask), LEVELS_MM[-1])
-    levels = {level: resample_isotropic(brain, level) for level in LEVELS_MM}
-    return Template(brain=brain, mask=resample_isotropic(mask, LEVELS_MM[-1], is_mask=True), levels=levels)
+    return Template(
+        brain=brain,
+        mask=resample_isotropic(mask, LEVELS_MM[-1], is_mask=True),
+        levels={level: resample_isotropic(brain, level) for level in levels},
+    )
 
 
-def _centroid(mask: sitk.Image) -> np.ndarray:
+def centroid(mask: sitk.Image) -> np.ndarray:
+    """Of a binary mask, mm in the world."""
     shapes = sitk.LabelShapeStatisticsImageFilter()
     shapes.Execute(mask)
     return np.array(shapes.GetCentroid(1))
 
 
 def _start_transforms(fixed: Template, moving: Template) -> list[sitk.Euler3DTransform]:
-    center, target = _centroid(fixed.mask), _centroid(moving.mask)
+    center, target = centroid(fixed.mask), centroid(moving.mask)
     starts = []
     for angles in _STARTS:
         start = sitk.Euler3DTransform()

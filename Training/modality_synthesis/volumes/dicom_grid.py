@@ -49,7 +49,17 @@ def _straightened(stack: Stack, voxels: np.ndarray, outside: float) -> tuple[np.
 
 
 def _shifted(plane: np.ndarray, shift: np.ndarray, shape: tuple[int, ...], background: float) -> np.ndarray:
-    """`plane` (y, x) moved by `shift` (x, y) pixels on a larger canvas."""
+    """`plane` (y, x) moved by `shift` (x, y) pixels on a larger canvas; NaN is mixed into no value."""
+    known = np.isfinite(plane)
+    if np.isfinite(background) and known.all():
+        return _moved(plane, shift, shape, background)
+    share = _moved(known.astype(np.float32), shift, shape, 0.0)
+    moved = _moved(np.where(known, plane, 0).astype(plane.dtype), shift, shape, 0.0)
+    inside = share > 0.5
+    return np.where(inside, moved / np.where(inside, share, 1.0), background).astype(plane.dtype)
+
+
+def _moved(plane: np.ndarray, shift: np.ndarray, shape: tuple[int, ...], background: float) -> np.ndarray:
     from scipy.ndimage import affine_transform
 
     return affine_transform(
@@ -59,7 +69,7 @@ def _shifted(plane: np.ndarray, shift: np.ndarray, shape: tuple[int, ...], backg
         output_shape=shape,
         order=1,
         mode="grid-constant",
-        cval=float(background),
+        cval=background,
         output=plane.dtype,
     )
 
