@@ -85,7 +85,7 @@ def wait(app: Any) -> Callable[..., None]:
     """Runs the event loop until a condition holds."""
     import time
 
-    def wait_(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    def wait_(condition: Callable[[], bool], seconds: float = 300.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             app.processEvents()

@@ -212,3 +212,35 @@ def test_several_real_world_mappings_mean_several_quantities(tmp_path: Path) -> 
     write_series(tmp_path, RescaleSlope=2, RescaleIntercept=0)
     with_real_world(tmp_path, RAMP, items=2)
     assert np.array_equal(read(tmp_path)[0], stored_voxels() * 2)
+
+
+# Rescale
+
+
+@pytest.mark.parametrize("written", [b"  nan", b"  inf", b"abcde", b"0.000"])
+def test_a_slope_that_is_no_number_is_named(tmp_path: Path, written: bytes) -> None:
+    """Taken for 1, as other programs do, it would give other values than the scanner's, without a word."""
+    write_series(tmp_path, RescaleSlope="1.500", RescaleIntercept="3.00")
+    files = sorted(tmp_path.iterdir())
+    files[4].write_bytes(files[4].read_bytes().replace(b"1.500", written))
+    message = refusal(tmp_path, name=files[4].name)
+    assert "Slope is" in message
+
+
+def test_a_negative_slope_is_applied(tmp_path: Path) -> None:
+    write_series(tmp_path, RescaleSlope="-1.5", RescaleIntercept="3")
+    assert np.array_equal(read(tmp_path)[0], 3 - 1.5 * stored_voxels())
+
+
+def test_a_frame_without_scale_among_frames_with_one_is_refused(tmp_path: Path) -> None:
+    enhanced(tmp_path / "frames.dcm")
+    header = pydicom.dcmread(tmp_path / "frames.dcm")
+    del header.PerFrameFunctionalGroupsSequence[3].PixelValueTransformationSequence
+    header.save_as(tmp_path / "frames.dcm")
+    assert "1 of 12 slices do not say" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("wanted", ["None", " "])
+def test_a_series_without_number_is_not_chosen_by_no_name(tmp_path: Path, wanted: str) -> None:
+    write_series(tmp_path)
+    assert "holds no series named" in refusal(tmp_path, series=wanted)

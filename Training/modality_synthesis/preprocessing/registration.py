@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -90,11 +90,13 @@ def head_pose(image: sitk.Image, mask: sitk.Image) -> sitk.Euler3DTransform | No
     Returns:
         From points of the MNI152 template to points of the volume; None where the two do not overlap.
     """
-    template, moving = mni152(), _working_template(image, mask, levels=(8.0,))
+    level = LEVELS_MM[0]
+    brain = resample_isotropic(sitk.Mask(image, mask), level)
+    template, moving = mni152(), Template(brain=brain, mask=mask, levels={level: brain})
     with one_thread():
         try:
-            start = min(_start_transforms(template, moving), key=lambda start: _value(template, moving, start, 8.0))
-            return _optimize(template, moving, start, 8.0, iterations=30)[0]
+            start = min(_start_transforms(template, moving), key=lambda start: _value(template, moving, start, level))
+            return _optimize(template, moving, start, level, iterations=60)[0]
         except RuntimeError:
             return None
 
@@ -132,7 +134,7 @@ def mask_dice(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) 
     return float(2 * np.count_nonzero(moved & still) / total) if total else 0.0
 
 
-def _working_template(image: sitk.Image, mask: sitk.Image, levels: Sequence[float] = LEVELS_MM) -> Template:
+def _working_template(image: sitk.Image, mask: sitk.Image) -> Template:
     """The brain alone, at the working resolution, cropped with a margin."""
     shapes = sitk.LabelShapeStatisticsImageFilter()
     shapes.Execute(mask)
@@ -146,11 +148,8 @@ def _working_template(image: sitk.Image, mask: sitk.Image, levels: Sequence[floa
     size = [high - low for low, high in zip(start, stop, strict=True)]
     image, mask = (sitk.RegionOfInterest(volume, size, start) for volume in (image, mask))
     brain = resample_isotropic(sitk.Mask(image, mask), LEVELS_MM[-1])
-    return Template(
-        brain=brain,
-        mask=resample_isotropic(mask, LEVELS_MM[-1], is_mask=True),
-        levels={level: resample_isotropic(brain, level) for level in levels},
-    )
+    levels = {level: resample_isotropic(brain, level) for level in LEVELS_MM}
+    return Template(brain=brain, mask=resample_isotropic(mask, LEVELS_MM[-1], is_mask=True), levels=levels)
 
 
 def centroid(mask: sitk.Image) -> np.ndarray:

@@ -50,7 +50,7 @@ def stack_values(slices: tuple[Slice, ...], name: str, reporter: Reporter, *, un
             if frame >= len(frames.values) or frames.values.shape[1:] != (height, width):
                 raise BadInputError(f"{name}: {path.name} holds fewer pixels than its header announces.")
             voxels[index], scales[index] = frames.values[frame], frames.other_scales[frame]
-            unscaled[index] = not frames.states_scale
+            unscaled[index] = not frames.states_scale[frame]
     if any(unscaled) and not all(unscaled):
         raise BadInputError(
             f"{name}: {sum(unscaled)} of {len(slices)} slices do not say how their stored numbers are meant (Rescale "
@@ -61,12 +61,12 @@ def stack_values(slices: tuple[Slice, ...], name: str, reporter: Reporter, *, un
 
 @dataclass(frozen=True)
 class _Frames:
-    """Of one file: values in units, float32 (frames, rows, columns), other scales by frame, whether its header says how
-    stored numbers become values, and DICOM's code of the modality."""
+    """Of one file: values in units, float32 (frames, rows, columns); by frame, other scales and whether the header says
+    how stored numbers become values; DICOM's code of the modality."""
 
     values: np.ndarray
     other_scales: tuple[OtherScale | None, ...]
-    states_scale: bool
+    states_scale: tuple[bool, ...]
     modality: str
 
 
@@ -90,9 +90,9 @@ def _frames(path: Path, unmeasured: bool) -> _Frames:
     values = _decoded_by_gdcm(path, dataset, scaling) if needs_gdcm else _decoded(path, dataset, scaling)
     if len(set(scaling)) == 1 and not has_modality_lut(dataset):
         values = without_padding(values, dataset, scaling[0], unmeasured=unmeasured)
-    stated = states_scale(dataset)
+    stated = tuple(states_scale(dataset, frame) for frame in range(len(scaling)))
     scales = tuple(
-        None if has_modality_lut(dataset) else other_scale(dataset, frame, line, rescaled=stated)
+        None if has_modality_lut(dataset) else other_scale(dataset, frame, line, rescaled=stated[frame])
         for frame, line in enumerate(scaling)
     )
     return _Frames(values, scales, stated, text(dataset, "Modality"))

@@ -20,23 +20,37 @@ _PADDING, _PADDING_LIMIT = (0x0028, 0x0120), (0x0028, 0x0121)
 
 
 def scalings(dataset: Dataset, frames: int) -> Iterator[Scaling]:
-    """Slope and intercept of each frame."""
+    """Slope and intercept of each frame.
+
+    Raises:
+        ValueError: one of them is written, but is no number, or the slope is 0.
+    """
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), None)
     for frame in range(frames):
         holder = dataset
         for group in (shared, per_frame[frame] if frame < len(per_frame) else None):
             holder = next(iter((group or {}).get("PixelValueTransformationSequence") or []), holder)
-        slope, intercept = number(holder, "RescaleSlope"), number(holder, "RescaleIntercept")
+        slope, intercept = _stated(holder, "RescaleSlope"), _stated(holder, "RescaleIntercept")
+        if slope == 0:
+            raise ValueError("its Rescale Slope is 0")
         yield (1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
 
 
-def states_scale(dataset: Dataset) -> bool:
-    """Whether a header says how stored numbers become values, be it one to one."""
+def _stated(holder: Dataset, keyword: str) -> float | None:
+    found = number(holder, keyword)
+    if found is None and (written := text(holder, keyword)) not in ("", "None"):
+        raise ValueError(f"its {keyword} is {written[:16]!r}, which is no number")
+    return found
+
+
+def states_scale(dataset: Dataset, frame: int) -> bool:
+    """Whether a header says how a frame's stored numbers become values, be it one to one."""
     holders = [dataset]
-    for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for group in list(dataset.get(keyword) or [])[:1]:
-            holders += list(group.get("PixelValueTransformationSequence") or [])
+    per_frame = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+    shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])
+    for group in (*shared[:1], *per_frame[frame : frame + 1]):
+        holders += list(group.get("PixelValueTransformationSequence") or [])
     return has_modality_lut(dataset) or any(
         number(holder, keyword) is not None for holder in holders for keyword in ("RescaleSlope", "RescaleIntercept")
     )
