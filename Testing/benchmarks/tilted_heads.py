@@ -82,7 +82,9 @@ def main() -> None:
         for step in given.steps:
             upright = masks.brain_mask(resample_isotropic(image, step))
             for degrees in given.degrees:
-                rows = np.array([measure(image, upright, sign * degrees, axis, step) for axis in "xyz" for sign in (1, -1)])
+                rows = np.array(
+                    [measure(image, upright, sign * degrees, axis, step) for axis in "xyz" for sign in (1, -1)]
+                )
                 low, high = rows.min(axis=0), rows.max(axis=0)
                 print(
                     f"| {name} | {step:g} | {degrees:g} | {low[0]:.2f} to {high[0]:.2f} | {low[1]:.3f} | "

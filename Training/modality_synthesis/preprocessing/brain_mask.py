@@ -96,7 +96,7 @@ def _probability(image: sitk.Image, network: str) -> sitk.Image:
     """Of brain, on a grid of its own.
 
     The network was trained on upright heads in a field of view of 240 x 240 x 200 mm. Of a head that is tilted in its
-    grid, or that a larger field of view holds with its neck, it makes a brain that is up to 29 % too large, and never
+    grid, or that a larger field of view holds with its neck, it makes a brain that is up to 37 % too large, and never
     one that is too small. A tilted head is looked at again in its own pose and that field of view, and the smaller
     brain is the right one.
     """
