@@ -15,7 +15,7 @@ from modality_synthesis.preprocessing.anatomy_checks import check_background, ch
 from modality_synthesis.preprocessing.brain_mask import brain_mask, mask_volume_ml
 from modality_synthesis.preprocessing.brain_network import FIELD, SPACING_MM
 from modality_synthesis.preprocessing.chain import prepare
-from modality_synthesis.preprocessing.parameters import BrainMask, ChainParameters, Reorient
+from modality_synthesis.preprocessing.parameters import BiasField, BrainMask, ChainParameters, Register, Reorient
 from modality_synthesis.preprocessing.resampling import antialias, resample_along, resample_isotropic, tilt_degrees
 from modality_synthesis.progress import Reporter
 
@@ -166,6 +166,7 @@ def test_a_head_is_looked_at_again_only_where_it_is_tilted_in_its_grid(
     pose.SetMatrix((turn(grid_degrees, "z") @ turn(degrees, "x")).ravel().tolist())
     monkeypatch.setattr(module, "_segment", segment)
     monkeypatch.setattr(module, "head_pose", lambda *_: pose)
+    monkeypatch.setattr(module, "_overlap", lambda *_: 0.95)
     assert module._probability(image, "brain-mask") is answers[taken]
     assert len(seen) == looks
     expected = resample_isotropic(image, SPACING_MM)
@@ -174,6 +175,31 @@ def test_a_head_is_looked_at_again_only_where_it_is_tilted_in_its_grid(
     if looks == 2:
         assert seen[1].GetDirection() == pytest.approx(pose.GetMatrix())
         assert seen[1].GetSize() == FIELD[::-1]
+
+
+@pytest.mark.parametrize(("moved_mm", "least", "most"), [(0, 0.99, 1.0), (15, 0.85, 0.97), (60, 0.3, 0.7)])
+def test_a_pose_fits_where_the_brains_lie_in_each_other(moved_mm: float, least: float, most: float) -> None:
+    """Axes exchanged or mirrored have no pose: a second, smaller brain must not take their doubts away."""
+    from modality_synthesis.preprocessing import brain_mask as module
+
+    smaller = sitk.Image(module.mni152().mask)
+    smaller.SetSpacing([0.9 * step for step in smaller.GetSpacing()])
+    smaller.SetOrigin([0.9 * place for place in smaller.GetOrigin()])
+    pose = sitk.Euler3DTransform()
+    pose.SetTranslation((moved_mm, 0.0, 0.0))
+    assert least <= module._overlap(smaller, pose) <= most
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("axes", [(2, 0, 1), None], ids=["exchanged", "mirrored"])
+def test_wrong_axes_do_not_become_a_plausible_brain(head: sitk.Image, axes: tuple[int, ...] | None) -> None:
+    coarse = on_tilted_grid(head, np.eye(3), 2.0)
+    wrong = sitk.PermuteAxes(coarse, axes) if axes else coarse[:, :, ::-1]
+    wrong.SetDirection(UPRIGHT)
+    wrong.SetOrigin((0.0, 0.0, 0.0))
+    chain = ChainParameters(source=(Reorient(), BrainMask(), BiasField(), Register()))
+    with pytest.raises(BadInputError):
+        prepare(wrong, chain, name="wrong.nii.gz", reporter=Reporter())
 
 
 @pytest.mark.parametrize("degrees", [0, 20, 45])

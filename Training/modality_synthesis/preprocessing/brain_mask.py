@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.networks import shipped_weights
-from modality_synthesis.preprocessing.registration import centroid, head_pose, mni152
+from modality_synthesis.preprocessing.registration import centroid, head_pose, mask_dice, mni152
 from modality_synthesis.preprocessing.resampling import resample_along, resample_isotropic, tilt_degrees
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ STRAIGHT_DEGREES = 8.0
 # (three upright heads: 0.3, 0.3 and 3 %), and the masks that the shipped models were trained with stay. One of less
 # than half is a failure, no better answer.
 _SMALLER_AT_LEAST, _LEAST_OF_OTHER = 0.05, 0.5
+# Of the smaller of two brains, the template's and the second one, this share lies in the other. Measured: tilted heads
+# 0.98 and 0.99; axes exchanged or mirrored, for which no pose is right, 0.81 and 0.69: their doubts must stay.
+_OVERLAP_AT_LEAST = 0.9
 
 
 def brain_mask(image: sitk.Image, network: str = "brain-mask", name: str = "The volume") -> sitk.Image:
@@ -113,7 +116,15 @@ def _probability(image: sitk.Image, network: str) -> sitk.Image:
     center = pose.TransformPoint(centroid(mni152().mask).tolist())
     second = _segment(resample_along(image, axes, center, FIELD[::-1], SPACING_MM), network)
     share = mask_volume_ml(second > 0.5) / mask_volume_ml(first > 0.5)
-    return second if _LEAST_OF_OTHER <= share < 1 - _SMALLER_AT_LEAST else first
+    better = _LEAST_OF_OTHER <= share < 1 - _SMALLER_AT_LEAST and _overlap(second > 0.5, pose) >= _OVERLAP_AT_LEAST
+    return second if better else first
+
+
+def _overlap(mask: sitk.Image, pose: sitk.Transform) -> float:
+    """Of the smaller of two brains, the template's and this one, the share that lies in the other."""
+    template = mni152().mask
+    volumes = mask_volume_ml(mask), mask_volume_ml(template)
+    return mask_dice(template, mask, pose) * sum(volumes) / 2 / max(min(volumes), 1e-6)
 
 
 def _pose(image: sitk.Image, probability: sitk.Image) -> sitk.Euler3DTransform | None:
