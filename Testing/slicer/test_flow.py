@@ -384,7 +384,7 @@ def test_clinical_form_follows_the_declaration(ready: Any, wait: Any, tmp_path: 
 
 def test_device_and_seed_reach_the_worker(ready: Any, wait: Any) -> None:
     panel = ready()
-    panel.ui.deviceComboBox.currentText = "cpu"
+    panel.ui.deviceComboBox.currentText = "CPU"
     panel.ui.seedSpinBox.value = 42
     click_and_wait(panel, wait)
     arguments = json.loads(panel.parameters.outputVolume.GetAttribute("ModalitySynthesis.Sidecar"))["Arguments"]

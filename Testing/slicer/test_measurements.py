@@ -203,7 +203,7 @@ def test_suvr_options_reach_the_worker_and_the_node(ready: Any, wait: Any, tmp_p
     panel = ready()
     click_and_wait(panel, wait)
     panel.parameters.normalCohort = cohort(tmp_path)
-    panel.ui.tracerComboBox.currentText = "florbetapir"
+    panel.ui.tracerComboBox.currentText = "Florbetapir"
     assert "Centiloids need" in panel.ui.suvrButton.toolTip
     panel.parameters.referenceRegion = "whole-cerebellum"
     panel.ui.pvcSpinBox.value = 6.0
@@ -224,7 +224,7 @@ def test_suvr_options_reach_the_worker_and_the_node(ready: Any, wait: Any, tmp_p
     assert titles[:5] == ["Region", "Side", "SUVR", "z-score", "Asymmetry, %"]
     assert rows[1][:5] == ["tau meta-temporal", "both", "1.31", "1", "-4"]
 
-    panel.parameters.normalCohort = Path()
+    panel.parameters.normalCohort = None
     panel.parameters.tracer = "none"
     panel.parameters.pvcFwhm = 0.0
     click_and_wait(panel, wait, "suvr")

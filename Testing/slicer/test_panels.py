@@ -206,7 +206,7 @@ def test_input_of_the_scene_is_taken(open_panel: Any) -> None:
 def test_parameters_follow_the_widgets_and_back(open_panel: Any) -> None:
     panel = open_panel()
     panel.ui.seedSpinBox.value = 5
-    panel.ui.deviceComboBox.currentText = "cpu"
+    panel.ui.deviceComboBox.currentText = "CPU"
     panel.ui.suvrOpacitySlider.value = 30
     assert (panel.parameters.seed, panel.parameters.device, panel.parameters.suvrOpacity) == (5, "cpu", 30.0)
     panel.parameters.seed = 9

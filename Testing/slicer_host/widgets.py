@@ -193,8 +193,16 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         button.setText("...")
         layout.addWidget(self._edit, 1)
         layout.addWidget(button)
-        self._edit.textChanged.connect(self.currentPathChanged.emit)
+        self._edit.textChanged.connect(self._on_text)
         button.clicked.connect(self.browse)
+
+    def _on_text(self, text: str) -> None:
+        # As in the application: an empty text is no valid input, and no change of the path.
+        if bool(text) != self.__dict__.get("_valid", False):
+            self._valid = bool(text)
+            self.validInputChanged.emit(self._valid)
+        if text:
+            self.currentPathChanged.emit(text)
 
     currentPath = Property(str, lambda self: self._edit.text, lambda self, value: self._edit.setText(value))
     filters = _stored(int, "filters", 0x3)

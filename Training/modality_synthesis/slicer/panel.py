@@ -11,8 +11,8 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from modality_synthesis.slicer import dependencies, display
-from modality_synthesis.slicer.parameters import resetUnknownChoices
+from modality_synthesis.slicer import connectors, dependencies, display
+from modality_synthesis.slicer.parameters import readOldPaths, resetUnknownChoices
 
 # A section may change the parameter node while it updates (the first model of a list); the others must see it.
 MOST_ROUNDS = 4
@@ -129,8 +129,10 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag = None
         self.parameters = parameters
         if parameters is not None:
+            readOldPaths(parameters)
             resetUnknownChoices(parameters)
             self._guiTag = parameters.connectGui(self.ui)
+            connectors.nameChoices(parameters, self._uiWidget)
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
             self.update()
 

@@ -122,8 +122,7 @@ class SuvrSection(JobSection):
         return results.sourceOf(self.parameters.outputVolume) or self.parameters.inputVolume
 
     def _cohort(self) -> str:
-        path = str(self.parameters.normalCohort)
-        return "" if path == "." else path
+        return str(self.parameters.normalCohort or "")
 
     def _tracer(self) -> str:
         return "" if self.parameters.tracer == NO_TRACER else self.parameters.tracer
