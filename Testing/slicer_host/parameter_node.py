@@ -105,7 +105,7 @@ class _BuiltIn(GuiConnector):
         self._widget, self._signal = widget, signal
         self.read, self.write = read, write  # type: ignore[method-assign]
 
-    canRepresent = create = staticmethod(lambda widget, datatype: None)  # type: ignore[assignment]  # noqa: E731
+    canRepresent = create = staticmethod(lambda widget, datatype: None)  # type: ignore[assignment]
 
     def _slot(self) -> None:
         self.changed()
@@ -230,7 +230,8 @@ def _bind(parameter: _Parameter, widget: Any) -> GuiConnector:
     if kind is str and cls is qt.QLineEdit:
         return attribute("text", "textChanged(QString)")
     if issubclass(kind, pathlib.PurePath) and cls is ctk.ctkPathLineEdit:
-        return _BuiltIn(widget, 
+        return _BuiltIn(
+            widget,
             lambda: kind(widget.currentPath),
             lambda value: setattr(widget, "currentPath", str(value)),
             "currentPathChanged(QString)",
@@ -240,7 +241,8 @@ def _bind(parameter: _Parameter, widget: Any) -> GuiConnector:
         label = getattr(kind, "label", lambda item: item.name) if issubclass(kind, enum.Enum) else str
         widget.clear()
         widget.addItems([label(value) for value in values])
-        return _BuiltIn(widget, 
+        return _BuiltIn(
+            widget,
             lambda: values[widget.currentIndex],
             lambda value: setattr(widget, "currentIndex", values.index(value)),
             "currentIndexChanged(int)",

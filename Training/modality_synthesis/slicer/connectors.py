@@ -15,7 +15,7 @@ from slicer.parameterNodeWrapper import GuiConnector, parameterNodeGuiConnector
 from modality_synthesis.slicer.parameters import CHOICE_TEXTS, choiceOf
 
 PARAMETER_PROPERTY = "SlicerParameterName"
-OPTIONAL_PATH = Optional[Path]
+OPTIONAL_PATH = Optional[Path]  # noqa: UP045 - `Path | None` is another type
 
 
 @parameterNodeGuiConnector
@@ -28,7 +28,7 @@ class PathOrNothing(GuiConnector):
 
     @staticmethod
     def canRepresent(widget: object, datatype: object) -> bool:
-        return type(widget) == ctk.ctkPathLineEdit and datatype == OPTIONAL_PATH
+        return type(widget) is ctk.ctkPathLineEdit and datatype == OPTIONAL_PATH
 
     @staticmethod
     def create(widget: object, datatype: object) -> PathOrNothing:

@@ -131,4 +131,4 @@ class BatchSection(JobSection):
         self._showQueue()
 
     def _showQueue(self) -> None:
-        fillTable(self.ui.batchTableWidget, [_("Subject"), _("State"), _("Message")], self._rows)
+        fillTable(self.ui.batchTableWidget, [_("Subject"), _("State"), _("Message")], self._rows, wide=2)
