@@ -83,7 +83,7 @@ def test_models_that_differ_at_their_end_look_different(crowded: Any) -> None:
 def test_the_card_is_one_line_until_it_is_asked_for(crowded: Any, app: Any, open_panel: Any) -> None:
     laid_out(crowded, app)
     ui = crowded.ui
-    assert ui.badgeLabel.text == "SUVR · 8 simulated people · <b>demonstration only</b>"
+    assert ui.badgeLabel.text == "SUVR · 8 simulated people · <b>demonstration</b>"
     assert ui.badgeLabel.heightForWidth(ui.badgeLabel.width) < 2 * ui.badgeLabel.fontMetrics().lineSpacing()
     assert not ui.cardTextBrowser.visible
     ui.cardMoreButton.click()

@@ -354,7 +354,8 @@ def test_older_tables_of_regions_are_read(scene: Any, tmp_path: Path) -> None:
         path = tmp_path / f"{column}.csv"
         path.write_text(f"region,hemisphere,kind,{column}\nbraak_1,both,meta-region,1.2\n", encoding="utf-8")
         table = tables.makeRegions(column, str(path), ["suvr"], "TAU-PET")
-        assert table.GetCellText(0, 3) == "1.2"
+        assert table.GetCellText(0, 4) == "1.2"
+        assert table.GetCellText(0, 1) == "Braak I"
         assert table.GetColumnName(3) == "suvr"
 
 

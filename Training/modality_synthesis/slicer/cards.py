@@ -142,9 +142,8 @@ def card_line(card: Card) -> str:
     """The card in one line below the model's name: the quantity it makes, learned from whom, how far to trust it."""
     training = card.facts["training"]
     people = f"{training['subjects']['train']} {'simulated ' if training['simulated'] else ''}people"
-    trust = "demonstration only" if card.is_demonstration else "research only"
-    quantity = "arbitrary signal" if card.quantity == "signal" else card.quantity
-    return f"{quantity} · {people} · <b>{trust}</b>"
+    trust = DEMONSTRATION if card.is_demonstration else "research only"
+    return f"{card.quantity} · {people} · <b>{trust}</b>"
 
 
 def card_html(card: Card) -> str:
