@@ -185,23 +185,29 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     cpp_signals = ("currentPathChanged(QString)", "validInputChanged(bool)")
     Dirs, Files, Readable, Writable = 0x001, 0x002, 0x010, 0x020
 
+    def minimumSizeHint(self) -> QtCore.QSize:
+        return QtWidgets.QWidget.minimumSizeHint.__get__(self)().expandedTo(_minimum("ctkPathLineEdit"))
+
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._edit, button = QtWidgets.QLineEdit(), QtWidgets.QToolButton()
         button.setText("...")
+        button.setFixedSize(24, 25)
         layout.addWidget(self._edit, 1)
         layout.addWidget(button)
+        self._valid = False
         self._edit.textChanged.connect(self._on_text)
         button.clicked.connect(self.browse)
 
     def _on_text(self, text: str) -> None:
-        # As in the application: an empty text is no valid input, and no change of the path.
-        if bool(text) != self.__dict__.get("_valid", False):
-            self._valid = bool(text)
-            self.validInputChanged.emit(self._valid)
-        if text:
+        # Whoever clears the field is not told by `currentPathChanged`; a path that does not exist is valid.
+        valid = bool(text)
+        if valid != self._valid:
+            self._valid = valid
+            self.validInputChanged.emit(valid)
+        if valid:
             self.currentPathChanged.emit(text)
 
     currentPath = Property(str, lambda self: self._edit.text, lambda self, value: self._edit.setText(value))
