@@ -476,7 +476,7 @@ def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
     assert legend.GetTitleText() == "Diff"
     other = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(pet)
     assert legend.GetPosition()[0] < 0.1 < 0.9 < other.GetPosition()[0]  # two legends in one view do not collide
-    assert panel.ui.metricsTableWidget.item(0, 0).text() == "MAE"
+    assert panel.ui.metricsTableWidget.item(0, 0).text() == "MAE (SUVR)"
     assert panel.parameters.metricsTable.GetNumberOfRows() == 5
     chart = slicer.util.getNode(slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID())
     shares = chart.GetNthPlotSeriesNode(0).GetTableNode().GetTable().GetColumn(1)
