@@ -106,3 +106,20 @@ def test_the_reference_region_is_named(open_panel: Any) -> None:
     assert panel.ui.referenceRegionComboBox.currentText == "Cerebellar gray matter"
     assert panel.parameters.referenceRegion == "cerebellar-gray"
     assert panel.parameters.parameterNode.GetParameter("referenceRegion") == "cerebellar-gray"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_tips_call_choices_as_the_forms_do_and_numbers_have_units(open_panel: Any, name: str) -> None:
+    import ctk
+    import qt
+
+    from modality_synthesis.names import REFERENCE_REGIONS
+
+    panel = open_panel(name)
+    fields = [w for kind in (qt.QComboBox, qt.QDoubleSpinBox, ctk.ctkSliderWidget)
+              for w in panel._uiWidget.findChildren(kind) if w.property("SlicerParameterName")]  # fmt: skip
+    assert len(fields) > 6
+    for field in fields:
+        assert not [one for one in REFERENCE_REGIONS if "-" in one and one in field.toolTip], field.objectName
+        unit = getattr(field, "suffix", "").strip()
+        assert unit in field.toolTip, field.objectName

@@ -178,7 +178,7 @@ def test_without_a_model_the_panel_says_so(open_panel: Any, monkeypatch: pytest.
     assert not panel.ui.cardTextBrowser.visible
     add_head()
     panel.initializeParameterNode()
-    assert "Manage models" in panel.ui.synthesizeButton.toolTip
+    assert "Manage…" in panel.ui.synthesizeButton.toolTip
 
 
 def test_a_broken_card_is_left_out(open_panel: Any, tmp_path: Path) -> None:

@@ -185,16 +185,12 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     cpp_signals = ("currentPathChanged(QString)", "validInputChanged(bool)")
     Dirs, Files, Readable, Writable = 0x001, 0x002, 0x010, 0x020
 
-    def minimumSizeHint(self) -> QtCore.QSize:
-        return QtWidgets.QWidget.minimumSizeHint.__get__(self)().expandedTo(_minimum("ctkPathLineEdit"))
-
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._edit, button = QtWidgets.QLineEdit(), QtWidgets.QToolButton()
         button.setText("...")
-        button.setFixedSize(24, 25)
         layout.addWidget(self._edit, 1)
         layout.addWidget(button)
         self._valid = False

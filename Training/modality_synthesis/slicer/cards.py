@@ -16,7 +16,7 @@ from modality_synthesis.names import reference_region_name, shortened
 from modality_synthesis.resources import model_folders
 
 DEMONSTRATION = "demonstration"
-LONGEST_NAME = 34  # characters of a model's name that the selector has room for
+LONGEST_NAME = 26  # characters of a model's name that the selector has room for in the narrowest panel
 
 
 @dataclass(frozen=True)

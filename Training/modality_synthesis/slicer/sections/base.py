@@ -14,7 +14,7 @@ from modality_synthesis.slicer.protocol import CANCELLED, PARTLY, Outcome
 
 REMEDIES = {
     "OUT_OF_MEMORY": _("Close other programs, or choose the device cpu under Advanced."),
-    "MODEL_MISSING": _("Install the model with Manage models…"),
+    "MODEL_MISSING": _("Install the model with Manage…"),
     "HASH_MISMATCH": _("The model's file is damaged. Remove the model and install it again."),
     "DEPENDENCIES_MISSING": _("Press Install requirements… under Advanced."),
 }

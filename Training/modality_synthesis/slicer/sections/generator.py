@@ -18,6 +18,7 @@ NOT_YET = ("", "")  # the card shown before the first one
 CARD_OPEN = "cardOpen"
 FORM_COLUMNS = 2  # fields side by side: the button below stays visible on a small screen
 NARROWEST_FIELD = 70
+FORM_SPACING = 2
 
 
 class GeneratorSection(Section):
@@ -74,7 +75,7 @@ class GeneratorSection(Section):
         """Why the chosen model cannot be run; empty when it can."""
         card = self.panel.card()
         if card is None:
-            return _("Select a model.") if self._listed else _("Install a model with Manage models…")
+            return _("Select a model.") if self._listed else _("Install a model with Manage…")
         given = parseClinical(self.parameters.clinical)
         for variable in card.clinical_variables:
             if variable.get("required") and variable["name"] not in given:
@@ -151,6 +152,7 @@ class GeneratorSection(Section):
         if form.layout() is None:
             form.setLayout(qt.QGridLayout())
             form.layout().setContentsMargins(0, 0, 0, 0)
+            form.layout().setVerticalSpacing(FORM_SPACING)
             for column in range(FORM_COLUMNS):
                 form.layout().setColumnStretch(2 * column + 1, 1)
         for index, variable in enumerate(variables):

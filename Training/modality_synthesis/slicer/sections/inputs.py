@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from modality_synthesis.slicer import display, preflight
 from modality_synthesis.slicer.sections.base import Section, setText
 
-_SIGNS = {preflight.INFO: "", preflight.WARN: "⚠ ", preflight.REFUSE: "✖ "}
+_SIGNS = {preflight.WARN: "⚠ ", preflight.REFUSE: "✖ "}
 
 
 class InputsSection(Section):
@@ -66,5 +66,8 @@ class InputsSection(Section):
     def _text(self, volume: slicer.vtkMRMLScalarVolumeNode | None) -> str:
         if volume is None:
             return _("Load or drop a volume into Slicer, or take one from the module Sample Data.")
-        lines = [_SIGNS[finding.level] + html.escape(finding.text) for finding in self.findings]
-        return "<br>".join(f"<b>{line}</b>" if line.startswith("✖") else line for line in lines)
+        told = [html.escape(finding.text) for finding in self.findings if finding.level == preflight.INFO]
+        lines = [_SIGNS[f.level] + html.escape(f.text) for f in self.findings if f.level != preflight.INFO]
+        # One paragraph for what is only told: the button below stays visible on a small screen.
+        lines.insert(0, " · ".join(told))
+        return "<br>".join(f"<b>{line}</b>" if line.startswith("✖") else line for line in lines if line)
