@@ -356,7 +356,7 @@ def test_older_tables_of_regions_are_read(scene: Any, tmp_path: Path) -> None:
         table = tables.makeRegions(column, str(path), ["suvr"], "TAU-PET")
         assert table.GetCellText(0, 4) == "1.2"
         assert table.GetCellText(0, 1) == "Braak I"
-        assert table.GetColumnName(3) == "suvr"
+        assert table.GetColumnName(4) == "suvr"
 
 
 @pytest.mark.parametrize(
