@@ -9,7 +9,6 @@ import numpy as np
 from modality_synthesis.evaluation.region_table import AtlasGrid, in_order, region_flags
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
 from modality_synthesis.preprocessing.atlas import Region
-from modality_synthesis.preprocessing.region_names import region_name
 from modality_synthesis.volumes.coverage import REFUSE_BELOW
 
 _NAN = float("nan")
@@ -78,7 +77,7 @@ def _compare(
     percent = 100 * where.size / voxels if voxels else _NAN
     volume = round(voxels * voxel_ml, 4)
     row = RegionComparison(
-        region.name, region_name(region), region.hemisphere, region.kind, volume, round(percent, 2),
+        region.name, region.title, region.hemisphere, region.kind, volume, round(percent, 2),
         flags=region_flags(volume, percent), model=model,
     )  # fmt: skip
     if where.size < FEWEST_VOXELS or percent < REFUSE_BELOW:
