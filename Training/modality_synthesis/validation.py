@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.signatures import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -37,9 +37,7 @@ def _describe(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        nearest = difflib.get_close_matches(key, sorted(_keys(model)), n=1, cutoff=0.6)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        return f"unknown key '{where}'.{hint}"
+        return f"unknown key '{where}'.{did_you_mean(key, sorted(_keys(model)))}"
     if first["type"] == "missing":
         return f"the key '{where}' is missing."
     return f"'{where}': {first['msg'][:1].lower()}{first['msg'][1:]}."

@@ -124,9 +124,7 @@ def align_cohort(
         BadInputError: the table lacks a modality, or no pair could be aligned.
     """
     reporter = reporter or current()
-    table, folder = read_cohort(cohort, reporter, skip_unsafe=True), Path(output)
-    if table.refused and not table.visits:
-        raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
+    table, folder = read_cohort(cohort, reporter), Path(output)
     table.require_some(fixed, *moving)
     moved = [_files(visit, kind) for visit in table for kind in moving]
     pictures = [folder / picture for _, picture in moved]
@@ -138,8 +136,8 @@ def align_cohort(
     looking, aligning = parts(reporter, (1, 9))
     screening = screen(
         list(table), Request((fixed, *moving), (fixed, *moving), aligned=False),
-        cache_folder(table.path, cache, needed=False), tables=decision_tables(table.path, folder), jobs=jobs,
-        reporter=looking,
+        cache_folder(table.path, cache, needed=False), refused=table.refused,
+        tables=decision_tables(table.path, folder), jobs=jobs, reporter=looking,
     )  # fmt: skip
     visits = screening.usable()
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modality_synthesis.datasets.parameters import Augmentation, AugmentationPreset, Sampling
 from modality_synthesis.errors import BadInputError, UsageError
-from modality_synthesis.generators import check_generator_name
-from modality_synthesis.losses import check_loss_name
+from modality_synthesis.generators import check_generator
+from modality_synthesis.losses import check_loss
 from modality_synthesis.models.card import ClinicalVariable, Inference, Licence, Line, Output, Route, Slug, Version
 from modality_synthesis.preprocessing import ChainParameters
 from modality_synthesis.training.rates import CosineRate, Rate
@@ -256,9 +256,9 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _apply(data, override)
     recipe = validate(Recipe, data, path.name)
-    check_generator_name(recipe.generator.name)
+    check_generator(recipe.generator.name, recipe.generator.parameters)
     for term in recipe.losses:
-        check_loss_name(term.name)
+        check_loss(term.name, term.parameters)
     return recipe
 
 
