@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modality_synthesis import cli_checks
+from modality_synthesis import choices, cli_checks
 from modality_synthesis.cli_session import ProgressOption, command, result
 from modality_synthesis.errors import UsageError
 
@@ -43,7 +43,7 @@ def features(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Volume file, or a DICOM folder.")],
     output: FigureOption,
     slice_index: Annotated[
-        int | None, typer.Option("--slice", help="On the model's grid; default the largest.")
+        int | None, typer.Option("--slice", min=0, help="On the model's grid; default the largest.")
     ] = None,
     maps: Annotated[int, typer.Option("--maps", min=1, help="Feature maps per layer.")] = 8,
     progress: ProgressOption = "auto",
@@ -89,6 +89,7 @@ def difference(
 ) -> None:
     """Real, synthetic and their signed difference in three planes, with color bars."""
     with command(progress) as reporter:
+        cli_checks.positive("--limit", limit)
         cli_checks.existing(synthetic, reference, mask)
         cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_difference
@@ -117,6 +118,7 @@ def profile(
     A real MRI that shares its panel with a synthetic one is shown in that one's signal.
     """
     with command("none") as reporter:
+        cli_checks.one_of("direction", direction, choices.DIRECTIONS)
         line_point = _point(point)
         cli_checks.existing(*map(Path, _named(volumes).values()))
         cli_checks.outputs([output], FIGURES)
@@ -142,6 +144,7 @@ def slices(
     with command("none") as reporter:
         limits = _range(value_range)
         cli_checks.existing(synthetic, reference, mask)
+        cli_checks.outputs([output], [".json"])
         from modality_synthesis.evaluation.slicewise import write_slice_scores
 
         scores = write_slice_scores(synthetic, reference, mask, limits, output, threshold=threshold, reporter=reporter)

@@ -55,6 +55,7 @@ def recipes_copy(
     """Copy a recipe, to change it and train with it."""
     with command("none") as reporter:
         need("yaml", extra="train")
+        cli_checks.output_folder(output)
         from modality_synthesis.training.catalog import copy_recipe
 
         result(reporter, {"recipe": copy_recipe(name, output)})

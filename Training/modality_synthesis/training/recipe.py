@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from modality_synthesis.datasets.parameters import Augmentation, AugmentationPreset, Sampling
+from modality_synthesis.datasets.parameters import Augmentation, AugmentationPreset, Sampling, check_fold
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.generators import check_generator
 from modality_synthesis.losses import check_loss
@@ -233,11 +233,12 @@ def parse_fold(text: str) -> tuple[int, int]:
     """`2/5` as (2, 5).
 
     Raises:
-        UsageError: written otherwise.
+        UsageError: written otherwise, or no such fold.
     """
     number, sign, folds = text.partition("/")
     if not sign or not number.strip().isdigit() or not folds.strip().isdigit():
         raise UsageError(f"A fold is written NUMBER/FOLDS, 1/5 for example; {text!r} is not.")
+    check_fold(int(number), int(folds))
     return int(number), int(folds)
 
 
@@ -249,7 +250,9 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     `losses.2.weight=0.5` is the third loss's.
 
     Raises:
-        BadInputError: unreadable, an unknown key (the nearest known one is named), or a value out of range.
+        BadInputError: unreadable, an unknown key, generator, loss or parameter of one (the nearest known one is
+            named), or a value out of range.
+        UsageError: an override that is none.
     """
     path = Path(path)
     data = merged_recipe(path)
@@ -304,7 +307,7 @@ def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
 def _apply(data: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     if not sign:
-        raise BadInputError(f"Overrides are written KEY=VALUE, training.epochs=5 for example; {override!r} is not.")
+        raise UsageError(f"Overrides are written KEY=VALUE, training.epochs=5 for example; {override!r} is not.")
     *parents, last = key.strip().split(".")
     place: Any = data
     for parent in parents:
@@ -318,9 +321,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
 def _position(place: Any, key: str, override: str) -> int:
     """A key inside a list is a position, counted from 0."""
     if not isinstance(place, list):
-        raise BadInputError(f"The override {override!r} names a key inside something that is no mapping.")
+        raise UsageError(f"The override {override!r} names a key inside something that is no mapping.")
     if not key.isdecimal() or int(key) >= len(place):
-        raise BadInputError(
+        raise UsageError(
             f"The override {override!r} names {key!r} in a list of {len(place)}: give a position, counted from 0."
         )
     return int(key)

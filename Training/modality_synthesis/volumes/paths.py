@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
 
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # .nhdr and .mhd keep their voxels in a second file; two files cannot be moved into place in one step.
@@ -142,6 +143,18 @@ def unsupported_ending(path: Path) -> BadInputError:
         f"{path.name} is not a volume that can be read: its ending is none of {', '.join(READABLE)}, and it "
         "is no DICOM file. Convert it to .nii.gz, or give a DICOM folder."
     )
+
+
+def check_output_name(path: Path, endings: Sequence[str]) -> None:
+    """Refuse an output whose ending is not written, or in whose place a folder is.
+
+    Raises:
+        UsageError: names the output and the endings.
+    """
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a folder. Give the name of a file to write, ending in {', '.join(endings)}.")
+    if not path.name.lower().endswith(tuple(endings)):
+        raise UsageError(f"{path.name} cannot be written: its ending is none of {', '.join(endings)}.")
 
 
 def missing_data(path: Path, file: Path, field: str) -> BadInputError:
