@@ -153,7 +153,7 @@ def _tables(folder: str, metricsPath: str, synthetic: slicer.vtkMRMLScalarVolume
     path = os.path.join(folder, REGIONS_FILE)
     if os.path.isfile(path):
         made["regions"] = tables.makeRegions(
-            _("{name} regions").format(name=name), path, ["synthetic", "reference"], BAR_COLORS
+            _("{name} regions").format(name=name), path, ["synthetic_mean", "reference_mean"], BAR_COLORS
         )
     if content.get("calibration"):
         title = _("{name} calibration").format(name=name)
