@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.errors import UsageError
 
 
 def existing(*paths: Path | None) -> None:
@@ -19,23 +19,10 @@ def existing(*paths: Path | None) -> None:
     Raises:
         BadInputError: names the first one that is not.
     """
-    from modality_synthesis.volumes import data_path, why_absent
+    from modality_synthesis.volumes.paths import check_is_there
 
-    for path in paths:
-        if path is None:
-            continue
-        try:
-            reason = why_absent(path)
-        except (OSError, ValueError) as error:
-            why = (getattr(error, "strerror", None) or str(error)).lower()
-            raise BadInputError(f"{path} cannot be read: {why}.") from None
-        if reason == "it does not exist":
-            raise BadInputError(f"{path} does not exist. Check the path.")
-        if reason is not None:
-            raise BadInputError(f"{path} cannot be read: {reason}.")
-        if not (data_path(path).is_file() or data_path(path).is_dir()):
-            # Reading one without a writer would never end, and no reader here is content with reading it once.
-            raise BadInputError(f"{path} is a pipe or a device, no file. Save what comes from it to a file first.")
+    for path in filter(None, paths):
+        check_is_there(path)
 
 
 def one_of(option: str, value: str, choices: Sequence[str]) -> None:

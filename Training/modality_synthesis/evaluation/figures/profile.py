@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.evaluation.common_grid import on_grid_of
+from modality_synthesis.evaluation.common_grid import on_common_grid
 from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.planes import oriented
 from modality_synthesis.evaluation.figures.style import (
@@ -142,7 +142,8 @@ def panel_factors(images: Mapping[str, sitk.Image], made: str | None, reporter: 
     for name, image in images.items():
         if made is None or name == made:
             continue
-        synthetic = on_grid_of(image, images[made])
+        common = on_common_grid(images[made], image, register=False, brain_only=False, reporter=reporter)
+        synthetic = common.synthetic
         inside = with_signal(array(image))[0] & covered(synthetic)
         factor, _ = match_signal(array(synthetic), array(image), inside, reporter)
         if factor is not None:
