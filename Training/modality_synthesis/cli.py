@@ -452,7 +452,7 @@ def align(
 
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")
 def simulate(
-    count: Annotated[int, typer.Option("-n", "--count", min=3, help="Number of subjects.")],
+    count: Annotated[int, typer.Option("-n", "--count", min=3, max=100_000, help="Number of subjects.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Cohort folder (BIDS-like).")],
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same cohort.")] = 0,
     modalities: Annotated[str, typer.Option("--modalities", help="Comma-separated.")] = "T1w,T2w,CT,FDG-PET,TAU-PET",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -189,7 +190,7 @@ def _range(text: str) -> tuple[float, float]:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low = high = 0.0
-    if not low < high:
+    if not -math.inf < low < high < math.inf:
         raise UsageError(f"A range is written LOW,HIGH, 0,1 for example; {text!r} is not.")
     return low, high
 
@@ -200,5 +201,7 @@ def _point(text: str | None) -> tuple[float, float, float] | None:
     try:
         right, anterior, superior = (float(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"A point is written R,A,S in mm, 10,-20,35 for example; {text!r} is not.") from None
+        right = anterior = superior = math.nan
+    if not all(map(math.isfinite, (right, anterior, superior))):
+        raise UsageError(f"A point is written R,A,S in mm, 10,-20,35 for example; {text!r} is not.")
     return right, anterior, superior

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import difflib
 import functools
 import importlib
 import operator
@@ -20,6 +19,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.validation import did_you_mean, problem
 
 
 def _is_a_file(path: str) -> str:
@@ -95,12 +95,6 @@ class Signature:
                 raise BadInputError(f"{what} needs the parameter {name!r}.")
 
 
-def did_you_mean(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """` Did you mean 'epochs'?` for a misspelled word; empty where nothing is near."""
-    nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
-
-
 @functools.cache
 def signature(module: str, name: str) -> Signature:
     """The signature of a class, or of a `functools.partial` of one, without importing its module.
@@ -132,11 +126,9 @@ def _check_value(what: str, parameter: Parameter, value: Any) -> None:
         adapter.validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
         where = "".join(f"[{part}]" for part in first["loc"] if isinstance(part, int))
         raise BadInputError(
-            f"{what}: the parameter {parameter.name + where!r} cannot be {first['input']!r}: "
-            f"{message[:1].lower()}{message[1:]}."
+            f"{what}: the parameter {parameter.name + where!r} cannot be {first['input']!r}: {problem(first)}."
         ) from None
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.signatures import Signature, did_you_mean, signature
+from modality_synthesis.signatures import Signature, signature
+from modality_synthesis.validation import did_you_mean
 
 if TYPE_CHECKING:
     from modality_synthesis.generators.base import Generator
@@ -72,15 +73,15 @@ def check_generator(name: str, parameters: Mapping[str, Any]) -> None:
     Raises:
         BadInputError: unknown name, a parameter it does not take, or a value that makes no sense.
     """
-    what = f"Generator {name!r}"
-    generator_signature(name).check(what, parameters)
+    what, known = f"Generator {name!r}", generator_signature(name)
+    for key in _NETWORKS:
+        if key in known.parameters and parameters.get(key) is not None:
+            check_network(parameters[key])
+    known.check(what, parameters)
     for key in parameters.keys() & _PARTS.keys():
         module, attribute = _PARTS[key]
         part = signature(f"{_ROOM}.{module}", attribute)
         part.check(f"{what}, {key}", parameters[key] or {}, elsewhere=("in_channels",))
-    for key in _NETWORKS:
-        if parameters.get(key) is not None:
-            check_network(parameters[key])
 
 
 def check_network(choice: Any) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.signatures import Signature, did_you_mean, signature
+from modality_synthesis.signatures import Signature, signature
+from modality_synthesis.validation import did_you_mean
 
 # Name -> module and class.
 PLACES: dict[str, tuple[str, str]] = {

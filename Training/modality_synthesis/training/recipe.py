@@ -279,8 +279,10 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise BadInputError(f"{path.name}: 'extends' goes around in a circle.")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"The recipe {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise BadInputError(f"The recipe {path} cannot be read: {(error.strerror or str(error)).lower()}.") from None
+    except UnicodeDecodeError:
+        raise BadInputError(f"{path.name} is no recipe: a recipe is text in UTF-8 (YAML), and it is not.") from None
     except yaml.YAMLError as error:
         raise BadInputError(f"{path.name} is not YAML: {str(error).splitlines()[0]}.") from None
     except RecursionError:

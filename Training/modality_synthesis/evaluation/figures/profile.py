@@ -89,6 +89,11 @@ def profile_figure(
     through = head_center(first) if point is None else (-point[0], -point[1], point[2])
     axis = 0 if direction == "left-right" else 1
     distances, line = line_points(first, through, axis)
+    beside = [name for name, image in images.items() if np.isnan(sample(image, line)).all()]
+    if beside:
+        raise BadInputError(
+            f"The line through {name!r} does not cross {beside[0]!r}: the volumes do not lie on each other. Align them."
+        )
 
     panels = list(dict.fromkeys(name.split()[-1] for name in images))
     figure = new_figure(PAGE_WIDTH, min(2.5 + 1.45 * len(panels) + 0.6, PAGE_HEIGHT))
