@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = str(REPOSITORY / "Training" / "recipes" / "demo-t1w-fdg.yaml")
 HEAVY = ("torch", "monai", "lightning", "SimpleITK", "scipy", "matplotlib", "pandas")
 
-# Arguments, exit code, and what the one line must name. HERE is a file that exists, OUT a folder for outputs.
+# Arguments, exit code, what the one line must name. HERE is a file that exists, TEXT one of text, OUT for outputs.
 CASES = [
     ("synthesize missing.nii.gz --to FDG-PET -o OUT/o.nii.gz", 1, "missing.nii.gz"),
     ("synthesize HERE --to FDG-PETT -o OUT/o.nii.gz", 2, "Did you mean FDG-PET?"),
@@ -112,6 +113,19 @@ CASES = [
     ("figures slices HERE HERE --mask HERE --range 1,0 -o OUT/f.json", 2, "1,0"),
     ("figures slices HERE HERE --mask HERE --range 0,1 -o OUT/f.txt", 2, "f.txt"),
     ("figures folds OUT -o OUT/f.txt", 2, "f.txt"),
+    ("synthesize TEXT --to FDG-PET -o OUT/o.nii", 1, "notes.txt is not a volume"),
+    ("compare HERE HERE --mask TEXT", 1, "notes.txt is not a volume"),
+    ("compare HERE HERE --mri TEXT", 1, "notes.txt is not a volume"),
+    ("suvr HERE --mri TEXT -o OUT/s.csv", 1, "notes.txt is not a volume"),
+    ("suvr HERE --template-space --reference-mask TEXT -o OUT/s.csv", 1, "notes.txt is not a volume"),
+    ("export TEXT -o OUT/d", 1, "notes.txt is not a volume"),
+    ("figures slices HERE HERE --mask TEXT --range 0,1 -o OUT/f.json", 1, "notes.txt is not a volume"),
+    ("figures slices HERE HERE --mask HERE --range 0,inf -o OUT/f.json", 2, "0,inf"),
+    ("figures profile CT=HERE --point nan,0,0 -o OUT/f.png", 2, "nan,0,0"),
+    ("simulate -n 99999999999999999999 -o OUT/s", 2, "--count"),
+    ("train TEXT -o OUT/r", 1, "notes.txt: a recipe is a YAML mapping"),
+    ("train HERE -o OUT/r", 1, "is no recipe"),
+    ("train OUT -o OUT/r", 1, "is a directory"),
     ("report missing", 1, "missing"),
     ("evaluate missing.csv --model demo-t1w-fdg -o OUT/e", 1, "missing.csv"),
     ("evaluate HERE --model demo-x -o OUT/e", 1, "demo-x"),
@@ -146,8 +160,11 @@ def answers(tmp_path_factory) -> dict[str, list]:
     """Every case's exit code, standard error, and heavy modules that it loaded; all in one fresh process."""
     folder = tmp_path_factory.mktemp("quick")
     here = folder / "here.nii.gz"
-    here.write_bytes(b"not looked into")
-    lines = [line.replace("HERE", str(here)).replace("OUT", str(folder)) for line, _, _ in CASES]
+    here.write_bytes(b"\x8b, not looked into")
+    text = tmp_path_factory.mktemp("texts") / "notes.txt"
+    text.write_text("hello")
+    places = {"HERE": here, "TEXT": text, "OUT": folder}
+    lines = [re.sub("HERE|TEXT|OUT", lambda found: str(places[found.group()]), line) for line, _, _ in CASES]
     command = [sys.executable, "-c", SCRIPT, json.dumps(HEAVY)]
     ran = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=True, cwd=folder)
     assert sorted(path.name for path in folder.rglob("*")) == ["here.nii.gz"]

@@ -118,7 +118,7 @@ def synthesize(
     with _command(progress) as reporter:
         cli_checks.one_of("space", space, choices.SPACES)
         cli_checks.device(device)
-        cli_checks.existing(source)
+        cli_checks.volumes(source)
         cli_checks.target(to, model, origin)
         cli_checks.outputs([output, uncertainty])
         cli_checks.outputs([preview], [".png"])
@@ -224,7 +224,7 @@ def compare(
         check_way_of_atlas("volumes", mri, template_space, required=False)
         check_report(report, output)
         cli_checks.positive("--data-range", data_range)
-        cli_checks.existing(synthetic, reference, mask, mri, uncertainty)
+        cli_checks.volumes(synthetic, reference, mask, mri, uncertainty)
         cli_checks.output_folder(output)
         cli_checks.outputs([difference])
         from modality_synthesis.cli_tables import print_comparison
@@ -285,7 +285,8 @@ def suvr(
 
             cli_checks.one_of("tracer", tracer, tuple(CENTILOID))
         cli_checks.positive("--pvc-fwhm", pvc_fwhm)
-        cli_checks.existing(pet, mri, reference_mask, normal_cohort)
+        cli_checks.volumes(pet, mri, reference_mask)
+        cli_checks.existing(normal_cohort)
         cli_checks.outputs([output], [".csv"])
         cli_checks.outputs([image, z_map])
         from modality_synthesis.evaluation import suvr as run
@@ -332,7 +333,7 @@ def export(
         cli_checks.one_of("format", file_format, choices.EXPORT_FORMATS)
         if series is not None and source_dicom is None:
             raise UsageError("--series chooses in the source's DICOM folder: add --source-dicom FOLDER.")
-        cli_checks.existing(volume, source_dicom)
+        cli_checks.volumes(volume, source_dicom)
         cli_checks.output_folder(output)
         from modality_synthesis.synthesis import export_dicom
         from modality_synthesis.volumes import with_series

@@ -25,6 +25,19 @@ def existing(*paths: Path | None) -> None:
         check_is_there(path)
 
 
+def volumes(*paths: Path | None) -> None:
+    """Every input is there and can be a volume, by its ending or as DICOM; None was not given.
+
+    Raises:
+        BadInputError: names the first one that is not.
+    """
+    from modality_synthesis.volumes.dicom_files import is_dicom_input
+    from modality_synthesis.volumes.paths import data_path
+
+    for path in filter(None, paths):
+        is_dicom_input(data_path(path))
+
+
 def one_of(option: str, value: str, choices: Sequence[str]) -> None:
     """The option has one of its values.
 

@@ -51,7 +51,7 @@ def features(
 ) -> None:
     """The feature maps of every layer for one axial slice."""
     with command(progress) as reporter:
-        cli_checks.existing(source)
+        cli_checks.volumes(source)
         cli_checks.models(model)
         cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_features
@@ -91,7 +91,7 @@ def difference(
     """Real, synthetic and their signed difference in three planes, with color bars."""
     with command(progress) as reporter:
         cli_checks.positive("--limit", limit)
-        cli_checks.existing(synthetic, reference, mask)
+        cli_checks.volumes(synthetic, reference, mask)
         cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_difference
 
@@ -121,7 +121,7 @@ def profile(
     with command("none") as reporter:
         cli_checks.one_of("direction", direction, choices.DIRECTIONS)
         line_point = _point(point)
-        cli_checks.existing(*map(Path, _named(volumes).values()))
+        cli_checks.volumes(*map(Path, _named(volumes).values()))
         cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_profile
 
@@ -144,7 +144,7 @@ def slices(
     """PSNR, SSIM and Tenengrad per slice, as the literature reports them and as they should be read."""
     with command("none") as reporter:
         limits = _range(value_range)
-        cli_checks.existing(synthetic, reference, mask)
+        cli_checks.volumes(synthetic, reference, mask)
         cli_checks.outputs([output], [".json"])
         from modality_synthesis.evaluation.slicewise import write_slice_scores
 

@@ -91,9 +91,10 @@ def _compare(
 ) -> RegionComparison:
     percent = 100 * where.size / voxels if voxels else _NAN
     volume = round(voxels * voxel_ml, 4)
+    told = mark_columns(mark)
     row = RegionComparison(
         region.name, region_name(region), region.hemisphere, region.kind, volume, round(percent, 2),
-        flags=region_flags(volume, percent), **mark_columns(mark),
+        flags=region_flags(volume, percent), synthetic=told["synthetic"], model=told["model"],
     )  # fmt: skip
     if where.size < FEWEST_VOXELS or percent < REFUSE_BELOW:
         return row
