@@ -731,6 +731,8 @@ def models_install(
 ) -> None:
     """Install a model package; it is verified before it becomes visible."""
     with _command(progress) as reporter:
+        if "://" not in source:
+            cli_checks.existing(Path(source))
         from modality_synthesis.models import install_model
 
         package = install_model(source, sha256=sha256, replace=replace, reporter=reporter)

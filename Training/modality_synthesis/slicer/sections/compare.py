@@ -17,8 +17,8 @@ COLUMNS = {
     "Regions": {
         "region": _("Region"),
         "hemisphere": _("Side"),
-        "synthetic": _("Synthetic"),
-        "reference": _("Reference"),
+        "synthetic_mean": _("Synthetic"),
+        "reference_mean": _("Reference"),
         "bias_percent": _("Bias, %"),
         "mae": _("MAE"),
         "volume_ml": _("ml"),
