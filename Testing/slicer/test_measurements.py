@@ -97,7 +97,7 @@ def test_regions_are_compared_where_the_mri_is_known(ready: Any, wait: Any, aske
     panel.ui.comparisonPlotButton.click()
     bars = active_chart()
     series = [bars.GetNthPlotSeriesNode(index) for index in range(bars.GetNumberOfPlotSeriesNodes())]
-    assert [node.GetYColumnName() for node in series] == ["synthetic", "reference"]
+    assert [node.GetYColumnName() for node in series] == ["synthetic_mean", "reference_mean"]
     assert {node.GetPlotType() for node in series} == {series[0].PlotTypeBar}
     assert series[0].GetTableNode().GetNumberOfRows() == 1
     panel.ui.compareRegionsCheckBox.checked = False

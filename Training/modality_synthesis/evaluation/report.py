@@ -239,18 +239,18 @@ def _background_note(result: Comparison) -> str:
 
 def _regions_section(result: Comparison, units: str) -> Section:
     meta = [row for row in result.regions if row.kind == "meta-region" and row.hemisphere == "both"]
-    known = [row for row in meta if np.isfinite(row.synthetic)]
+    known = [row for row in meta if np.isfinite(row.synthetic_mean)]
     bars = figures.region_bars(
         [structure_name(row.region) for row in known],
-        {"reference": [row.reference for row in known], "synthetic": [row.synthetic for row in known]},
+        {"reference": [row.reference_mean for row in known], "synthetic": [row.synthetic_mean for row in known]},
         units,
     )
     header = ["region", "side", "ml", "synthetic", "reference", "bias", "bias, %", "MAE", "RMSE"]
 
     def table(caption: str, rows: Sequence[Any], *, wide: bool) -> Table:
         cells = [
-            [structure_name(row.region), row.hemisphere, number(row.volume_ml), number(row.synthetic),
-             number(row.reference), number(row.bias), number(row.bias_percent), number(row.mae), number(row.rmse)]
+            [structure_name(row.region), row.hemisphere, number(row.volume_ml), number(row.synthetic_mean),
+             number(row.reference_mean), number(row.bias), number(row.bias_percent), number(row.mae), number(row.rmse)]
             for row in rows
         ]  # fmt: skip
         return Table(caption, header, cells, wide)

@@ -155,7 +155,7 @@ def _tables(folder: str, metricsPath: str, synthetic: slicer.vtkMRMLScalarVolume
         made["regions"] = tables.makeRegions(
             _("{name} regions").format(name=name),
             path,
-            ["synthetic", "reference"],
+            ["synthetic_mean", "reference_mean"],
             results.cardTarget(synthetic),
             BAR_COLORS,
         )

@@ -18,8 +18,8 @@ COLUMNS = {
     "Regions": {
         "region": _("Region"),
         "hemisphere": _("Side"),
-        "synthetic": _("Synthetic"),
-        "reference": _("Reference"),
+        "synthetic_mean": _("Synthetic"),
+        "reference_mean": _("Reference"),
         "bias_percent": _("Bias\n(%)"),
     },
     "Calibration": None,
@@ -162,7 +162,7 @@ class CompareSection(JobSection):
         unit = results.unitsOf(synthetic) if synthetic is not None else ""
         if kind != "Regions" or not unit:
             return columns
-        withUnit = {name: f"{columns[name]}\n({unit})" for name in ("synthetic", "reference")}
+        withUnit = {name: f"{columns[name]}\n({unit})" for name in ("synthetic_mean", "reference_mean")}
         return {**columns, **withUnit}
 
     def _matchReference(self, factor: float) -> None:
