@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.simulation.labels import load_head
 from modality_synthesis.simulation.mri import Acquisition, simulate_mri
 from modality_synthesis.simulation.pet import simulate_pet
+from modality_synthesis.training import run as training_run
 from modality_synthesis.volumes import write_image
 
 MINI_RECIPE = {
@@ -52,6 +55,22 @@ MINI_RECIPE = {
         "simulated": True,
     },
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def with_report() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Trainings write their report inside `with with_report():` only: here it costs more than what it reports."""
+    write = training_run.write_report
+
+    @contextmanager
+    def written() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training_run, "write_report", write)
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_run, "write_report", lambda folder: None)
+        yield written
 
 
 @pytest.fixture(scope="session")

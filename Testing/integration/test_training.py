@@ -25,7 +25,7 @@ from modality_synthesis.volumes import read_image
 @pytest.fixture(scope="module")
 def trained(mini_cohort, mini_recipe, tmp_path_factory):
     """A finished run of three epochs."""
-    return train(mini_recipe, tmp_path_factory.mktemp("run") / "whole", cohort=mini_cohort, accelerator="cpu")
+    return train(mini_recipe, tmp_path_factory.mktemp("run") / "whole", cohort=mini_cohort, accelerator="cpu", jobs=1)
 
 
 def test_a_run_leaves_what_is_needed_to_use_and_to_check_it(trained, mini_cohort):
@@ -58,18 +58,21 @@ def test_resume_continues_bit_for_bit(trained, mini_cohort, mini_recipe, tmp_pat
 
     monkeypatch.setattr(SaveLast, "on_train_epoch_end", stop_after_the_second_epoch)
     with pytest.raises(Stop):
-        train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu")
+        train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu", jobs=1)
     monkeypatch.undo()
-    resumed = train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu", resume=True)
+    resumed = train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu", jobs=1, resume=True)
     for name, value in load_weights(trained.package).items():
         assert torch.equal(load_weights(resumed.package)[name], value), name
 
 
-def test_a_run_that_fails_leaves_its_finished_epochs_and_nothing_else(mini_cohort, mini_recipe, tmp_path, monkeypatch):
+def test_a_run_that_fails_leaves_its_finished_epochs_and_nothing_else(
+    mini_cohort, mini_recipe, with_report, tmp_path, monkeypatch
+):
     """No room for the first checkpoint: nothing is left. For the second: the first one, as it was."""
     from lightning import Trainer
 
     original, room, before = Trainer.save_checkpoint, [0], {}
+    options = {"cohort": mini_cohort, "accelerator": "cpu", "jobs": 1}
 
     def save(self, path, *arguments, **options):
         original(self, path, *arguments, **options)
@@ -90,20 +93,22 @@ def test_a_run_that_fails_leaves_its_finished_epochs_and_nothing_else(mini_cohor
 
     monkeypatch.setattr(Trainer, "save_checkpoint", save)
     with pytest.raises(BadInputError, match="cannot be written"):
-        train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu")
+        train(mini_recipe, tmp_path / "run", **options)
     # What was found about the cohort stays: a stage that was finished.
     assert [path.name for path in tmp_path.rglob("*")] == ["run", "qc.tsv"]
 
     room[0] = 1
     monkeypatch.setattr("modality_synthesis.training.callbacks.ReportProgress.on_train_epoch_start", epoch_start)
     with pytest.raises(BadInputError, match="cannot be written"):
-        train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu")
+        train(mini_recipe, tmp_path / "run", **options)
     assert {"checkpoints/last.ckpt", "logs/metrics.csv", "recipe.json", "run.json", "splits.json"} <= set(before)
     assert files() == before
 
     room[0] = 99
     monkeypatch.undo()
-    assert train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu", resume=True).package
+    with with_report():
+        assert train(mini_recipe, tmp_path / "run", **options, resume=True).package
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 @pytest.mark.parametrize("name", ["splits.json", "recipe.json", "run.json"])
@@ -148,7 +153,7 @@ def test_the_package_synthesizes_through_the_command_line(trained, mini_cohort, 
 
 
 def test_evaluation_writes_one_row_per_subject_and_predictor(trained, mini_cohort, tmp_path):
-    result = evaluate(mini_cohort, trained.package, tmp_path, split="all")
+    result = evaluate(mini_cohort, trained.package, tmp_path, split="all", jobs=2)
     with (tmp_path / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 6 * 4  # the model and three baselines
