@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 import yaml
 
+from modality_synthesis import parallel
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.simulation.labels import load_head
 from modality_synthesis.simulation.mri import Acquisition, simulate_mri
@@ -55,6 +57,21 @@ MINI_RECIPE = {
         "simulated": True,
     },
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def as_in_workers() -> Iterator[None]:
+    """What is done in this process, because workers take seconds to start, could be done in one: it can be pickled."""
+    original = parallel._in_this_process
+
+    def checked(work: parallel._Work) -> None:
+        pickle.dumps((work.function, list(work.items)))
+        original(work)
+        pickle.dumps(work.results)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "_in_this_process", checked)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -29,9 +29,9 @@ OVERRIDES = [
 
 @pytest.fixture(scope="module")
 def package(mini_cohort, mini_recipe, tmp_path_factory):
-    """A model trained for one epoch on slabs of two Siemens and two GE patients, prepared by two worker processes."""
+    """A model trained for one epoch on slabs of two Siemens and two GE patients."""
     folder = tmp_path_factory.mktemp("standardized") / "run"
-    return train(mini_recipe, folder, overrides=OVERRIDES, cohort=mini_cohort, accelerator="cpu", jobs=2).package
+    return train(mini_recipe, folder, overrides=OVERRIDES, cohort=mini_cohort, accelerator="cpu", jobs=1).package
 
 
 def pair_of(package, visit, folder):
