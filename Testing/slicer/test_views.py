@@ -129,7 +129,7 @@ def test_orientation_and_rows(panel: Any, wait: Any, views: Any) -> None:
     click_and_wait(panel, wait, "compare")
     panel.ui.orientationComboBox.currentText = "Coronal"
     assert views.sliceWidget("Source").mrmlSliceNode().GetOrientation() == "Coronal"
-    panel.ui.orientationComboBox.currentText = "All"
+    panel.ui.orientationComboBox.currentText = "All three planes"
     assert len(views.sliceViewNames()) == 12
     assert views.sliceWidget("Difference-Sagittal").mrmlSliceNode().GetOrientation() == "Sagittal"
 

@@ -200,6 +200,23 @@ def showOverlay(background: slicer.vtkMRMLVolumeNode, foreground: slicer.vtkMRML
     refreshLegends()
 
 
+def showInput(volume: slicer.vtkMRMLVolumeNode) -> None:
+    """Show a volume alone in all slice views, unless they show it already or are in a layout of ours."""
+    if inOwnLayout() or volume.GetID() in shownVolumes():
+        return
+    slicer.util.setSliceViewerLayers(background=volume, foreground=None, label=None, fit=True)
+    refreshLegends()
+
+
+def shownVolumes() -> set:
+    """The ids of the volumes in the layers of the standard views."""
+    found = set()
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if composite.GetLayoutName() in STANDARD_VIEWS.values():
+            found.update(identifier for identifier in _layersOf(composite) if identifier)
+    return found
+
+
 def refreshLegends() -> None:
     """Draw the legends that belong to the volumes now in the views.
 
@@ -294,11 +311,16 @@ def _fillView(widget: object, column: str, plane: str, volumes: dict, opacity: f
     composite.SetLabelVolumeID(None)
 
 
+def inOwnLayout() -> bool:
+    """Whether the views are arranged by one of our layouts."""
+    layoutManager = slicer.app.layoutManager()
+    return layoutManager is not None and FIRST_LAYOUT <= layoutManager.layout < FIRST_LAYOUT + len(PLANES) + 1
+
+
 def leaveComparison() -> None:
     """Back to Slicer's four-up layout when a comparison is shown: without volumes its views are empty."""
-    layoutManager = slicer.app.layoutManager()
-    if layoutManager is not None and FIRST_LAYOUT <= layoutManager.layout < FIRST_LAYOUT + len(PLANES) + 1:
-        layoutManager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    if inOwnLayout():
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
 
 def setDifferenceOpacity(orientation: str, opacity: float) -> None:
