@@ -374,21 +374,20 @@ def test_what_is_not_there_is_named_for_what_it_is(tmp_path, write):
 
 
 def test_work_grows_with_the_rows_and_not_with_their_square(write):
-    """Counted in comparisons of ids and in calls, which a busy machine does not change."""
-
-    def work(count):
+    def calls(count):
+        """Of functions, of Python and of its libraries: time, but the same on a busy machine."""
         path = write("subject,session,age\n" + "".join(f"s{index},1,70\n" for index in range(count)))
-        done = itertools.count()
-        sys.setprofile(lambda *_: next(done))
+        counted = itertools.count()
+        sys.setprofile(lambda *_: next(counted))
         try:
-            rows = len(read_cohort(path))
+            cohort = read_cohort(path)
         finally:
             sys.setprofile(None)
-        assert rows == count
-        return next(done)
+        assert len(cohort) == count
+        return next(counted)
 
-    work(50)
-    assert work(3_000) < 12 * work(300)
+    calls(500)
+    assert calls(4_000) < 3 * calls(2_000)
 
 
 # Other tables
