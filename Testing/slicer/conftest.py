@@ -38,7 +38,7 @@ def app() -> Any:
     started = application.start()
     for name in MODULES:
         application.load_module(REPOSITORY / name / f"{name}.py")
-    started.moduleManager().startupCompleted.emit()
+    started.finish_startup()
     return started
 
 
