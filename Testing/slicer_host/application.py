@@ -80,7 +80,7 @@ class Application(mrml.MRMLHost):
     """`slicer.app`. `errors` collects the tracebacks of exceptions raised in slots: tests assert that it is empty."""
 
     application_class = "qSlicerApplication"
-    host_only = frozenset({"errors", "loaded", "set_layout_manager", "finish_startup", "main_window"}) | (
+    host_only = frozenset({"errors", "loaded", "set_layout_manager", "finish_startup", "mainWindow"}) | (
         mrml.MRMLHost.host_only
     )
     applicationName, applicationVersion = "SlicerHost", "5.13.0-host"
@@ -103,7 +103,7 @@ class Application(mrml.MRMLHost):
     def moduleManager(self) -> _ModuleManager:
         return self._manager
 
-    def main_window(self) -> Any:
+    def mainWindow(self) -> Any:
         """Something that is not None: panels open in it."""
         return self._qt
 
@@ -172,7 +172,7 @@ def start() -> Application:
         module = types.ModuleType("slicer." + name)
         setattr(slicer, name, module)
         sys.modules["slicer." + name] = module
-    slicer.util.mainWindow = app.main_window
+    slicer.util.mainWindow = app.mainWindow
     slicer.util.moduleSelector = _ModuleSelector
     slicer.modules.colors = _LogicOnly(app.color_logic)
     slicer.modules.plots = _LogicOnly(app.plots_logic)

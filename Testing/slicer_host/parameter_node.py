@@ -86,14 +86,22 @@ class _Parameter:
             raise TypeError(f"{self.name}: {value!r} is no {self.kind.__name__}")
         for note in self.notes:
             note.validate(value)
-        node.SetParameter(self.name, value.name if isinstance(value, enum.Enum) else str(value))
+        node.SetParameter(self.name, self._text(value))
+
+    def write_default(self, node: Any) -> None:
+        """Unchecked: without a default, a range that lies above zero starts outside itself."""
+        if not self.is_node:
+            node.SetParameter(self.name, self._text(self.default))
+
+    def _text(self, value: Any) -> str:
+        return value.name if isinstance(value, enum.Enum) else str(value)
 
     def read(self, node: Any) -> Any:
         if self.is_node:
             found = (node.GetNodeReference(role) for role in self._roles())
             return next((value for value in found if value is not None), None)
         if not node.HasParameter(self.name):
-            self.write(node, self.default)
+            self.write_default(node)
         text = node.GetParameter(self.name)
         if self.kind is bool:
             return text == "True"
@@ -112,6 +120,8 @@ def _bind(parameter: _Parameter, widget: Any) -> _Binding:
     import qt
 
     cls, kind = type(widget), parameter.kind
+    if type(None) in typing.get_args(parameter.unalteredType) and not parameter.is_node:
+        raise RuntimeError(f"Unable to create GUI connector from {parameter.unalteredType} to {cls.__name__}")
 
     def attribute(name: str, signal: str) -> _Binding:
         return _Binding(lambda: getattr(widget, name), lambda value: setattr(widget, name, value), signal)
@@ -152,7 +162,9 @@ def _bind(parameter: _Parameter, widget: Any) -> _Binding:
 def _set_range(parameter: _Parameter, widget: Any) -> None:
     limits = parameter.note(WithinRange)
     if limits is None:
-        raise RuntimeError(f"{parameter.name}: give WithinRange for {type(widget).__name__}")
+        if type(widget).__name__ == "ctkSliderWidget":
+            raise RuntimeError(f"{parameter.name}: give WithinRange for {type(widget).__name__}")
+        return
     widget.minimum, widget.maximum = limits.minimum, limits.maximum
 
 
@@ -166,7 +178,7 @@ def parameterNodeWrapper(cls: type) -> type:
         self.parameterNode, self._bindings, self._updating = parameterNode, {}, False
         for parameter in parameters.values():
             if not parameter.is_in(parameterNode):
-                parameter.write(parameterNode, parameter.default)
+                parameter.write_default(parameterNode)
 
     def connectGui(self: Any, gui: Any) -> int:
         import qt
@@ -186,9 +198,10 @@ def parameterNodeWrapper(cls: type) -> type:
                 if not self._updating:
                     setattr(self, name, binding.read())
 
-            slot = _without_arguments(changed)
+            bound.append((name, binding, widget, _without_arguments(changed)))
+        # Only when all widgets took their values: where one of them refuses, nothing is bound.
+        for _name, binding, widget, slot in bound:
             widget.connect(binding.signal, slot)
-            bound.append((name, binding, widget, slot))
 
         def refresh(caller: Any, event: str) -> None:
             if self._updating:

@@ -26,6 +26,8 @@ from slicer_host import api
 PACKAGE = "modality_synthesis.slicer"
 ENUMERATION = type(QtCore.Qt.AlignmentFlag)
 
+_METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
+
 violations: list[str] = []
 # (class, name) of everything that was asked for.
 asked: set[tuple[str, str]] = set()
@@ -133,8 +135,11 @@ def _find_in_module(module: types.ModuleType, name: str) -> tuple[str, api.Membe
 
 def get(thing: Any, name: str) -> Any:
     """`thing.name`."""
-    _check(thing, name)
-    return getattr(thing, name)
+    found = _check(thing, name)
+    value = getattr(thing, name)
+    if found is not None and found[1].kind == "property" and isinstance(value, _METHODS):
+        return value()  # where PySide6 has a method of the property's name
+    return value
 
 
 def put(thing: Any, name: str, value: Any) -> None:

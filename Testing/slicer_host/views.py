@@ -187,6 +187,9 @@ class SliceWidget:
 
     def picture(self) -> np.ndarray:
         """What the view shows: RGB, uint8, rows from the top."""
+        for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+            # In the application the size of a title's letters has no effect: the legend's box decides.
+            legend.GetTitleTextProperty().SetFontSize(legend.GetLabelTextProperty().GetFontSize())
         connection = self.logic.GetImageDataConnection()
         if connection:
             self.mapper.SetInputConnection(connection)

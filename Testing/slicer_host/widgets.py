@@ -257,7 +257,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     _ADD = "__add__"
 
     def minimumSizeHint(self) -> QtCore.QSize:
-        return QtWidgets.QWidget.minimumSizeHint.__get__(self)().expandedTo(_minimum("qMRMLNodeComboBox"))
+        return self._combo.sizeHint().expandedTo(_minimum("qMRMLNodeComboBox"))
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -335,6 +335,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         identifiers = [node.GetID() for node in nodes]
         fallback = identifiers[0] if identifiers and not self.noneEnabled else None
         self._select(self._current if self._current in identifiers else fallback)
+        self.updateGeometry()
 
     def _select(self, identifier: str | None) -> None:
         index = self._combo.findData(identifier) if identifier else 0
