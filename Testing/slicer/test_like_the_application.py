@@ -81,7 +81,8 @@ def test_a_range_without_default_starts_at_zero(scene: Any) -> None:
     [
         (str, "QComboBox"), (int, "QComboBox"), (int, "ctkSliderWidget"), (float, "ctkSliderWidget"),
         (bool, "QRadioButton"), (bool, "QToolButton"), (str, "ctkPathLineEdit"), (int, "QLineEdit"),
-        (Optional[str], "QLineEdit"), (float, "QSpinBox"), (bool, "ctkCollapsibleButton"),
+        (Optional[str], "QLineEdit"),  # noqa: UP045
+        (float, "QSpinBox"), (bool, "ctkCollapsibleButton"),
     ],
 )  # fmt: skip
 def test_pairs_without_a_connector_are_refused(scene: Any, annotation: Any, widget: str) -> None:

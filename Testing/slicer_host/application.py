@@ -234,7 +234,7 @@ def _panel(name: str) -> Any:
     parent.setLayout(qt.QVBoxLayout())
     parent.setMRMLScene(slicer.mrmlScene)
     widget = getattr(sys.modules[name], name + "Widget")(parent)
-    parent.python_side = widget
+    parent._python_side = widget
     widget.setup()
     setattr(slicer.modules, name + "Widget", widget)
     return widget
@@ -251,5 +251,5 @@ def close_module(widget: Any) -> None:
     for child in pythonqt.all_children(widget.parent):
         if isinstance(child, widgets.qMRMLNodeComboBox):
             child.setMRMLScene(None)  # a C++ widget lets the scene go when it is destroyed
-    widget.parent.python_side = None
+    widget.parent._python_side = None
     widget.parent.delete()

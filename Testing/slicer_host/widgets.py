@@ -54,12 +54,11 @@ class qSlicerWidget(QtWidgets.QWidget):
 class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
     """The C++ side of a module's panel: the Python side builds into it."""
 
-    host_only = frozenset({"python_side"})
     isEntered = Property(bool, lambda self: self.__dict__.get("_entered", False))
-    python_side: Any = None
+    _python_side: Any = None
 
     def self(self) -> Any:
-        return self.python_side
+        return self._python_side
 
 
 class ctkCollapsibleButton(QtWidgets.QWidget):
