@@ -51,12 +51,16 @@ def scene(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     from modality_synthesis.slicer import dependencies
 
     monkeypatch.setattr(dependencies, "missing", list)
+    from slicer_host import strict
+
     slicer.mrmlScene.Clear(False)
     app.errors.clear()
+    strict.violations.clear()
     yield slicer.mrmlScene
     slicer.mrmlScene.Clear(False)
     app.processEvents()
     assert app.errors == []
+    assert strict.violations == []  # also those that the code caught
 
 
 @pytest.fixture

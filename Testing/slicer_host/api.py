@@ -108,6 +108,13 @@ def qt_class(name: str) -> QtClass | None:
     return QtClass(full) if full in classes else None
 
 
+@functools.lru_cache(maxsize=1)
+def unread_classes() -> frozenset[str]:
+    """Classes that the application has, but of which the file has no members: they need arguments to be made."""
+    unmade = content()["could_not_be_made_without_arguments"]
+    return frozenset(name for name, why in unmade.items() if why.startswith("ValueError"))
+
+
 @functools.cache
 def value_class(name: str) -> dict[str, Member] | None:
     """The methods of a Qt class that is no QObject (`QUrl`)."""

@@ -80,6 +80,8 @@ def _find(thing: Any, name: str) -> tuple[str, api.Member | None] | None:
     if cls.__module__.startswith(("modality_synthesis", "MRItoPETSynthesis", "CTtoMRSynthesis")):
         return None  # the project's own
     if issubclass(cls, QtCore.QObject) or hasattr(cls, "application_class"):
+        if cls.__name__ in api.unread_classes():
+            return cls.__name__, api.Member("method") if hasattr(cls, name) else None
         found = qt_name(cls)
         if found is not None and found.startswith("vtk"):
             return found, api.Member("method") if name in (api.vtk_names(found) or ()) else None
@@ -117,7 +119,8 @@ def _find_in_module(module: types.ModuleType, name: str) -> tuple[str, api.Membe
     elif module.__name__ == "slicer.packaging":
         known = name in api.content()["slicer_packaging"]
     elif module.__name__ == "qt":
-        known = api.qt_class(name) is not None or api.value_class(name) is not None or name == "Qt"
+        known = api.qt_class(name) is not None or api.value_class(name) is not None
+        known = known or name == "Qt" or name in api.unread_classes()
     elif module.__name__ == "ctk":
         known = api.qt_class(name) is not None
     elif module.__name__ == "slicer.modules":
