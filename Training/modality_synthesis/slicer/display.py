@@ -150,7 +150,7 @@ def setThreshold(node: slicer.vtkMRMLColorTableNode, threshold: float) -> None:
     anchors = np.array(_DIVERGING) / 255
     places = np.linspace(-1, 1, len(anchors))
     channels = np.stack([np.interp(values, places, anchors[:, channel]) for channel in range(3)], axis=1)
-    for index, (value, color) in enumerate(zip(values, channels, strict=True)):
+    for index, (value, color) in enumerate(zip(values, channels)):  # noqa: B905 - Python 3.9
         opacity = 0.0 if abs(value) < threshold else 1.0
         node.SetColor(index, f"{value:+.2f}", float(color[0]), float(color[1]), float(color[2]), opacity)
     node.SetAttribute(THRESHOLD, text)
