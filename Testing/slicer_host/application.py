@@ -20,7 +20,7 @@ qt = pythonqt.install()
 
 from PySide6 import QtCore, QtWidgets  # noqa: E402 - after the patches
 
-from slicer_host import widgets  # noqa: E402
+from slicer_host import widgets, window  # noqa: E402
 
 widgets.install(qt)
 
@@ -77,6 +77,7 @@ class Application(mrml.MRMLHost):
         self._qt = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer-host"])
         self._qt.setApplicationName("SlicerHost")
         self._manager, self.loaded, self.errors, self._layout = _ModuleManager(), {}, [], None
+        self._window = None
         sys.excepthook = self._on_exception
 
     def _on_exception(self, *details: Any) -> None:
@@ -87,8 +88,10 @@ class Application(mrml.MRMLHost):
         return self._manager
 
     def mainWindow(self) -> Any:
-        """Something that is not None: panels open in it."""
-        return self._qt
+        """The main window: panels open in it."""
+        if self._window is None:
+            self._window = window.MainWindow()
+        return self._window
 
     def layoutManager(self) -> Any:
         return self._layout
@@ -155,6 +158,7 @@ def start() -> Application:
     slicer.util.mainWindow = app.mainWindow
     slicer.util.moduleSelector = _ModuleSelector
     slicer.modules.colors = types.SimpleNamespace(logic=lambda: app.color_logic)
+    slicer.modules.markups = types.SimpleNamespace(logic=lambda: app.markups_logic)
     slicer.modules.plots = types.SimpleNamespace(logic=lambda: app.plots_logic)
     from slicer_host import parameter_node, scripted_module
 

@@ -27,15 +27,26 @@ _CONVENTIONAL = """<layout type="horizontal" split="true">
 <item><view class="vtkMRMLSliceNode" singletontag="Green"><property name="orientation">Coronal</property></view></item>
 </layout>"""
 
+_FOUR_UP = """<layout type="vertical" split="true"><item><layout type="horizontal" split="true">
+<item><view class="vtkMRMLSliceNode" singletontag="Red"><property name="orientation">Axial</property></view></item>
+<item><view class="vtkMRMLViewNode" singletontag="1"/></item></layout></item>
+<item><layout type="horizontal" split="true">
+<item><view class="vtkMRMLSliceNode" singletontag="Green"><property name="orientation">Coronal</property></view></item>
+<item><view class="vtkMRMLSliceNode" singletontag="Yellow"><property name="orientation">Sagittal</property></view></item>
+</layout></item></layout>"""
+_RED = """<layout type="horizontal"><item><view class="vtkMRMLSliceNode" singletontag="Red">
+<property name="orientation">Axial</property></view></item></layout>"""
 
 SLICE_VIEW_MINIMUM, SLICE_BAR_MINIMUM, SLICE_BAR_WITHOUT_SLIDER = 50, 318, 129
-PANEL_MINIMUM = 404
+PANEL_MINIMUM = 410
+NEW_VIEW = (300, 300)  # before the window has given a view its size
 _LAYOUTS = {
     name: int(value)
     for name, value in vars(slicer.vtkMRMLLayoutNode).items()
     if name.startswith("SlicerLayout") and isinstance(value, int)
 }
 _STANDARD = {value for value in _LAYOUTS.values() if 0 < value < _LAYOUTS["SlicerLayoutCustomView"]}
+_DRAWN = {_LAYOUTS["SlicerLayoutFourUpView"]: _FOUR_UP, _LAYOUTS["SlicerLayoutOneUpRedSliceView"]: _RED}
 _WITH_PLOT = {value for name, value in _LAYOUTS.items() if "Plot" in name}
 
 
@@ -139,6 +150,13 @@ class SliceWidget:
             forceRender=lambda: self.window.Render(),
         )
 
+    def resize(self, width: int, height: int) -> None:
+        """As when the user, or a layout, changes the view's size: the field of view follows."""
+        if self.size != (width, height):
+            self.size = (width, height)
+            self.window.SetSize(width, height)
+            self.logic.ResizeSliceNode(width, height)
+
     def picture(self) -> np.ndarray:
         """What the view shows: RGB, uint8, rows from the top."""
         connection = self.logic.GetImageDataConnection()
@@ -163,12 +181,15 @@ class SliceWidget:
 
 
 class LayoutManager(QtCore.QObject):
-    """Makes the slice views of the current layout. `view_size` is that of each view, in pixels."""
+    """Makes the slice views of the current layout.
+
+    `view_size` is that of each view, in pixels; None gives them what the main window has room for.
+    """
 
     layoutChanged = QtCore.Signal(int)
     cpp_signals = ("layoutChanged(int)",)
 
-    def __init__(self, view_size: tuple[int, int] = (300, 300)) -> None:
+    def __init__(self, view_size: tuple[int, int] | None = (300, 300)) -> None:
         super().__init__()
         self.view_size = view_size
         self.threeDViewCount = 0
@@ -177,7 +198,7 @@ class LayoutManager(QtCore.QObject):
         self._node.SetSingletonTag("vtkMRMLLayoutNode")  # it outlives the scene's contents
         slicer.mrmlScene.AddNode(self._node)
         for identifier in _STANDARD:
-            self._node.AddLayoutDescription(identifier, _CONVENTIONAL)
+            self._node.AddLayoutDescription(identifier, _DRAWN.get(identifier, _CONVENTIONAL))
         self._description = _CONVENTIONAL
         self._plot = PlotWidget()
 
@@ -212,8 +233,9 @@ class LayoutManager(QtCore.QObject):
         )
         description = self._node.GetLayoutDescription(identifier) if own else ""
         self._node.SetViewArrangement(identifier)
-        self._description = description or _CONVENTIONAL
+        self._description = description or _DRAWN.get(identifier, _CONVENTIONAL)
         self._make_views()
+        slicer.app.mainWindow().layout_changed()
         self.layoutChanged.emit(identifier)
 
     def _make_views(self) -> None:
@@ -225,7 +247,7 @@ class LayoutManager(QtCore.QObject):
                 groups[name] = int(view.findtext("property[@name='viewgroup']") or 0)
         for name, orientation in wanted.items():
             if name not in self._widgets:
-                self._widgets[name] = SliceWidget(name, orientation, self.view_size)
+                self._widgets[name] = SliceWidget(name, orientation, self.view_size or NEW_VIEW)
                 self._widgets[name].node.SetViewGroup(groups[name])
         for name, widget in self._widgets.items():
             widget.node.SetMappedInLayout(int(name in wanted))
@@ -244,6 +266,31 @@ class LayoutManager(QtCore.QObject):
         for name in self.sliceViewNames():
             self._widgets[name].logic.FitSliceToBackground()
 
+    def places(self, area: tuple[int, int, int, int], gap: int) -> dict[str, tuple[int, int, int, int]]:
+        """Where each slice view and its bar lie when the layout fills an area: x, y, width, height."""
+        return self._places(ElementTree.fromstring(self._description), area, gap)
+
+    def _places(self, element: ElementTree.Element, area: tuple[int, int, int, int], gap: int) -> dict:
+        if element.tag == "view":
+            name = element.get("singletontag", "")
+            return {name: area} if name in self._widgets else {}
+        parts = [child for item in element.findall("item") for child in item]
+        x, y, width, height = area
+        vertical = element.get("type") == "vertical"
+        share = ((height if vertical else width) - gap * (len(parts) - 1)) // len(parts)
+        found: dict = {}
+        for index, part in enumerate(parts):
+            start = index * (share + gap)
+            place = (x, y + start, width, share) if vertical else (x + start, y, share, height)
+            found |= self._places(part, place, gap)
+        return found
+
+    def resize_views(self, places: dict[str, tuple[int, int, int, int]]) -> None:
+        """Give the views their sizes in the window, unless they have a fixed one."""
+        if self.view_size is None:
+            for name, (_x, _y, width, height) in places.items():
+                self._widgets[name].resize(width, height)
+
     def forget_views(self) -> None:
         """Remove all views: the scene was closed and took their nodes."""
         for widget in self._widgets.values():
@@ -259,7 +306,8 @@ class LayoutManager(QtCore.QObject):
         if element.tag == "view":
             widget = self._widgets.get(element.get("singletontag", ""))
             if widget is None:
-                return np.full((self.view_size[1], self.view_size[0], 3), 255, np.uint8)
+                width, height = self.view_size or NEW_VIEW
+                return np.full((height, width, 3), 255, np.uint8)
             return widget.picture()
         parts = [self._compose(child) for item in element.findall("item") for child in item]
         rows = element.get("type") == "vertical"
