@@ -72,6 +72,7 @@ def test_measuring_again_adds_no_second_outlines(measured: Any, wait: Any) -> No
 
     click_and_wait(measured, wait, "suvr")
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 2  # all regions, and the bars' meta-regions
     assert len(shown(measured)) == 2
     names = {node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")}
     assert names == set()  # what the outlines were made from
@@ -89,7 +90,8 @@ def test_a_click_on_a_region_goes_there(measured: Any, views: Any, app: Any, reg
     place = np.array(crosshair.GetCrosshairRAS())
     assert crosshair.GetCrosshairMode() == crosshair.ShowBasic
     for name, axis in (("Red", 2), ("Green", 1), ("Yellow", 0)):
-        assert views.sliceWidget(name).mrmlSliceNode().GetSliceOffset() == pytest.approx(place[axis], abs=0.01)
+        center = views.sliceWidget(name).mrmlSliceNode().GetSliceToRAS().GetElement(axis, 3)
+        assert center == pytest.approx(place[axis], abs=0.01)
     volume = measured.parameters.suvrVolume
     bounds = np.zeros(6)
     volume.GetRASBounds(bounds)
@@ -107,9 +109,7 @@ def test_a_region_outside_the_image_is_said_so(measured: Any) -> None:
     assert shown(measured) == before
 
 
-def test_the_place_follows_a_transform_of_the_volumes(
-    views: Any, open_panel: Any, wait: Any, tmp_path: Path
-) -> None:
+def test_the_place_follows_a_transform_of_the_volumes(views: Any, open_panel: Any, wait: Any, tmp_path: Path) -> None:
     import slicer
 
     install_card(tmp_path / "models", "pet")
@@ -156,9 +156,7 @@ def test_the_table_is_exported_with_its_record(
     assert record["ReferenceRegion"] == "cerebellar-gray"
 
 
-def test_no_export_without_a_table_or_a_choice(
-    measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_export_without_a_table_or_a_choice(measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import qt
 
     monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *arguments: "")

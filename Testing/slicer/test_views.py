@@ -338,7 +338,9 @@ def test_reading_is_one_click_there_and_one_back(panel: Any, wait: Any, views: A
     assert composite.GetForegroundVolumeID() == panel.parameters.outputVolume.GetID()
 
 
-def test_reading_shows_the_difference_in_the_views_of_the_comparison(panel: Any, wait: Any, views: Any, app: Any) -> None:
+def test_reading_shows_the_difference_in_the_views_of_the_comparison(
+    panel: Any, wait: Any, views: Any, app: Any
+) -> None:
     click_and_wait(panel, wait)
     former = views.layout
     panel.parameters.referenceVolume = measure(panel, 0.7, 0.0)
@@ -406,7 +408,7 @@ def test_the_color_of_a_difference_says_its_size(panel: Any, wait: Any, views: A
         node.GetColor(index, color)
     assert np.allclose(colors[:, :3], difference_colors()(np.arange(255))[:, :3], atol=1 / 255)
     lab = cielab(colors[:, :3])
-    steps = np.linalg.norm(np.diff(lab, axis=0), axis=1)
+    steps = np.linalg.norm(np.diff(lab[7::8], axis=0), axis=1)  # through the middle; Slicer keeps 8 bits
     assert steps.max() < 1.15 * steps.min()
     assert lab[:, 0].argmax() == 127
     assert np.abs(lab[:, 0] - lab[::-1, 0]).max() < 1

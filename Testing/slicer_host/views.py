@@ -37,6 +37,7 @@ _FOUR_UP = """<layout type="vertical" split="true"><item><layout type="horizonta
 _RED = """<layout type="horizontal"><item><view class="vtkMRMLSliceNode" singletontag="Red">
 <property name="orientation">Axial</property></view></item></layout>"""
 
+_COLORS = {"Red": (0.95, 0.29, 0.20), "Green": (0.43, 0.69, 0.29), "Yellow": (0.93, 0.84, 0.30)}
 SLICE_VIEW_MINIMUM, SLICE_BAR_MINIMUM, SLICE_BAR_WITHOUT_SLIDER = 50, 318, 129
 PANEL_MINIMUM = 410
 NEW_VIEW = (300, 300)  # before the window has given a view its size
@@ -239,16 +240,21 @@ class LayoutManager(QtCore.QObject):
         self.layoutChanged.emit(identifier)
 
     def _make_views(self) -> None:
-        wanted, groups = {}, {}
+        wanted, groups, labels = {}, {}, {}
         for view in ElementTree.fromstring(self._description).iter("view"):
             if view.get("class") == "vtkMRMLSliceNode":
                 name = view.get("singletontag", "")
                 wanted[name] = view.findtext("property[@name='orientation']") or "Axial"
+                labels[name] = view.findtext("property[@name='viewlabel']") or name[:1]
                 groups[name] = int(view.findtext("property[@name='viewgroup']") or 0)
         for name, orientation in wanted.items():
             if name not in self._widgets:
                 self._widgets[name] = SliceWidget(name, orientation, self.view_size or NEW_VIEW)
-                self._widgets[name].node.SetViewGroup(groups[name])
+                node = self._widgets[name].node
+                node.SetViewGroup(groups[name])
+                node.SetLayoutLabel(labels[name])
+                if name in _COLORS:
+                    node.SetLayoutColor(*_COLORS[name])
         for name, widget in self._widgets.items():
             widget.node.SetMappedInLayout(int(name in wanted))
         self._wanted = tuple(wanted)
@@ -266,14 +272,19 @@ class LayoutManager(QtCore.QObject):
         for name in self.sliceViewNames():
             self._widgets[name].logic.FitSliceToBackground()
 
-    def places(self, area: tuple[int, int, int, int], gap: int) -> dict[str, tuple[int, int, int, int]]:
-        """Where each slice view and its bar lie when the layout fills an area: x, y, width, height."""
-        return self._places(ElementTree.fromstring(self._description), area, gap)
+    def places(
+        self, area: tuple[int, int, int, int], gap: int, slices: bool = True
+    ) -> dict[str, tuple[int, int, int, int]]:
+        """Where each slice view (or each other view) and its bar lie when the layout fills an area.
+
+        As x, y, width, height.
+        """
+        found = self._places(ElementTree.fromstring(self._description), area, gap)
+        return {name: place for name, place in found.items() if (name in self._widgets) == slices}
 
     def _places(self, element: ElementTree.Element, area: tuple[int, int, int, int], gap: int) -> dict:
         if element.tag == "view":
-            name = element.get("singletontag", "")
-            return {name: area} if name in self._widgets else {}
+            return {element.get("singletontag", ""): area}
         parts = [child for item in element.findall("item") for child in item]
         x, y, width, height = area
         vertical = element.get("type") == "vertical"
@@ -290,6 +301,12 @@ class LayoutManager(QtCore.QObject):
         if self.view_size is None:
             for name, (_x, _y, width, height) in places.items():
                 self._widgets[name].resize(width, height)
+
+    def fix_size(self, size: tuple[int, int]) -> None:
+        """Give every view the same size, whatever room the window has."""
+        self.view_size = size
+        for widget in self._widgets.values():
+            widget.resize(*size)
 
     def forget_views(self) -> None:
         """Remove all views: the scene was closed and took their nodes."""

@@ -1,7 +1,7 @@
 """The main window: where panel and views have their places, as measured in the application.
 
-A window has a minimum width, that of the panel beside the widest row of bars. It grows to it at once; after a layout
-with a smaller one it can shrink again only when the event loop has turned.
+A window has a minimum width, that of the panel beside the widest row of bars. It follows the layout, and so do the sizes
+of the views, only when the event loop has turned.
 """
 
 from __future__ import annotations
@@ -43,16 +43,14 @@ class MainWindow(QtWidgets.QWidget):
 
     def layout_changed(self) -> None:
         """The layout manager shows another layout."""
-        manager = slicer.app.layoutManager()
-        if manager is not None:
-            self._known_minimum = max(self._known_minimum, manager.minimum_width())
-            QtWidgets.QWidget.resize(self, max(self.width, self._known_minimum), self.height)
-            QtCore.QTimer.singleShot(0, self._settle)
+        QtCore.QTimer.singleShot(0, self._settle)
 
     def _settle(self) -> None:
         manager = slicer.app.layoutManager()
         if manager is not None:
             self._known_minimum = manager.minimum_width()
+            if self.width < self._known_minimum:
+                QtWidgets.QWidget.resize(self, self._known_minimum, self.height)
             manager.resize_views(self.view_places())
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
@@ -73,6 +71,10 @@ class MainWindow(QtWidgets.QWidget):
             panel.setParent(None)
         self.hide()
 
+    def scroll_to(self, widget: QtWidgets.QWidget) -> None:
+        """Scroll the panel until all of a widget shows."""
+        self._scroll.ensureWidgetVisible(widget)
+
     def panel_place(self) -> tuple[int, int, int, int]:
         """What of the panel is visible without scrolling: x, y, width, height."""
         return 0, PANEL_TOP, PANEL_WIDTH, self.height - PANEL_TOP - BELOW_PANEL
@@ -82,12 +84,14 @@ class MainWindow(QtWidgets.QWidget):
         manager = slicer.app.layoutManager()
         if manager is None:
             return {}
-        area = (VIEWS_LEFT, TOP, self.width - VIEWS_LEFT, self.height - TOP - STATUS_BAR)
-        places = manager.places(area, GAP)
+        places = manager.places(self._views_area(), GAP)
         for name, (x, y, width, height) in places.items():
             bar = BAR_HEIGHT if manager.sliceWidget(name).sliceController().visible else 0
             places[name] = (x, y + bar, width, height - bar)
         return places
+
+    def _views_area(self) -> tuple[int, int, int, int]:
+        return VIEWS_LEFT, TOP, self.width - VIEWS_LEFT, self.height - TOP - STATUS_BAR
 
     def picture(self) -> np.ndarray:
         """Everything, as RGB."""
@@ -95,6 +99,9 @@ class MainWindow(QtWidgets.QWidget):
         lines = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
         canvas = lines[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
         canvas[TOP : self.height - STATUS_BAR, VIEWS_LEFT:] = 40
+        for x, y, width, height in slicer.app.layoutManager().places(self._views_area(), GAP, slices=False).values():
+            shade = np.linspace(0, 1, height)[:, None, None]  # of an empty 3-D view
+            canvas[y : y + height, x : x + width] = (1 - shade) * (193, 195, 232) + shade * (117, 120, 190)
         for name, (x, y, width, height) in self.view_places().items():
             seen = slicer.app.layoutManager().sliceWidget(name).picture()[:height, :width]
             canvas[y : y + seen.shape[0], x : x + seen.shape[1]] = seen

@@ -1,4 +1,4 @@
-"""The colors of signed differences, the same in reports, figures and 3D Slicer: blue below zero, white at it, red above.
+"""The colors of signed differences, in reports, figures and 3D Slicer: blue below zero, white at it, red above.
 
 Perceptually uniform by construction: both arms are straight lines in CIELAB from white to an equally dark end, cut into
 equal steps, so that equal differences look equally different, whichever their sign.

@@ -31,7 +31,7 @@ def describe_regions(image: sitk.Image, chosen: Iterable[Region]) -> list[dict[s
     """
     codes = array(image)
     parcels = Parcels(codes, codes > 0)
-    described = []
+    described: list[dict[str, object]] = []
     for region in chosen:
         where = parcels.voxels(region)
         if not where.size:

@@ -26,7 +26,7 @@ _INFERNO = (
 BRAIN_WINDOW = (80.0, 40.0)  # width and level, HU
 # A legend's box decides the size of its letters, so that a title is one short word. In these corners it stays outside
 # the head in views of 300 pixels and more; two legends in one view take opposite ones.
-LOWER_RIGHT, UPPER_LEFT = (0.99, 0.18), (0.01, 0.95)
+LOWER_RIGHT, UPPER_LEFT = (0.99, 0.2), (0.01, 0.8)
 LEGEND_SIZES = {LOWER_RIGHT: (0.08, 0.5), UPPER_LEFT: (0.11, 0.45)}  # signed numbers are longer
 
 
@@ -177,6 +177,17 @@ def showOverlay(background: slicer.vtkMRMLVolumeNode, foreground: slicer.vtkMRML
         background=background, foreground=foreground, foregroundOpacity=opacity, label=None, fit=True
     )
     refreshLegends()
+
+
+def showLegendsIn(views: list | None) -> None:
+    """Draw legends in some views only.
+
+    :param views: slice nodes; None for all views.
+    """
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+        legend.RemoveAllViewNodeIDs()
+        for view in views or []:
+            legend.AddViewNodeID(view.GetID())
 
 
 def refreshLegends() -> None:

@@ -101,6 +101,7 @@ class LinkedViews:
         grown = self._grown is not None and self._grown == _windowSize()
         self._kind, self._former, self._grown = "", None, None
         slicer.app.layoutManager().setLayout(layout)
+        display.showLegendsIn(None)
         if grown:
             # In the same turn of the event loop the window refuses: its views have their old minimum sizes.
             qt.QTimer.singleShot(0, lambda: slicer.util.mainWindow().resize(*size))
@@ -144,6 +145,9 @@ class LinkedViews:
                 composite = widget.sliceLogic().GetSliceCompositeNode()
                 composite.SetLinkedControl(True)
                 composite.SetHotLinkedControl(True)
+        # In small views legends are small, and the head fills the sagittal ones: in the first row they have room.
+        first = [widget.mrmlSliceNode() for widget in next(iter(rows.values()))]
+        display.showLegendsIn(first if len(rows) > 1 else None)
         display.refreshLegends()
 
 

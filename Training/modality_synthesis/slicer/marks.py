@@ -14,7 +14,7 @@ FONT_SIZE = 13
 # Light on a dark ground, so that it is readable on any image.
 COLOR, GROUND, GROUND_OPACITY = (1.0, 0.85, 0.3), (0.0, 0.0, 0.0), 0.75
 # In the lower right corner, as shares of the view; legends stand above it, Slicer's own text in the lower left one.
-PLACE = (0.995, 0.005)
+PLACE = (0.99, 0.015)
 
 
 class SyntheticMarks:

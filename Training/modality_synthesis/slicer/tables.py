@@ -123,7 +123,7 @@ def histogram(values: np.ndarray, limit: float) -> tuple[list, list]:
 
 def makeNamedTable(name: str, header: list, rows: list) -> slicer.vtkMRMLTableNode:
     """A table node; an earlier one of the same name is overwritten."""
-    return makeTable(name, header, rows, slicer.util.getFirstNodeByClassByName("vtkMRMLTableNode", name))
+    return makeTable(name, header, rows, results.namedNode("vtkMRMLTableNode", name))
 
 
 def makeRegions(name: str, path: str, columns: list, colors: tuple = BLUE) -> slicer.vtkMRMLTableNode:
