@@ -78,35 +78,30 @@ def test_measuring_again_adds_no_second_outlines(measured: Any, wait: Any) -> No
     assert names == set()  # what the outlines were made from
 
 
-@pytest.mark.parametrize("region", ["precuneus", "tau meta-temporal"])
-def test_a_click_on_a_region_goes_there(measured: Any, views: Any, app: Any, region: str) -> None:
+def test_a_click_on_a_region_goes_there(measured: Any, views: Any, app: Any) -> None:
     import slicer
 
-    table, row = measured.ui.suvrTableWidget, row_of(measured, region)
-    table.cellClicked.emit(row, 0)
-    names = {"precuneus": {"precuneus"}, "tau meta-temporal": {"precuneus", "ctx-rh-precuneus"}}
-    assert shown(measured) == names[region]
-    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-    place = np.array(crosshair.GetCrosshairRAS())
-    assert crosshair.GetCrosshairMode() == crosshair.ShowBasic
-    for name, axis in (("Red", 2), ("Green", 1), ("Yellow", 0)):
-        center = views.sliceWidget(name).mrmlSliceNode().GetSliceToRAS().GetElement(axis, 3)
-        assert center == pytest.approx(place[axis], abs=0.01)
-    volume = measured.parameters.suvrVolume
-    bounds = np.zeros(6)
-    volume.GetRASBounds(bounds)
-    share = (place - bounds[::2]) / (bounds[1::2] - bounds[::2])
-    assert (np.abs(share - 0.5) < 0.26).all()  # the fake's regions fill the middle
-    measured.ui.suvrOutlinesCheckBox.checked = False
-    measured.ui.suvrOutlinesCheckBox.checked = True
-    assert len(shown(measured)) == 2  # all of them again
-
-
-def test_a_region_outside_the_image_is_said_so(measured: Any) -> None:
+    expected = {"precuneus": {"precuneus"}, "tau meta-temporal": {"precuneus", "ctx-rh-precuneus"}}
+    places = []
+    for region, names in expected.items():
+        measured.ui.suvrTableWidget.cellClicked.emit(row_of(measured, region), 0)
+        assert shown(measured) == names
+        crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        place = np.array(crosshair.GetCrosshairRAS())
+        assert crosshair.GetCrosshairMode() == crosshair.ShowBasic
+        for name, axis in (("Red", 2), ("Green", 1), ("Yellow", 0)):
+            center = views.sliceWidget(name).mrmlSliceNode().GetSliceToRAS().GetElement(axis, 3)
+            assert center == pytest.approx(place[axis], abs=0.01)
+        places.append(place)
+    assert places[0][0] != pytest.approx(places[1][0], abs=5)  # left, and right of the middle
     before = shown(measured)
     measured.ui.suvrTableWidget.cellClicked.emit(row_of(measured, "cerebellar gray"), 0)
     assert "outside the image" in measured.ui.suvrStatusLabel.text
     assert shown(measured) == before
+    measured.ui.suvrTableWidget.cellClicked.emit(row_of(measured, "precuneus"), 0)
+    measured.ui.suvrOutlinesCheckBox.checked = False
+    measured.ui.suvrOutlinesCheckBox.checked = True
+    assert len(shown(measured)) == 2  # all of them again
 
 
 def test_the_place_follows_a_transform_of_the_volumes(views: Any, open_panel: Any, wait: Any, tmp_path: Path) -> None:
@@ -138,30 +133,28 @@ def test_z_scores_are_shown_when_a_normal_cohort_is_set(measured: Any, views: An
     assert composite.GetForegroundVolumeID() == measured.parameters.zVolume.GetID()
 
 
-@pytest.mark.parametrize(("name", "delimiter"), [("SUVR für alle.csv", ","), ("suvr.tsv", "\t"), ("suvr", ",")])
-def test_the_table_is_exported_with_its_record(
-    measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, delimiter: str
-) -> None:
+def test_the_table_is_exported_with_its_record(measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import qt
 
-    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *arguments: str(tmp_path / name))
-    measured.ui.exportSuvrTableButton.click()
-    path = tmp_path / (name if "." in name else name + ".csv")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter=delimiter))
-    found = {row["region"]: row for row in rows}
-    assert found["tau meta-temporal"]["suvr"] == "1.31"
-    assert found["precuneus"]["z"] == ""
-    record = json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))
-    assert record["ReferenceRegion"] == "cerebellar-gray"
+    def export(chosen: str) -> None:
+        monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *arguments: chosen)
+        measured.ui.exportSuvrTableButton.click()
 
-
-def test_no_export_without_a_table_or_a_choice(measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import qt
-
-    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *arguments: "")
     before = sorted(tmp_path.iterdir())
-    measured.ui.exportSuvrTableButton.click()
+    export("")  # the dialog was closed
     assert sorted(tmp_path.iterdir()) == before
+    for name, written, delimiter in (
+        ("SUVR für alle.csv", "SUVR für alle.csv", ","),
+        ("suvr.tsv", "suvr.tsv", "\t"),
+        ("suvr", "suvr.csv", ","),
+    ):
+        export(str(tmp_path / name))
+        with (tmp_path / written).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter=delimiter))
+        found = {row["region"]: row for row in rows}
+        assert found["tau meta-temporal"]["suvr"] == "1.31"
+        assert found["precuneus"]["z"] == ""
+        record = json.loads((tmp_path / f"{written}.json").read_text(encoding="utf-8"))
+        assert record["ReferenceRegion"] == "cerebellar-gray"
     measured.parameters.suvrTable = None
     assert not measured.ui.exportSuvrTableButton.enabled

@@ -303,10 +303,11 @@ def test_the_main_job_fits_the_screen(panel: Any, screen: Any, wait: Any, app: A
     panel.ui.readingButton.click()
     check_views(screen, app, asked, {"Synthetic", "Fused", "Difference"})
     keep(screen, tmp_path, "reading")
-    panel.ui.orientationComboBox.currentText = "All"
-    check_views(screen, app, asked, {"Synthetic", "Fused", "Difference"})
-    keep(screen, tmp_path, "all")
-    panel.ui.orientationComboBox.currentText = "Axial"
+    if asked == SCREENS[0]:  # the smallest views of all
+        panel.ui.orientationComboBox.currentText = "All"
+        check_views(screen, app, asked, {"Synthetic", "Fused", "Difference"})
+        keep(screen, tmp_path, "all")
+        panel.ui.orientationComboBox.currentText = "Axial"
     for theme in host_window.THEMES:
         host_window.set_theme(theme)
         check_panel(panel, screen, app)

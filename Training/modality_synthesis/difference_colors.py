@@ -23,7 +23,9 @@ def difference_table() -> np.ndarray:
     share = np.linspace(-1, 1, STEPS)[:, None]
     lab = np.array(_WHITE) + np.where(share < 0, -share, 0) * (np.array(_BELOW) - _WHITE)
     lab += np.where(share > 0, share, 0) * (np.array(_ABOVE) - _WHITE)
-    return _to_srgb(lab)
+    table = _to_srgb(lab)
+    table[STEPS // 2] = 1.0  # white, without rounding
+    return table
 
 
 def _to_srgb(lab: np.ndarray) -> np.ndarray:
