@@ -20,6 +20,7 @@ from modality_synthesis.progress import Reporter, current
 from modality_synthesis.synthesis.choice import choose_for_table
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import Synthesis, check_samples, synthesis_fingerprint, synthesize
+from modality_synthesis.synthesis.synthesizer import kept_synthesizer
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
     check_outputs,
@@ -214,9 +215,10 @@ def _run_row(
             )
             if all(_is_made(file, made_of) for file in (target, spread) if file is not None):
                 return _Outcome(book(state="skipped", message="done already"))
+        model = kept_synthesizer(package, device)
         made = synthesize(
-            source, target, model=package, clinical=clinical, manufacturer=manufacturer, device=device, seed=seed,
-            samples=samples, uncertainty=spread, reporter=reporter,
+            source, target, model=model, clinical=clinical, manufacturer=manufacturer, seed=seed, samples=samples,
+            uncertainty=spread, reporter=reporter,
         )  # fmt: skip
         if preview is not None:
             preview(made, preview_path(target))
