@@ -90,11 +90,15 @@ class Request:
         if os.path.isfile(aligned):
             reference = _alignedReference(aligned, synthetic, reference)
         # The maps lie on the reference's grid.
-        compared = exchange.readOnGridOf(os.path.join(folder, COMPARED_FILE), reference) > 0
         arrays = {
-            kind: np.where(compared, exchange.readOnGridOf(os.path.join(folder, name), reference), np.float32("nan"))
+            kind: exchange.readOnGridOf(os.path.join(folder, name), reference).astype(np.float32)
             for kind, name in DIFFERENCE_FILES.items()
         }
+        compared = os.path.join(folder, COMPARED_FILE)
+        if os.path.isfile(compared):  # a worker of an older version does not say it
+            outside = exchange.readOnGridOf(compared, reference) == 0
+            for array in arrays.values():
+                array[outside] = np.nan
         made = {"reference": reference, **_differenceMaps(arrays, synthetic, reference)}
         made.update(_tables(folder, outcome.files["metrics"], synthetic))
         made.update(_histogram(arrays, synthetic))

@@ -125,7 +125,7 @@ def setThreshold(node: slicer.vtkMRMLColorTableNode, threshold: float) -> None:
         return
     modifying = node.StartModify()
     values = np.linspace(-1, 1, STEPS)
-    for index, (value, color) in enumerate(zip(values, difference_table(), strict=True)):
+    for index, (value, color) in enumerate(zip(values, difference_table())):  # noqa: B905 - Python 3.9
         opacity = 0.0 if abs(value) < threshold else 1.0
         node.SetColor(index, f"{value:+.2f}", float(color[0]), float(color[1]), float(color[2]), opacity)
     node.SetAttribute(THRESHOLD, text)

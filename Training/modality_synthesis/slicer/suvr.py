@@ -58,20 +58,24 @@ class Request:
     def load(self, folder: str) -> dict:
         """Bring the result into the scene.
 
-        :return: the SUVR `image`, the `table` of regions, their bar `chart` and `outlines`, and the `z` volume (None
-            without cohort).
+        :return: the SUVR `image`, the `table` of regions (which refers to their outlines), their bar `chart`, and the
+            `z` volume (None without cohort).
         """
         record = tables.readJson(os.path.join(folder, "suvr.csv.json"))
         array = exchange.readOnGridOf(os.path.join(folder, "suvr.nrrd"), self.pet)
         scores = exchange.readOnGridOf(os.path.join(folder, "z.nrrd"), self.pet) if self.cohort else None
-        labels = exchange.readOnGridOf(os.path.join(folder, "labels.nrrd"), self.pet)
-        described = tables.readJson(os.path.join(folder, "labels.json"))["Regions"]
         image = self._image(array, record)
         z = None if scores is None else self._zVolume(scores, record)
         table = tables.makeRegions(image.GetName(), os.path.join(folder, "suvr.csv"), ["suvr"])
         tables.setRecord(table, record)
-        outlines = regions.make(labels, described, self.pet, table)
-        return {"image": image, "z": z, "table": table, "chart": tables.chartOf(table), "outlines": outlines}
+        self._outlines(folder, table)
+        return {"image": image, "z": z, "table": table, "chart": tables.chartOf(table)}
+
+    def _outlines(self, folder: str, table: slicer.vtkMRMLTableNode) -> None:
+        path = os.path.join(folder, "labels.nrrd")
+        if os.path.isfile(path):  # a worker of an older version writes none
+            described = tables.readJson(os.path.join(folder, "labels.json"))["Regions"]
+            regions.make(exchange.readOnGridOf(path, self.pet), described, self.pet, table)
 
     def _image(self, array: object, record: dict) -> slicer.vtkMRMLScalarVolumeNode:
         image = results.namedNode("vtkMRMLScalarVolumeNode", f"{self.pet.GetName()} SUVR ({self.region})")
