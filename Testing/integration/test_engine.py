@@ -68,13 +68,13 @@ def ready(tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("ready")
     names = ("T1w", "FDG-PET")
     with (folder / "cohort.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, ["subject", "split", *names])
+        writer = csv.DictWriter(stream, ["subject", "split", "simulated", *names])
         writer.writeheader()
         for number, split in enumerate(SPLITS):
             files = {name: f"sub-{number}_{name}.nii.gz" for name in names}
             for file in files.values():
                 (folder / file).touch()
-            writer.writerow({"subject": f"sub-{number}", "split": split, **files})
+            writer.writerow({"subject": f"sub-{number}", "split": split, "simulated": "yes", **files})
     recipe = {
         **MINI_RECIPE,
         "cohort": str(folder / "cohort.csv"),

@@ -17,15 +17,42 @@ from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation import evaluate
 from modality_synthesis.evaluation.baselines import COPY, LINEAR, MEAN
 from modality_synthesis.evaluation.metrics import METRICS
-from modality_synthesis.models import load_weights, verify_package
+from modality_synthesis.models import load_weights, open_package, verify_package
 from modality_synthesis.training import read_recipe, train
+from modality_synthesis.training.run import TrainingResult
 from modality_synthesis.volumes import read_image
+
+UNSAFE = "../escape"
 
 
 @pytest.fixture(scope="module")
-def trained(mini_cohort, mini_recipe, tmp_path_factory):
+def command(mini_cohort, mini_recipe, tmp_path_factory):
+    """(what `train` printed as JSON lines, its exit code, its run folder): three epochs, one row's id names no file."""
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    table = mini_cohort.with_name("with_an_unsafe_row.csv")
+    lines = mini_cohort.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[1].replace("sub-0,", f"{UNSAFE},")]) + "\n")
+    arguments = ["train", mini_recipe, "--cohort", table, "-o", folder, "--accelerator", "cpu", "--progress", "json"]
+    ran = CliRunner().invoke(app, [*map(str, arguments)])
+    return [json.loads(line) for line in ran.stdout.splitlines()], ran.exit_code, folder
+
+
+@pytest.fixture(scope="module")
+def trained(command):
     """A finished run of three epochs."""
-    return train(mini_recipe, tmp_path_factory.mktemp("run") / "whole", cohort=mini_cohort, accelerator="cpu")
+    _, _, folder = command
+    return TrainingResult(folder, open_package(folder / "package" / "mini"))
+
+
+def test_an_id_that_names_no_file_costs_its_row(command):
+    messages, code, folder = command
+    assert code == 3
+    assert messages[-1]["left_out"] == [UNSAFE]
+    told = " ".join(message["message"] for message in messages if message["type"] == "warning")
+    assert f"{UNSAFE} is left out: Line 8 of the table: the subject '{UNSAFE}' cannot name a file" in told
+    assert "1 of 7 visits left out" in told
+    assert UNSAFE in (folder / "qc.tsv").read_text()
+    assert not (folder.parent / "escape").exists()
 
 
 def test_a_run_leaves_what_is_needed_to_use_and_to_check_it(trained, mini_cohort):

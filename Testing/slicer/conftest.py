@@ -53,6 +53,7 @@ def scene(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     monkeypatch.setattr(dependencies, "missing", list)
     slicer.mrmlScene.Clear(False)
     app.errors.clear()
+    app.settings().clear()  # what a panel of the test before remembered
     yield slicer.mrmlScene
     slicer.mrmlScene.Clear(False)
     app.processEvents()

@@ -125,15 +125,17 @@ def compare() -> dict:
                 "hemisphere",
                 "kind",
                 "volume_ml",
-                "synthetic",
-                "reference",
+                "synthetic_mean",
+                "reference_mean",
                 "bias",
                 "bias_percent",
                 "mae",
                 "rmse",
+                "synthetic",
+                "model",
             ],
-            ["ctx-lh-precuneus", "left", "region", 10.0, 1.1, 1.0, 0.1, 10.0, 0.1, 0.1],
-            ["fdg_ad_signature", "both", "meta-region", 40.0, 1.2, 1.25, -0.05, -4.0, 0.1, 0.1],
+            ["ctx-lh-precuneus", "left", "region", 10.0, 1.1, 1.0, 0.1, 10.0, 0.1, 0.1, "yes", "m 1"],
+            ["fdg_ad_signature", "both", "meta-region", 40.0, 1.2, 1.25, -0.05, -4.0, 0.1, 0.1, "yes", "m 1"],
         )
     if "--report" in sys.argv:
         record = Path(sys.argv[2]).with_suffix(".json")

@@ -384,7 +384,7 @@ def test_clinical_form_follows_the_declaration(ready: Any, wait: Any, tmp_path: 
 
 def test_device_and_seed_reach_the_worker(ready: Any, wait: Any) -> None:
     panel = ready()
-    panel.ui.deviceComboBox.currentText = "cpu"
+    panel.ui.deviceComboBox.currentText = "CPU"
     panel.ui.seedSpinBox.value = 42
     click_and_wait(panel, wait)
     arguments = json.loads(panel.parameters.outputVolume.GetAttribute("ModalitySynthesis.Sidecar"))["Arguments"]
@@ -479,7 +479,7 @@ def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
     assert legend.GetTitleText() == "Diff"
     other = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(pet)
     assert legend.GetPosition()[0] < 0.1 < 0.9 < other.GetPosition()[0]  # two legends in one view do not collide
-    assert panel.ui.metricsTableWidget.item(0, 0).text() == "MAE"
+    assert panel.ui.metricsTableWidget.item(0, 0).text() == "MAE (SUVR)"
     assert panel.parameters.metricsTable.GetNumberOfRows() == 5
     chart = slicer.util.getNode(slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID())
     shares = chart.GetNthPlotSeriesNode(0).GetTableNode().GetTable().GetColumn(1)

@@ -162,7 +162,8 @@ def test_card_shows_data_license_use_and_badge(open_panel: Any, tmp_path: Path) 
     text = panel.ui.cardTextBrowser.plainText
     for part in ("Made-up heads", "Apache-2.0", "Tests <only>", "Adults only", "0.0812"):
         assert part in text
-    assert "not for diagnosis" in panel.ui.badgeLabel.text
+    assert "not for diagnosis" in text
+    assert panel.ui.badgeLabel.text == "SUVR · 8 simulated people · <b>research only</b>"
 
 
 def test_without_a_model_the_panel_says_so(open_panel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -173,10 +174,11 @@ def test_without_a_model_the_panel_says_so(open_panel: Any, monkeypatch: pytest.
     panel.parent.show()
     assert "No model for this route" in panel.ui.modelComboBox.currentText
     assert not panel.ui.modelComboBox.enabled
+    assert not panel.ui.cardRow.visible
     assert not panel.ui.cardTextBrowser.visible
     add_head()
     panel.initializeParameterNode()
-    assert "Manage models" in panel.ui.synthesizeButton.toolTip
+    assert "Manage…" in panel.ui.synthesizeButton.toolTip
 
 
 def test_a_broken_card_is_left_out(open_panel: Any, tmp_path: Path) -> None:
@@ -206,7 +208,7 @@ def test_input_of_the_scene_is_taken(open_panel: Any) -> None:
 def test_parameters_follow_the_widgets_and_back(open_panel: Any) -> None:
     panel = open_panel()
     panel.ui.seedSpinBox.value = 5
-    panel.ui.deviceComboBox.currentText = "cpu"
+    panel.ui.deviceComboBox.currentText = "CPU"
     panel.ui.suvrOpacitySlider.value = 30
     assert (panel.parameters.seed, panel.parameters.device, panel.parameters.suvrOpacity) == (5, "cpu", 30.0)
     panel.parameters.seed = 9

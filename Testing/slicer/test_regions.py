@@ -51,7 +51,7 @@ def row_of(panel: Any, region: str) -> int:
 
 def test_regions_are_outlined_and_named(measured: Any, views: Any, app: Any) -> None:
     """Names reach the data probe from the segments; the inside stays free for the PET."""
-    assert shown(measured) == {"precuneus", "ctx-rh-precuneus"}
+    assert shown(measured) == {"Precuneus, left", "Precuneus, right"}
     display = outlines(measured).GetDisplayNode()
     assert display.GetVisibility2DOutline()
     assert not display.GetVisibility2DFill()
@@ -81,7 +81,7 @@ def test_measuring_again_adds_no_second_outlines(measured: Any, wait: Any) -> No
 def test_a_click_on_a_region_goes_there(measured: Any, views: Any, app: Any) -> None:
     import slicer
 
-    expected = {"precuneus": {"precuneus"}, "tau meta-temporal": {"precuneus", "ctx-rh-precuneus"}}
+    expected = {"precuneus": {"Precuneus, left"}, "tau meta-temporal": {"Precuneus, left", "Precuneus, right"}}
     places = []
     for region, names in expected.items():
         measured.ui.suvrTableWidget.cellClicked.emit(row_of(measured, region), 0)

@@ -304,7 +304,7 @@ def test_the_main_job_fits_the_screen(panel: Any, screen: Any, wait: Any, app: A
     check_views(screen, app, asked, {"Synthetic", "Fused", "Difference"})
     keep(screen, tmp_path, "reading")
     if asked == SCREENS[0]:  # the smallest views of all
-        panel.ui.orientationComboBox.currentText = "All"
+        panel.ui.orientationComboBox.currentText = "All three planes"
         check_views(screen, app, asked, {"Synthetic", "Fused", "Difference"})
         keep(screen, tmp_path, "all")
         panel.ui.orientationComboBox.currentText = "Axial"
@@ -357,7 +357,7 @@ def test_views_are_few_however_often_they_are_shown(panel: Any, screen: Any, wai
     import slicer
 
     click_and_wait(panel, wait)
-    for orientation in ("Axial", "All", "Coronal", "All", "Sagittal"):
+    for orientation in ("Axial", "All three planes", "Coronal", "All three planes", "Sagittal"):
         panel.ui.orientationComboBox.currentText = orientation
         panel.ui.readingButton.click()
         panel.ui.readingButton.click()

@@ -137,7 +137,7 @@ def test_orientation_and_rows(panel: Any, wait: Any, views: Any) -> None:
     panel.ui.orientationComboBox.currentText = "Coronal"
     assert titled(views)["Source"].mrmlSliceNode().GetOrientation() == "Coronal"
     single = set(views.sliceViewNames())
-    panel.ui.orientationComboBox.currentText = "All"
+    panel.ui.orientationComboBox.currentText = "All three planes"
     assert len(views.sliceViewNames()) == 12
     assert single < set(views.sliceViewNames())  # views stay for good, and each slows the closing of scenes
     orientations = [views.sliceWidget(name).mrmlSliceNode().GetOrientation() for name in views.sliceViewNames()]
@@ -193,7 +193,7 @@ def test_z_map_over_the_mri(panel: Any, wait: Any, views: Any, tmp_path: Path) -
     assert np.abs(np.diff(views.sliceWidget("Red").picture()[160, [120, 200]].astype(int), axis=-1)).max() < 10
 
 
-@pytest.mark.parametrize("orientation", ["Axial", "Coronal", "Sagittal", "All"])
+@pytest.mark.parametrize("orientation", ["Axial", "Coronal", "Sagittal", "All three planes"])
 def test_comparison_fits_small_screens(panel: Any, wait: Any, views: Any, orientation: str) -> None:
     """The bars above the views have minimum widths: four abreast would make the window wider than 1,280 pixels."""
     click_and_wait(panel, wait)

@@ -193,8 +193,18 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         button.setText("...")
         layout.addWidget(self._edit, 1)
         layout.addWidget(button)
-        self._edit.textChanged.connect(self.currentPathChanged.emit)
+        self._valid = False
+        self._edit.textChanged.connect(self._on_text)
         button.clicked.connect(self.browse)
+
+    def _on_text(self, text: str) -> None:
+        # Whoever clears the field is not told by `currentPathChanged`; a path that does not exist is valid.
+        valid = bool(text)
+        if valid != self._valid:
+            self._valid = valid
+            self.validInputChanged.emit(valid)
+        if valid:
+            self.currentPathChanged.emit(text)
 
     currentPath = Property(str, lambda self: self._edit.text, lambda self, value: self._edit.setText(value))
     filters = _stored(int, "filters", 0x3)

@@ -64,7 +64,9 @@ def test_regions_of_a_known_bias(phantom_pet, tmp_path):
     labels = atlas_codes()
     made = array(phantom_pet)
     made[np.isin(labels, (1025,))] += 0.6
-    result = compare(image_like(made, phantom_pet), phantom_pet, tmp_path, template_space=True)
+    marked = tmp_path / "made.nii.gz"
+    write_image(image_like(made, phantom_pet), marked, description="SYNTHETIC FDG-PET SUVR, mine 1.0.0")
+    result = compare(marked, phantom_pet, tmp_path, template_space=True)
     rows = {(row.region, row.hemisphere): row for row in result.regions}
     left = rows["ctx-lh-precuneus", "left"]
     assert (left.bias, left.mae, left.bias_percent) == pytest.approx((0.6, 0.6, 10.0), rel=1e-4)
@@ -73,7 +75,11 @@ def test_regions_of_a_known_bias(phantom_pet, tmp_path):
     share = (labels == 1025).sum() / np.isin(labels, (1025, 2025)).sum()
     assert rows["ctx-precuneus", "both"].bias == pytest.approx(0.6 * share, rel=1e-4)
     with (tmp_path / "regions.csv").open() as stream:
-        assert len(list(csv.DictReader(stream))) == len(result.regions)
+        table = list(csv.DictReader(stream))
+    assert len(table) == len(result.regions)
+    assert {(row["synthetic"], row["model"]) for row in table} == {("yes", "mine 1.0.0")}
+    written = next(row for row in table if (row["region"], row["hemisphere"]) == ("ctx-lh-precuneus", "left"))
+    assert float(written["synthetic_mean"]) - float(written["reference_mean"]) == pytest.approx(0.6, rel=1e-3)
     with pytest.raises(UsageError, match="not both"):
         compare(phantom_pet, phantom_pet, template_space=True, mri=phantom_pet)
 

@@ -23,7 +23,7 @@ from modality_synthesis.evaluation.figures.style import new_figure, save_figure
 from modality_synthesis.evaluation.normal_cohort import read_normal_cohort
 from modality_synthesis.evaluation.slicewise import write_slice_scores
 from modality_synthesis.evaluation.suvr_checks import check_on_mri
-from modality_synthesis.preprocessing.region_names import reference_region_id
+from modality_synthesis.names import reference_region_id
 from modality_synthesis.progress import Reporter
 from modality_synthesis.synthesis import pipeline, synthesize
 from modality_synthesis.volumes import Mark, array, describe, image_like, read_mark, write_image

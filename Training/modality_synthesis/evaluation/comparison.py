@@ -56,6 +56,7 @@ from modality_synthesis.volumes import (
     write_rows,
     write_sidecar,
 )
+from modality_synthesis.volumes.marks import first_mark
 
 # Files of a comparison's folder, and what they hold.
 MAPS = {
@@ -294,7 +295,7 @@ def compare(
             mri,
             template_space,
             replace(common, reference=wanted),
-            marks[0],
+            first_mark(marks),
             pet_modality(synthetic, None),
             signal,
             reporter.part(0.5, 0.8),
@@ -387,8 +388,7 @@ def _regions(
     elif not signal:
         check_template_space(common.reference, common.measured, "The reference", reporter)
     atlas = AtlasGrid.of(common.reference, common.both, transform)
-    model = "" if mark is None else mark.name
-    return compare_regions(array(common.synthetic), array(common.reference), atlas, modality=modality, model=model)
+    return compare_regions(array(common.synthetic), array(common.reference), atlas, modality=modality, mark=mark)
 
 
 def _inputs(**volumes: str | Path | sitk.Image | None) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def _limit(synthetic: slicer.vtkMRMLScalarVolumeNode) -> float:
 def _differenceNode(synthetic: slicer.vtkMRMLScalarVolumeNode, kind: str) -> slicer.vtkMRMLScalarVolumeNode:
     node = differenceVolume(synthetic, kind)
     if node is None:
-        name = f"{synthetic.GetName()} difference ({kind})"
+        name = results.derivedName(synthetic, f"difference ({kind})")
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
         results.handOnMark(synthetic, node)
         synthetic.SetNodeReferenceID(DIFFERENCE_ROLE + kind, node.GetID())
@@ -159,7 +159,11 @@ def _tables(folder: str, metricsPath: str, synthetic: slicer.vtkMRMLScalarVolume
     path = os.path.join(folder, REGIONS_FILE)
     if os.path.isfile(path):
         made["regions"] = tables.makeRegions(
-            _("{name} regions").format(name=name), path, ["synthetic", "reference"], BAR_COLORS
+            _("{name} regions").format(name=name),
+            path,
+            ["synthetic_mean", "reference_mean"],
+            results.cardTarget(synthetic),
+            BAR_COLORS,
         )
     if content.get("calibration"):
         title = _("{name} calibration").format(name=name)

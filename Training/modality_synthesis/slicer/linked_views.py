@@ -168,6 +168,23 @@ def showOverlay(background: slicer.vtkMRMLVolumeNode, foreground: slicer.vtkMRML
         display.showOverlay(background, foreground, opacity)
 
 
+def showInput(volume: slicer.vtkMRMLVolumeNode) -> None:
+    """Show a volume alone in all slice views, unless they show it already or linked views are shown."""
+    if _views.shown() or volume.GetID() in shownVolumes():
+        return
+    slicer.util.setSliceViewerLayers(background=volume, foreground=None, label=None, fit=True)
+    display.refreshLegends()
+
+
+def shownVolumes() -> set:
+    """The ids of the volumes in the layers of the standard views."""
+    found = set()
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if composite.GetLayoutName() in STANDARD_VIEWS.values():
+            found.update((composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()))
+    return found - {None}
+
+
 def _windowSize() -> tuple | None:
     window = slicer.util.mainWindow()
     return (window.width, window.height) if window is not None else None

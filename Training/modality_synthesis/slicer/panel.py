@@ -11,8 +11,8 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from modality_synthesis.slicer import dependencies, linked_views, marks, plots
-from modality_synthesis.slicer.parameters import resetUnknownChoices
+from modality_synthesis.slicer import connectors, dependencies, linked_views, marks, plots, remembered, results
+from modality_synthesis.slicer.parameters import readOldPaths, resetUnknownChoices
 
 # A section may change the parameter node while it updates (the first model of a list); the others must see it.
 MOST_ROUNDS = 4
@@ -69,6 +69,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.sections = {cls.__name__: cls(self) for cls in self.sectionClasses}
         for section in self.sections.values():
             section.setup()
+        remembered.rememberSections(self._uiWidget, self.moduleName)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
@@ -121,9 +122,17 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Make sure that the parameter node exists, and that an input is chosen when there is one."""
         self.setParameterNode(self.logic.getParameterNode())
         if self.parameters.inputVolume is None:
-            firstVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if firstVolume is not None:
-                self.parameters.inputVolume = firstVolume
+            self.parameters.inputVolume = self._likelyInput()
+
+    def _likelyInput(self) -> object:
+        """A measured volume of the scene, the one in the views before others; None when there is none."""
+        volumes = [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            if type(node) is slicer.vtkMRMLScalarVolumeNode and not results.isSynthetic(node)
+        ]
+        shown = linked_views.shownVolumes()
+        return next((node for node in volumes if node.GetID() in shown), volumes[0] if volumes else None)
 
     def setParameterNode(self, parameters: object) -> None:
         """Bind the widgets to a parameter node, and release the one before."""
@@ -133,9 +142,13 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag = None
         self.parameters = parameters
         if parameters is not None:
+            readOldPaths(parameters)
             resetUnknownChoices(parameters)
             self._guiTag = parameters.connectGui(self.ui)
+            connectors.nameChoices(parameters, self._uiWidget)
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+            for section in self.sections.values():
+                section.onBound()
             self.update()
 
     def update(self) -> None:

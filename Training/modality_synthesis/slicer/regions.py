@@ -8,6 +8,7 @@ import json
 import numpy as np
 import slicer
 
+from modality_synthesis import names
 from modality_synthesis.slicer import exchange, results
 
 ROLE = "ModalitySynthesis.Regions"  # of the table whose rows are these regions
@@ -33,8 +34,8 @@ def make(
         table.SetNodeReferenceID(ROLE, node.GetID())
     node.GetSegmentation().RemoveAllSegments()
     node.CreateDefaultDisplayNodes()
-    names = {region["labels"][0]: region["name"] for region in described if len(region["labels"]) == 1}
-    _importLabels(labels, names, grid, node)
+    called = {region["labels"][0]: _nameOf(region) for region in described if len(region["labels"]) == 1}
+    _importLabels(labels, called, grid, node)
     node.SetAndObserveTransformNodeID(grid.GetTransformNodeID())
     node.SetAttribute(_DESCRIBED, json.dumps(described))
     shown = node.GetDisplayNode()
@@ -71,7 +72,7 @@ def showOnly(node: slicer.vtkMRMLSegmentationNode, name: str, hemisphere: str) -
     shown.SetAllSegmentsVisibility(False)
     for region in described:
         if len(region["labels"]) == 1 and region["labels"][0] in labels:
-            identifier = node.GetSegmentation().GetSegmentIdBySegmentName(region["name"])
+            identifier = node.GetSegmentation().GetSegmentIdBySegmentName(_nameOf(region))
             shown.SetSegmentVisibility(identifier, True)
     shown.SetVisibility(True)
     left, back, up = found[0]["point_lps_mm"]
@@ -85,8 +86,13 @@ def showOnly(node: slicer.vtkMRMLSegmentationNode, name: str, hemisphere: str) -
     return True
 
 
+def _nameOf(region: dict) -> str:
+    """What people call a region, as the table does."""
+    return names.region_name(region["name"], region["hemisphere"])
+
+
 def _importLabels(
-    labels: np.ndarray, names: dict, grid: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLSegmentationNode
+    labels: np.ndarray, called: dict, grid: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLSegmentationNode
 ) -> None:
     """Segments from labels; their names and colors come from a color table that reaches the largest label."""
     scene = slicer.mrmlScene
@@ -96,7 +102,7 @@ def _importLabels(
         colors.SetTypeToUser()
         colors.SetNumberOfColors(int(labels.max(initial=0)) + 1)
         colors.SetNamesInitialised(True)
-        for label, name in names.items():
+        for label, name in called.items():
             red, green, blue = colorsys.hsv_to_rgb(label % _SIDES * _GOLDEN_RATIO % 1, 0.55, 1.0)
             colors.SetColor(label, name, red, green, blue, 1.0)
         exchange.setVolume(volume, labels, grid)

@@ -66,7 +66,8 @@ class Request:
         scores = exchange.readOnGridOf(os.path.join(folder, "z.nrrd"), self.pet) if self.cohort else None
         image = self._image(array, record)
         z = None if scores is None else self._zVolume(scores, record)
-        table = tables.makeRegions(image.GetName(), os.path.join(folder, "suvr.csv"), ["suvr"])
+        path, modality = os.path.join(folder, "suvr.csv"), results.cardTarget(self.pet)
+        table = tables.makeRegions(image.GetName(), path, ["suvr"], modality)
         tables.setRecord(table, record)
         self._outlines(folder, table)
         return {"image": image, "z": z, "table": table, "chart": tables.chartOf(table)}
@@ -78,7 +79,7 @@ class Request:
             regions.make(exchange.readOnGridOf(path, self.pet), described, self.pet, table)
 
     def _image(self, array: object, record: dict) -> slicer.vtkMRMLScalarVolumeNode:
-        image = results.namedNode("vtkMRMLScalarVolumeNode", f"{self.pet.GetName()} SUVR ({self.region})")
+        image = results.namedNode("vtkMRMLScalarVolumeNode", results.derivedName(self.pet, f"SUVR ({self.region})"))
         exchange.setVolume(image, array, self.pet)
         synthetic = results.isSynthetic(self.pet)
         if synthetic:
@@ -93,7 +94,7 @@ class Request:
         return image
 
     def _zVolume(self, array: object, record: dict) -> slicer.vtkMRMLScalarVolumeNode:
-        node = results.namedNode("vtkMRMLScalarVolumeNode", f"{self.pet.GetName()} z-scores ({self.region})")
+        node = results.namedNode("vtkMRMLScalarVolumeNode", results.derivedName(self.pet, f"z-scores ({self.region})"))
         exchange.setVolume(node, array, self.pet)
         node.SetAttribute(results.SYNTHETIC, self.pet.GetAttribute(results.SYNTHETIC))
         results.setMeasurement(node, {**record, "Quantity": "z-score", "Units": "1"}, self.region)

@@ -10,11 +10,14 @@ import numpy as np
 import slicer
 import vtk
 
+from modality_synthesis import names
 from modality_synthesis.slicer import results
 
 HISTOGRAM_BINS = 81
+LARGE = 1000  # from here on whole numbers, which `.3g` would write with an exponent
 CHART_ROLE = "ModalitySynthesis.Chart"
 META_REGION = "meta-region"
+_SIDES = ("both", "left", "right")
 BLUE = ((0.25, 0.45, 0.75),)
 
 
@@ -80,13 +83,16 @@ def calibrationRows(calibration: dict) -> tuple[list, list]:
 
 
 def formatNumber(value: object) -> str:
-    """Four significant digits; nothing for what is not known; what is no number stays as it is."""
+    """Three significant digits; nothing for what is not known; what is no number stays as it is."""
     if value is None:
         return ""
     try:
-        return f"{float(value):.4g}"
+        number = float(value)
     except (TypeError, ValueError):
         return str(value)
+    if np.isinf(number):
+        return "∞" if number > 0 else "-∞"
+    return f"{number:.0f}" if abs(number) >= LARGE else f"{number:.3g}"
 
 
 def makeTable(
@@ -126,21 +132,33 @@ def makeNamedTable(name: str, header: list, rows: list) -> slicer.vtkMRMLTableNo
     return makeTable(name, header, rows, results.namedNode("vtkMRMLTableNode", name))
 
 
-def makeRegions(name: str, path: str, columns: list, colors: tuple = BLUE) -> slicer.vtkMRMLTableNode:
-    """The worker's table of regions, meta-regions first, with a bar chart of the meta-regions of both hemispheres.
+def makeRegions(name: str, path: str, columns: list, modality: str, colors: tuple = BLUE) -> slicer.vtkMRMLTableNode:
+    """The worker's table of regions, those that matter first, with a bar chart of the meta-regions of both hemispheres.
 
     :param path: CSV file.
     :param columns: to draw as bars.
+    :param modality: of the tracer; what the literature reports for it comes first.
     """
     header, rows = readCsv(path)
     # Older tables call the mean SUVR `mean`.
     header = ["suvr" if title == "mean" and "suvr" not in header else title for title in header]
-    kind, side = header.index("kind"), header.index("hemisphere")
-    rows.sort(key=lambda row: row[kind] != META_REGION)  # the order stays otherwise
+    region, kind, side = (header.index(title) for title in ("region", "kind", "hemisphere"))
+    if "name" not in header:  # older tables
+        rows = [[*row[: region + 1], names.region_name(row[region], row[side]), *row[region + 1 :]] for row in rows]
+        header.insert(region + 1, "name")
+        region, kind, side = (header.index(title) for title in ("region", "kind", "hemisphere"))
+    structures = list(dict.fromkeys(names.structure_of(row[region]) for row in rows))
+
+    def place(row: list) -> tuple:
+        sides = _SIDES.index(row[side]) if row[side] in _SIDES else len(_SIDES)
+        listed = names.region_place(row[region], row[kind], modality)
+        return (*listed, structures.index(names.structure_of(row[region])), sides)
+
+    rows.sort(key=place)
     table = makeNamedTable(name, header, rows)
     title = f"{name} meta-regions"
     meta = [row for row in rows if row[kind] == META_REGION and row[side] == "both"]
-    chart = makePlot(title, makeNamedTable(title, header, meta), header[0], columns, bars=True, colors=colors)
+    chart = makePlot(title, makeNamedTable(title, header, meta), "name", columns, bars=True, colors=colors)
     table.SetNodeReferenceID(CHART_ROLE, chart.GetID())
     return table
 

@@ -107,10 +107,9 @@ def synthesize_batch(
         UsageError: a result would replace a volume of the table, or something that this program did not write.
     """
     reporter = reporter or current()
-    table = read_cohort(cohort, reporter, skip_unsafe=True)
+    table = read_cohort(cohort, reporter)
+    table.require_some()
     package = choose_for_table(table, to, model, origin)
-    if table.refused and not table.visits:
-        raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
     if not any(package.card.route.source in visit.volumes for visit in table):
         raise BadInputError(f"{table.path.name}: no row has a {package.card.route.source} volume.")
     check_samples(package.card, samples)
@@ -183,7 +182,7 @@ def _screen(
     source = package.card.route.source
     return screen(
         list(table), Request((source,), (source,)), cache_folder(table.path, cache, needed=False),
-        tables=decision_tables(table.path, folder), jobs=jobs, reporter=reporter.part(0.0, 0.1),
+        refused=table.refused, tables=decision_tables(table.path, folder), jobs=jobs, reporter=reporter.part(0.0, 0.1),
     )  # fmt: skip
 
 

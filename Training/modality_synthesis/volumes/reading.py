@@ -11,8 +11,9 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import metaimage, nifti, nrrd
 from modality_synthesis.volumes.checks import check_values
+from modality_synthesis.volumes.dicom_files import is_dicom_input
 from modality_synthesis.volumes.geometry import Grid
-from modality_synthesis.volumes.paths import check_is_there, split_series, unsupported_ending, volume_ending
+from modality_synthesis.volumes.paths import split_series, volume_ending
 
 
 def read_image(
@@ -52,24 +53,6 @@ def read_image(
         image = _read_file(path, reporter)
     check_values(image, path.name, unmeasured=unmeasured)
     return image
-
-
-def is_dicom_input(path: Path) -> bool:
-    """Whether a path is to be read as DICOM: a folder, or a DICOM file under any name.
-
-    Raises:
-        BadInputError: missing, empty or unsupported file.
-    """
-    check_is_there(path)
-    if path.is_dir():
-        return True
-    if volume_ending(path):
-        return False
-    from modality_synthesis.volumes.dicom_files import is_dicom_file
-
-    if not is_dicom_file(path):
-        raise unsupported_ending(path)
-    return True
 
 
 def grid_reader(ending: str) -> Callable[[Path], tuple[tuple[int, ...], Grid]]:

@@ -50,9 +50,9 @@ class BatchSection(JobSection):
     def obstacle(self) -> str:
         if self.panel.card() is None:
             return _("Select a model.")
-        if not _chosen(self.parameters.batchFolder):
+        if self.parameters.batchFolder is None:
             return _("Choose an output folder.")
-        table = _chosen(self.parameters.batchTable)
+        table = str(self.parameters.batchTable or "")
         if table and not os.path.isfile(table):
             return _("There is no cohort table {path}.").format(path=table)
         if not table and not self.checkedVolumes():
@@ -77,7 +77,7 @@ class BatchSection(JobSection):
     def startJob(self) -> bool:
         card = self.panel.card()
         folder = str(self.parameters.batchFolder)
-        table = _chosen(self.parameters.batchTable)
+        table = str(self.parameters.batchTable or "")
         if not table:
             table = self.logic.writeSceneCohort(self.checkedVolumes(), card.source, folder)
         self._fillQueue(table)
@@ -131,10 +131,4 @@ class BatchSection(JobSection):
         self._showQueue()
 
     def _showQueue(self) -> None:
-        fillTable(self.ui.batchTableWidget, [_("Subject"), _("State"), _("Message")], self._rows)
-
-
-def _chosen(path: object) -> str:
-    """A path parameter as text; an empty Path reads as the current folder and means nothing was chosen."""
-    text = str(path)
-    return "" if text == "." else text
+        fillTable(self.ui.batchTableWidget, [_("Subject"), _("State"), _("Message")], self._rows, wide=2)

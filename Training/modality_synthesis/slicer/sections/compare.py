@@ -7,23 +7,22 @@ import html
 import qt
 from slicer.i18n import tr as _
 
+from modality_synthesis import names
 from modality_synthesis.slicer import comparison, display, linked_views, plots, results, tables
 from modality_synthesis.slicer.linked_views import Cell
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection, fillTable, tableContent
+from modality_synthesis.slicer.sections.base import JobSection, fillTable, regionTips, tableContent
 
 DIFFERENCE_CELL = 3
 # What the panel shows of each table; the nodes hold all columns.
 COLUMNS = {
-    "Metrics": {"Metric": _("Metric"), "In mask": _("In mask"), "Whole volume": _("Whole volume"), "Unit": _("Unit")},
+    "Metrics": {"Metric": _("Metric"), "In mask": _("In mask"), "Whole volume": _("Whole\nvolume"), "Unit": _("Unit")},
     "Regions": {
         "region": _("Region"),
         "hemisphere": _("Side"),
-        "synthetic": _("Synthetic"),
-        "reference": _("Reference"),
-        "bias_percent": _("Bias, %"),
-        "mae": _("MAE"),
-        "volume_ml": _("ml"),
+        "synthetic_mean": _("Synthetic"),
+        "reference_mean": _("Reference"),
+        "bias_percent": _("Bias\n(%)"),
     },
     "Calibration": None,
 }
@@ -153,8 +152,22 @@ class CompareSection(JobSection):
         if (kind, node) == self._shownTable:
             return
         self._shownTable = (kind, node)
-        tips = metricTips(node) if kind == "Metrics" else None
-        fillTable(self.ui.metricsTableWidget, *tableContent(node, COLUMNS[kind]), tips)
+        header, rows = tableContent(node, self._columns(kind))
+        tips = None
+        if kind == "Metrics":
+            header, rows, tips = *unitsBesideNames(header, rows), metricTips(node)
+        elif kind == "Regions":
+            tips = regionTips(node)
+        fillTable(self.ui.metricsTableWidget, header, rows, tips)
+
+    def _columns(self, kind: str) -> dict | None:
+        """The columns to show, with their titles; volumes' means carry their unit."""
+        columns, synthetic = COLUMNS[kind], self.parameters.outputVolume
+        unit = results.unitsOf(synthetic) if synthetic is not None else ""
+        if kind != "Regions" or not unit:
+            return columns
+        withUnit = {name: f"{columns[name]}\n({unit})" for name in ("synthetic_mean", "reference_mean")}
+        return {**columns, **withUnit}
 
     def _matchReference(self, factor: float) -> None:
         """Show the reference in the synthetic volume's colors and range: only then can they be compared by eye.
@@ -168,6 +181,16 @@ class CompareSection(JobSection):
         display.addLegend(reference, results.sidecarOf(synthetic).get("Quantity") or _("signal"))
 
 
+def unitsBesideNames(header: list, rows: list) -> tuple:
+    """The table of metrics without its column of units: `MAE (SUVR)`."""
+    unit = COLUMNS["Metrics"]["Unit"]
+    if unit not in header:
+        return header, rows
+    place = header.index(unit)
+    named = [[f"{row[0]} ({row[place]})" if row[place] else row[0], *row[1:place], *row[place + 1 :]] for row in rows]
+    return [title for title in header if title != unit], named
+
+
 def metricTips(node: object) -> list:
     """What each figure means."""
     header, rows = tableContent(node, {"Metric": "Metric", "Definition": "Definition", "Best": "Best"})
@@ -175,5 +198,11 @@ def metricTips(node: object) -> list:
     for row in rows:
         facts = dict(zip(header, row))  # noqa: B905 - Python 3.9
         best = _("Best: {value}").format(value=facts["Best"]) if facts.get("Best") else ""
-        tips.append("\n".join(part for part in (facts["Metric"], facts.get("Definition", ""), best) if part))
+        tips.append(
+            "\n".join(
+                part
+                for part in (names.METRICS.get(facts["Metric"], facts["Metric"]), facts.get("Definition", ""), best)
+                if part
+            )
+        )
     return tips

@@ -9,21 +9,19 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from modality_synthesis import names
 from modality_synthesis.slicer import display, exchange, linked_views, plots, regions, results, suvr, tables
 from modality_synthesis.slicer.parameters import CENTILOID_REGION, CUSTOM_MASK, NO_TRACER, PET, UNCERTAINTY, Z_SCORES
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection, fillTable, setText, tableContent
+from modality_synthesis.slicer.sections.base import JobSection, fillTable, regionTips, setText, tableContent
 
-# What the panel shows of the table; the node holds all columns.
+# What the panel shows of the table; tool tips have more, the node holds all columns. SUVR has no unit.
 COLUMNS = {
     "region": _("Region"),
     "hemisphere": _("Side"),
     "suvr": _("SUVR"),
-    "z": _("z-score"),
-    "asymmetry_percent": _("Asymmetry, %"),
-    "sd": _("SD"),
-    "median": _("Median"),
-    "volume_ml": _("ml"),
+    "z": _("z-score\n(SD)"),
+    "asymmetry_percent": _("Asymmetry\n(%)"),
 }
 
 
@@ -62,7 +60,7 @@ class SuvrSection(JobSection):
         self._showOutlines(regions.of(table))
         if table is not self._shownTable:
             self._shownTable = table
-            fillTable(self.ui.suvrTableWidget, *tableContent(table, COLUMNS))
+            fillTable(self.ui.suvrTableWidget, *tableContent(table, COLUMNS), regionTips(table))
 
     def onCollapsed(self, collapsed: bool) -> None:
         super().onCollapsed(collapsed)
@@ -79,7 +77,9 @@ class SuvrSection(JobSection):
         if self._cohort() and not self.parameters.normalCohort.is_file():
             return _("The table of the normal cohort is not there.")
         if self._tracer() and self.parameters.referenceRegion != CENTILOID_REGION:
-            return _("Centiloids need the reference region {region}.").format(region=CENTILOID_REGION)
+            return _("Centiloids need the reference region {region}.").format(
+                region=names.reference_region_name(CENTILOID_REGION)
+            )
         if self.parameters.referenceRegion == CUSTOM_MASK:
             return suvr.maskObstacle(self.parameters.referenceMask, pet)
         return ""
@@ -166,8 +166,7 @@ class SuvrSection(JobSection):
         return results.sourceOf(self.parameters.outputVolume) or self.parameters.inputVolume
 
     def _cohort(self) -> str:
-        path = str(self.parameters.normalCohort)
-        return "" if path == "." else path
+        return str(self.parameters.normalCohort or "")
 
     def _tracer(self) -> str:
         return "" if self.parameters.tracer == NO_TRACER else self.parameters.tracer
@@ -182,7 +181,8 @@ def factsHtml(image: object) -> str:
     facts = results.measurementOf(image)
     if not facts:
         return ""
-    parts = [_("SUVR, reference region {region}").format(region=facts.get("ReferenceRegion", ""))]
+    region = _("SUVR, reference region {region}")
+    parts = [region.format(region=names.reference_region_name(facts.get("ReferenceRegion", "")))]
     if facts.get("PartialVolumeCorrection"):
         parts.append(_("corrected for {fwhm} mm").format(fwhm=f"{facts['PartialVolumeCorrection']['fwhm_mm']:g}"))
     if facts.get("NormalCohort"):
@@ -190,6 +190,8 @@ def factsHtml(image: object) -> str:
     text = html.escape("; ".join(parts) + ".")
     centiloid = facts.get("Centiloid")
     if centiloid and centiloid.get("value") is not None:
-        value = _("{value} Centiloid ({tracer})").format(value=f"{centiloid['value']:.0f}", tracer=centiloid["tracer"])
+        value = _("{value} Centiloid ({tracer})").format(
+            value=f"{centiloid['value']:.0f}", tracer=names.TRACERS.get(centiloid["tracer"], centiloid["tracer"])
+        )
         text += f"<br><b>{html.escape(value)}</b>"
     return text

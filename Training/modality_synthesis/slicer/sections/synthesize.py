@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import linked_views, results
+from modality_synthesis.slicer import linked_views, results, trust
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection
+from modality_synthesis.slicer.sections.base import JobSection, setText
 
 OVERLAY_OPACITY = 0.5
 
@@ -21,6 +21,22 @@ class SynthesizeSection(JobSection):
         super().setup()
         if self.panel.synthesizeText:
             self.startButton.text = self.panel.synthesizeText
+
+    def update(self) -> None:
+        super().update()
+        found = trust.trustIn(self.parameters.outputVolume)
+        lightness = self.ui.trustLabel.palette.window().color().lightness()
+        setText(self.ui.trustLabel, found.line(lightness) if found is not None else "")
+        self.ui.trustLabel.toolTip = found.details if found is not None else ""
+
+    def onCollapsed(self, collapsed: bool) -> None:
+        super().onCollapsed(collapsed)
+        if not collapsed:
+            self.ui.trustLabel.visible = bool(self.ui.trustLabel.text)
+
+    def onSceneClose(self) -> None:
+        super().onSceneClose()
+        setText(self.ui.trustLabel, "")
 
     def obstacle(self) -> str:
         output = self.parameters.outputVolume
