@@ -101,7 +101,6 @@ def _importLabels(
     try:
         colors.SetTypeToUser()
         colors.SetNumberOfColors(int(labels.max(initial=0)) + 1)
-        colors.SetNamesInitialised(True)
         for label, name in called.items():
             red, green, blue = colorsys.hsv_to_rgb(label % _SIDES * _GOLDEN_RATIO % 1, 0.55, 1.0)
             colors.SetColor(label, name, red, green, blue, 1.0)
