@@ -310,6 +310,7 @@ def test_the_main_job_fits_the_screen(panel: Any, screen: Any, wait: Any, app: A
         panel.ui.orientationComboBox.currentText = "Axial"
     for theme in host_window.THEMES:
         host_window.set_theme(theme)
+        settle(app)
         panel.exit()  # to where the style is chosen, and back
         panel.enter()
         check_panel(panel, screen, app)
