@@ -32,8 +32,8 @@ def command(mini_cohort, mini_recipe, tmp_path_factory):
     table = mini_cohort.with_name("with_an_unsafe_row.csv")
     lines = mini_cohort.read_text().splitlines()
     table.write_text("\n".join([*lines, lines[1].replace("sub-0,", f"{UNSAFE},")]) + "\n")
-    arguments = ["train", mini_recipe, "--cohort", table, "-o", folder, "--accelerator", "cpu", "--progress", "json"]
-    ran = CliRunner().invoke(app, [*map(str, arguments)])
+    arguments = ["train", mini_recipe, "--cohort", table, "-o", folder, "--accelerator", "cpu", "--jobs", "1"]
+    ran = CliRunner().invoke(app, [*map(str, arguments), "--progress", "json"])
     return [json.loads(line) for line in ran.stdout.splitlines()], ran.exit_code, folder
 
 
@@ -85,18 +85,21 @@ def test_resume_continues_bit_for_bit(trained, mini_cohort, mini_recipe, tmp_pat
 
     monkeypatch.setattr(SaveLast, "on_train_epoch_end", stop_after_the_second_epoch)
     with pytest.raises(Stop):
-        train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu")
+        train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu", jobs=1)
     monkeypatch.undo()
-    resumed = train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu", resume=True)
+    resumed = train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu", jobs=1, resume=True)
     for name, value in load_weights(trained.package).items():
         assert torch.equal(load_weights(resumed.package)[name], value), name
 
 
-def test_a_run_that_fails_leaves_its_finished_epochs_and_nothing_else(mini_cohort, mini_recipe, tmp_path, monkeypatch):
+def test_a_run_that_fails_leaves_its_finished_epochs_and_nothing_else(
+    mini_cohort, mini_recipe, with_report, tmp_path, monkeypatch
+):
     """No room for the first checkpoint: nothing is left. For the second: the first one, as it was."""
     from lightning import Trainer
 
     original, room, before = Trainer.save_checkpoint, [0], {}
+    options = {"cohort": mini_cohort, "accelerator": "cpu", "jobs": 1}
 
     def save(self, path, *arguments, **options):
         original(self, path, *arguments, **options)
@@ -117,20 +120,22 @@ def test_a_run_that_fails_leaves_its_finished_epochs_and_nothing_else(mini_cohor
 
     monkeypatch.setattr(Trainer, "save_checkpoint", save)
     with pytest.raises(BadInputError, match="cannot be written"):
-        train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu")
+        train(mini_recipe, tmp_path / "run", **options)
     # What was found about the cohort stays: a stage that was finished.
     assert [path.name for path in tmp_path.rglob("*")] == ["run", "qc.tsv"]
 
     room[0] = 1
     monkeypatch.setattr("modality_synthesis.training.callbacks.ReportProgress.on_train_epoch_start", epoch_start)
     with pytest.raises(BadInputError, match="cannot be written"):
-        train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu")
+        train(mini_recipe, tmp_path / "run", **options)
     assert {"checkpoints/last.ckpt", "logs/metrics.csv", "recipe.json", "run.json", "splits.json"} <= set(before)
     assert files() == before
 
     room[0] = 99
     monkeypatch.undo()
-    assert train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu", resume=True).package
+    with with_report():
+        assert train(mini_recipe, tmp_path / "run", **options, resume=True).package
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 @pytest.mark.parametrize("name", ["splits.json", "recipe.json", "run.json"])
@@ -174,8 +179,10 @@ def test_the_package_synthesizes_through_the_command_line(trained, mini_cohort, 
     assert str(source.parent) not in json.dumps(record)
 
 
-def test_evaluation_writes_one_row_per_subject_and_predictor(trained, mini_cohort, tmp_path):
-    result = evaluate(mini_cohort, trained.package, tmp_path, split="all")
+# A worker process starts in more time than it takes to evaluate six people.
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_evaluation_writes_one_row_per_subject_and_predictor(trained, mini_cohort, tmp_path, jobs):
+    result = evaluate(mini_cohort, trained.package, tmp_path, split="all", jobs=jobs)
     with (tmp_path / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 6 * 4  # the model and three baselines

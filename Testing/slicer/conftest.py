@@ -83,10 +83,10 @@ def open_panel(scene: Any) -> Iterator[Callable[[str], Any]]:
 
 @pytest.fixture
 def wait(app: Any) -> Callable[..., None]:
-    """Runs the event loop until a condition holds."""
+    """Runs the event loop until a condition holds. The limit is for what hangs; no test is about it."""
     import time
 
-    def wait_(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    def wait_(condition: Callable[[], bool], seconds: float = 600.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             app.processEvents()

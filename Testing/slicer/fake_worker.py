@@ -7,6 +7,7 @@ silent, garbage, partly.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -269,12 +270,12 @@ def main() -> None:
         sys.stdout.buffer.write(b'\xff\xfe{"type": "progress"\n{"type": 12}\n[1]\n')
         sys.stdout.flush()
     if MODE == "deaf":
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
         Path(PID_FILE).write_text(f"{os.getpid()} {child.pid}")
     progress(0.1, "Reading")
     if MODE in ("slow", "deaf"):
-        for step in range(600):
-            progress(0.1 + step / 1000, "Waiting")
+        for step in itertools.count():  # until it is ended
+            progress(min(0.1 + step / 1000, 0.9), "Waiting")
             time.sleep(0.05)
     if MODE == "fail":
         say(type="error", code="BAD_INPUT", message="sub-01.nrrd: this is no head <at all>. Choose another volume.")

@@ -19,7 +19,13 @@ from modality_synthesis.evaluation.partial_volume import iterative_yang
 from modality_synthesis.evaluation.region_table import AtlasGrid, RegionRow, region_table
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS
 from modality_synthesis.evaluation.requests import check_way_of_atlas
-from modality_synthesis.evaluation.suvr_checks import check_is_pet, check_on_mri, check_template_space, pet_modality
+from modality_synthesis.evaluation.suvr_checks import (
+    check_is_pet,
+    check_on_mri,
+    check_template_space,
+    check_uptake,
+    pet_modality,
+)
 from modality_synthesis.evaluation.z_map import paint_z
 from modality_synthesis.findings import Finding
 from modality_synthesis.preprocessing.atlas import reference_mask, regions
@@ -150,6 +156,7 @@ def suvr(
     reporter.progress(0.8, "Measuring regions")
     atlas = AtlasGrid.of(volume, covered, transform)
     values = array(volume)
+    check_uptake(values, np.where(covered, atlas.labels[atlas.inner], 0), name, reporter)
     if pvc_fwhm_mm is not None:
         spacing = (volume.GetSpacing()[2], volume.GetSpacing()[1], volume.GetSpacing()[0])
         values = iterative_yang(values, atlas.labels[atlas.inner], pvc_fwhm_mm, spacing, covered=covered)

@@ -28,7 +28,8 @@ def read_image(
         path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a DICOM folder, or one file
             of it; `FOLDER#2` is series 2 of a DICOM folder.
         series: for DICOM: the SeriesInstanceUID, series number or description to take.
-        unmeasured: accept NaN and infinity as voxels that were not measured (`coverage.read_covered`).
+        unmeasured: accept NaN and infinity as voxels that were not measured (`coverage.read_covered`), and make NaN of
+            what a DICOM header names as padding.
         reporter: receives findings and warnings: conflicting or missing orientation, corrected gantry tilt or uneven
             slices. Default: the one of the command under way (`progress.current`).
 
@@ -46,7 +47,7 @@ def read_image(
     if is_dicom_input(path):
         from modality_synthesis.volumes.dicom import read_dicom
 
-        image = read_dicom(path, series, reporter)
+        image = read_dicom(path, series, reporter, unmeasured=unmeasured)
     else:
         if series is not None:
             raise BadInputError(f"{path.name} is no DICOM data, so that no series can be chosen in it.")
