@@ -106,6 +106,7 @@ def compare() -> dict:
     write_like(reference, difference, str(folder / "difference.nii.gz"))
     write_like(reference, np.abs(difference), str(folder / "absolute_difference.nii.gz"))
     write_like(reference, relative, str(folder / "relative_difference.nii.gz"))
+    write_like(reference, ((measured > 0.1) | (made > 0.1)).astype(np.uint8), str(folder / "compared.nii.gz"))
     calibration = None
     if option("--uncertainty"):
         sitk.ReadImage(option("--uncertainty"))
@@ -156,6 +157,24 @@ def compare() -> dict:
     return {"files": {"metrics": str(folder / "metrics.json"), "maps": str(folder)}, **metrics}
 
 
+def write_labels(image: sitk.Image) -> None:
+    """Two regions, left and right of the middle, with what the real one says about them."""
+    shape = sitk.GetArrayFromImage(image).shape
+    k, j, i = (size // 4 for size in shape)
+    labels = np.zeros(shape, np.uint16)
+    labels[k : 3 * k, j : 3 * j, i : 2 * i], labels[k : 3 * k, j : 3 * j, 2 * i : 3 * i] = 1025, 2025
+    path = option("--label-map")
+    write_like(image, labels, path)
+    points = {1025: (i + i // 2, 2 * j, 2 * k), 2025: (2 * i + i // 2, 2 * j, 2 * k)}
+    world = {label: image.TransformIndexToPhysicalPoint(point) for label, point in points.items()}
+    regions = [
+        {"name": "precuneus", "hemisphere": "left", "labels": [1025], "point_lps_mm": world[1025]},
+        {"name": "ctx-rh-precuneus", "hemisphere": "right", "labels": [2025], "point_lps_mm": world[2025]},
+        {"name": "tau meta-temporal", "hemisphere": "both", "labels": [1025, 2025], "point_lps_mm": world[2025]},
+    ]
+    Path(path).with_suffix(".json").write_text(json.dumps({"Regions": regions}), encoding="utf-8")
+
+
 def suvr() -> dict:
     """Three regions, and what was asked for."""
     image = sitk.ReadImage(sys.argv[2])
@@ -180,6 +199,7 @@ def suvr() -> dict:
         **({"Centiloid": {"value": 34.2, "tracer": tracer}} if tracer else {}),
     }
     table.with_name(table.name + ".json").write_text(json.dumps(record), encoding="utf-8")
+    write_labels(image)
     if option("--z-map"):
         halves = np.zeros(sitk.GetArrayFromImage(image).shape, np.float32)
         halves[:, :, : halves.shape[2] // 2], halves[:, :, halves.shape[2] // 2 :] = -3.4, 1.0

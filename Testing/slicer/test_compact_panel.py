@@ -229,15 +229,17 @@ def test_choosing_an_input_shows_it(open_panel: Any, views: Any, app: Any) -> No
 
 
 def test_the_comparison_stays_when_another_input_is_chosen(open_panel: Any, views: Any) -> None:
-    from modality_synthesis.slicer import display
+    from modality_synthesis.slicer import linked_views
 
     first, second = add_head("first"), add_head("second")
     panel = open_panel()
     panel.parameters.inputVolume = first
-    display.showComparison("Axial", {"Source": first}, 1.0)
-    before = views.sliceWidget("Source").sliceLogic().GetSliceCompositeNode().GetBackgroundVolumeID()
+    cells = [linked_views.Cell(title, first) for title in ("Source", "Synthetic", "Reference", "Difference")]
+    linked_views.views().show(linked_views.COMPARISON, "Axial", cells)
+    composite = views.sliceWidget(views.sliceViewNames()[0]).sliceLogic().GetSliceCompositeNode()
+    assert composite.GetBackgroundVolumeID() == first.GetID()
     panel.parameters.inputVolume = second
-    assert views.sliceWidget("Source").sliceLogic().GetSliceCompositeNode().GetBackgroundVolumeID() == before
+    assert composite.GetBackgroundVolumeID() == first.GetID()
 
 
 def test_results_say_synthetic_in_their_names(open_panel: Any) -> None:

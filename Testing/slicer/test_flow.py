@@ -459,7 +459,10 @@ def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
     difference = panel.parameters.differenceVolume
     assert difference.GetName().endswith("difference (signed)")
     expected = slicer.util.arrayFromVolume(pet) * 0.1 - 0.05
-    assert np.allclose(slicer.util.arrayFromVolume(difference), expected, atol=1e-5)
+    drawn, values = slicer.util.arrayFromVolume(pet) > 0.12, slicer.util.arrayFromVolume(difference)
+    assert drawn.sum() > 1000
+    assert np.allclose(values[drawn], expected[drawn], atol=1e-5)
+    assert np.isnan(values[slicer.util.arrayFromVolume(pet) < 0.03]).all()  # air, where nothing was compared
     shown = difference.GetDisplayNode()
     assert (shown.GetWindowLevelMin(), shown.GetWindowLevelMax()) == (-0.5, 0.5)
     color = [0.0] * 4

@@ -267,9 +267,10 @@ def test_z_map_has_diverging_colors_legend_and_threshold(ready: Any, wait: Any, 
         return color[3]
 
     assert [opacity(value) for value in (-3.4, -1.9, 0.0, 1.0, 2.5)] == [1, 0, 0, 0, 1]
+    panel.ui.differenceThresholdSlider.value = 7
     panel.ui.zThresholdSlider.value = 0
     assert [opacity(value) for value in (-3.4, -1.9, 0.0, 1.0, 2.5)] == [1, 1, 0, 1, 1]  # 0: no norm
-    assert panel.ui.differenceThresholdSlider.value == 5  # another color table
+    assert panel.ui.differenceThresholdSlider.value == 7  # another color table
 
 
 def test_z_map_is_not_offered_as_dicom(ready: Any, wait: Any, tmp_path: Path) -> None:

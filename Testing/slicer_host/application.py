@@ -21,7 +21,7 @@ strict.install()
 
 from PySide6 import QtCore, QtWidgets  # noqa: E402 - after the patches
 
-from slicer_host import style, widgets  # noqa: E402
+from slicer_host import style, widgets, window  # noqa: E402
 
 widgets.install(qt)
 
@@ -94,6 +94,7 @@ class Application(mrml.MRMLHost):
         self._qt.setStyle(style.ApplicationStyle())
         self._manager, self._signals = _ModuleManager(), _ApplicationSignals()
         self.loaded, self.errors, self._layout = {}, [], None
+        self._window = None
         sys.excepthook = self._on_exception
 
     def _on_exception(self, *details: Any) -> None:
@@ -104,8 +105,10 @@ class Application(mrml.MRMLHost):
         return self._manager
 
     def mainWindow(self) -> Any:
-        """Something that is not None: panels open in it."""
-        return self._qt
+        """The main window: panels open in it."""
+        if self._window is None:
+            self._window = window.MainWindow()
+        return self._window
 
     def finish_startup(self) -> None:
         """What the application does when all modules are there."""
@@ -176,6 +179,7 @@ def start() -> Application:
     slicer.util.moduleSelector = _ModuleSelector
     slicer.modules.colors = _LogicOnly(app.color_logic)
     slicer.modules.plots = _LogicOnly(app.plots_logic)
+    slicer.modules.markups = _LogicOnly(app.markups_logic)
     from slicer_host import parameter_node, scripted_module
 
     stand_ins = {

@@ -129,6 +129,7 @@ class MRMLHost:
             ("Tables", "vtkSlicerTablesLogic"),
         ):
             self._add_logic(name, getattr(slicer, cls)())
+        self.markups_logic = self._add_logic("Markups", slicer.vtkSlicerMarkupsLogic())
         self.plots_logic = self._add_logic("Plots", slicer.vtkSlicerPlotsLogic())
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
         self._connect_data_io()

@@ -274,6 +274,9 @@ def suvr(
     z_map: Annotated[
         Path | None, typer.Option("--z-map", help="Also write a volume of the regions' z-scores (--normal-cohort).")
     ] = None,
+    label_map: Annotated[
+        Path | None, typer.Option("--label-map", help="Also write the regions' labels on the PET's grid.")
+    ] = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """SUVR and its table of regions and meta-regions."""
@@ -288,7 +291,7 @@ def suvr(
         cli_checks.volumes(pet, mri, reference_mask)
         cli_checks.existing(normal_cohort)
         cli_checks.outputs([output], [".csv"])
-        cli_checks.outputs([image, z_map])
+        cli_checks.outputs([image, z_map, label_map])
         from modality_synthesis.evaluation import suvr as run
         from modality_synthesis.volumes import with_series
 
@@ -297,9 +300,9 @@ def suvr(
                 with_series(pet, series), output, mri=mri, template_space=template_space,
                 reference_region=reference_region, custom_reference=reference_mask, normal_cohort=normal_cohort,
                 tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
-                image=image, z_map=z_map, reporter=reporter,
+                image=image, z_map=z_map, label_map=label_map, reporter=reporter,
             )  # fmt: skip
-        written = {"table": output, "image": image, "z_map": z_map}
+        written = {"table": output, "image": image, "z_map": z_map, "label_map": label_map}
         files = {role: path for role, path in written.items() if path is not None}
         meta = {
             row.region: round(row.suvr, 4)

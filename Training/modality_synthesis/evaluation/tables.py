@@ -13,6 +13,7 @@ from modality_synthesis._version import __version__
 from modality_synthesis.choices import REFERENCE_REGIONS
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.atlas_space import custom_mask, to_template
+from modality_synthesis.evaluation.label_map import describe_regions, region_labels
 from modality_synthesis.evaluation.normal_cohort import read_normal_cohort
 from modality_synthesis.evaluation.partial_volume import iterative_yang
 from modality_synthesis.evaluation.region_table import AtlasGrid, RegionRow, region_table
@@ -68,6 +69,7 @@ class SUVR:
         centiloid: of the amyloid summary; None without an amyloid tracer.
         pvc_fwhm_mm: point spread that was corrected for; None without correction.
         z_map: z-scores of the single regions on the PET's grid, 0 where none is known; None when not asked for.
+        label_map: labels of the atlas' regions on the PET's grid, uint16, 0 elsewhere.
         mark: of a synthetic PET; None for a measured one.
         findings: what was found about PET, MRI, coverage and reference region.
     """
@@ -81,6 +83,7 @@ class SUVR:
     centiloid: float | None = None
     pvc_fwhm_mm: float | None = None
     z_map: sitk.Image | None = None
+    label_map: sitk.Image | None = None
     mark: Mark | None = None
     findings: tuple[Finding, ...] = ()
 
@@ -98,6 +101,7 @@ def suvr(
     pvc_fwhm_mm: float | None = None,
     image: str | Path | None = None,
     z_map: str | Path | None = None,
+    label_map: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> SUVR:
     """Divide a PET by its reference region and tabulate its regions.
@@ -120,6 +124,7 @@ def suvr(
             The affine atlas' cortex is thinner than a person's: cortical values come out too high.
         image: file for the SUVR volume; its sidecar states units and reference region.
         z_map: file for a volume in which every region has its z-score; needs `normal_cohort`.
+        label_map: file for the labels of the regions on the PET's grid; its sidecar names them and says where each is.
         reporter: receives progress and warnings.
 
     Raises:
@@ -136,8 +141,8 @@ def suvr(
         raise UsageError(f"A point spread of {pvc_fwhm_mm:g} mm cannot be; PET scanners have 3 to 8 mm.")
     if z_map is not None and normal_cohort is None:
         raise UsageError("A z-map shows the distance from healthy people: add --normal-cohort TABLE.")
-    check_outputs([], described=[output, image, z_map], inputs=[pet, mri, custom_reference, normal_cohort])
-    for path, endings in ((output, [".csv"]), (image, None), (z_map, None)):
+    check_outputs([], described=[output, image, z_map, label_map], inputs=[pet, mri, custom_reference, normal_cohort])
+    for path, endings in ((output, [".csv"]), (image, None), (z_map, None), (label_map, None)):
         if path is not None:
             check_writable(path, **({"endings": endings} if endings else {}))
     normal = None if normal_cohort is None else read_normal_cohort(normal_cohort)
@@ -164,6 +169,7 @@ def suvr(
     if z_map is not None and normal_cohort is not None:
         scores = {(row.region, row.hemisphere): row.z for row in rows}
         painted = paint_z(atlas.labels[atlas.inner], scores, regions(), Path(normal_cohort).name)
+    labels = image_like(region_labels(atlas.labels[atlas.inner], regions()), volume)
     result = SUVR(
         image=image_like(np.where(np.isfinite(array(raw)), scaled, np.nan), volume),
         reference_region=region,
@@ -174,6 +180,7 @@ def suvr(
         centiloid=None if tracer is None else _centiloid(rows, tracer, name, reporter),
         pvc_fwhm_mm=pvc_fwhm_mm,
         z_map=None if painted is None else image_like(painted[0], volume),
+        label_map=labels,
         mark=mark,
         findings=tuple(reporter.findings[found_before:]),
     )
@@ -189,6 +196,10 @@ def suvr(
         if z_map is not None and result.z_map is not None and painted is not None:
             write_image(result.z_map, z_map, description=describe(f"z-scores of SUVR, reference {region}", mark))
             write_sidecar(z_map, {**record, "Quantity": "z-score", "Units": "1", "Regions": painted[1]})
+        if label_map is not None:
+            write_image(labels, label_map, description=describe("labels of atlas regions", mark))
+            named = describe_regions(labels, regions())
+            write_sidecar(label_map, {**record, "Quantity": "label", "Units": "1", "Regions": named})
     reporter.progress(1.0, "Done")
     return result
 

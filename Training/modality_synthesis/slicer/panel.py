@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from modality_synthesis.slicer import connectors, dependencies, display, remembered, results
+from modality_synthesis.slicer import connectors, dependencies, linked_views, marks, plots, remembered, results
 from modality_synthesis.slicer.parameters import readOldPaths, resetUnknownChoices
 
 # A section may change the parameter node while it updates (the first model of a list); the others must see it.
@@ -43,7 +43,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = None
         self.ui = None
         self.sections = {}
-        self.marks = display.marks()
+        self.marks = marks.marks()
         self._guiTag = None
         self._updating = False
         self._changedMeanwhile = False
@@ -78,14 +78,18 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """The module is unloaded: end what runs, let everything go."""
         self.logic.abandon()
+        for section in self.sections.values():
+            section.cleanup()
         self.setParameterNode(None)
         self.removeObservers()
         self.marks.detach()
+        plots.names().detach()
 
     def enter(self) -> None:
         """The user opens the module."""
         self.initializeParameterNode()
         self.marks.attach()
+        plots.names().attach()
 
     def exit(self) -> None:
         """The user leaves the module. What runs goes on; the bindings of the widgets rest."""
@@ -101,7 +105,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.onSceneClose()
         self.setParameterNode(None)
         self.marks.detach()
-        display.leaveComparison()
+        linked_views.views().leave()
 
     def onSceneEndClose(self, caller: object, event: str) -> None:
         """The scene is empty again."""
@@ -127,7 +131,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
             if type(node) is slicer.vtkMRMLScalarVolumeNode and not results.isSynthetic(node)
         ]
-        shown = display.shownVolumes()
+        shown = linked_views.shownVolumes()
         return next((node for node in volumes if node.GetID() in shown), volumes[0] if volumes else None)
 
     def setParameterNode(self, parameters: object) -> None:

@@ -93,7 +93,7 @@ class SynthesisParameters:
     differenceVolume: vtkMRMLScalarVolumeNode
     differenceKind: Annotated[str, Choice(DIFFERENCE_KINDS)] = "signed"
     differenceOpacity: Annotated[float, WithinRange(0, 100)] = 100.0
-    differenceThreshold: Annotated[float, WithinRange(0, 100)] = 5.0
+    differenceThreshold: Annotated[float, WithinRange(0, 100)] = 0.0
     comparisonOrientation: Annotated[str, Choice(ORIENTATIONS)] = "Axial"
     compareRegions: bool = True
     metricsTable: vtkMRMLTableNode
@@ -121,6 +121,7 @@ class SuvrParameters:
     suvrOverlay - What is drawn over the MRI.
     suvrOpacity - Of the overlay over the MRI, percent.
     zThreshold - z-scores below this are not drawn.
+    suvrOutlines - The atlas regions are outlined.
     """
 
     referenceRegion: Annotated[str, Choice(REFERENCE_REGIONS)] = "cerebellar-gray"
@@ -134,6 +135,7 @@ class SuvrParameters:
     suvrOverlay: Annotated[str, Choice([PET, Z_SCORES, UNCERTAINTY])] = PET
     suvrOpacity: Annotated[float, WithinRange(0, 100)] = 50.0
     zThreshold: Annotated[float, WithinRange(0, LARGEST_Z)] = 2.0
+    suvrOutlines: bool = True
 
 
 def readOldPaths(parameters: object) -> None:

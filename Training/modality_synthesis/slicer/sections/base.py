@@ -54,6 +54,9 @@ class Section:
     def onSceneClose(self) -> None:
         """The scene is about to be closed."""
 
+    def cleanup(self) -> None:
+        """The panel is about to go away."""
+
 
 class JobSection(Section):
     """A section with a button that starts a job of the worker, Cancel, a progress bar and a line of status.

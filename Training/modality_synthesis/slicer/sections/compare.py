@@ -8,10 +8,12 @@ import qt
 from slicer.i18n import tr as _
 
 from modality_synthesis import names
-from modality_synthesis.slicer import comparison, display, results, tables
+from modality_synthesis.slicer import comparison, display, linked_views, plots, results, tables
+from modality_synthesis.slicer.linked_views import Cell
 from modality_synthesis.slicer.protocol import Outcome
 from modality_synthesis.slicer.sections.base import JobSection, fillTable, regionTips, tableContent
 
+DIFFERENCE_CELL = 3
 # What the panel shows of each table; the nodes hold all columns.
 COLUMNS = {
     "Metrics": {"Metric": _("Metric"), "In mask": _("In mask"), "Whole volume": _("Whole\nvolume"), "Unit": _("Unit")},
@@ -52,10 +54,11 @@ class CompareSection(JobSection):
         if difference is not None and difference != self.parameters.differenceVolume:
             self.parameters.differenceVolume = difference
         kind = (self.parameters.differenceKind, self.parameters.comparisonOrientation)
-        if self._shownKind not in (None, kind):
-            self.show()
-        elif self._shownKind is not None:
-            display.setDifferenceOpacity(kind[1], self.parameters.differenceOpacity / 100)
+        if linked_views.views().kind == linked_views.COMPARISON:
+            if self._shownKind not in (None, kind):
+                self.show()
+            else:
+                linked_views.views().setOpacity(DIFFERENCE_CELL, self.parameters.differenceOpacity / 100)
         if difference is not None:
             display.setThreshold(display.differenceColorNode(), self.parameters.differenceThreshold / 100)
         self._showTable()
@@ -99,7 +102,7 @@ class CompareSection(JobSection):
         self.parameters.calibrationTable = made["calibration"]
         self.parameters.referenceVolume = made["reference"]
         self._matchReference(made["factor"])
-        tables.showPlot(tables.chartOf(self._table()) or made["chart"])
+        plots.select(tables.chartOf(self._table()) or made["chart"])
         self.show()
         if "report" in made:
             qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(made["report"]))
@@ -115,20 +118,21 @@ class CompareSection(JobSection):
         source = results.sourceOf(synthetic) or self.parameters.inputVolume
         if results.cardSource(synthetic) == "CT":
             display.showBrainWindow(source)
-        volumes = {
-            "Source": source,
-            "Synthetic": synthetic,
-            "Reference": self.parameters.referenceVolume,
-            "Difference": self.logic.differenceVolume(synthetic, self.parameters.differenceKind),
-        }
-        display.showComparison(self._shownKind[1], volumes, self.parameters.differenceOpacity / 100)
+        difference = self.logic.differenceVolume(synthetic, self.parameters.differenceKind)
+        cells = [
+            Cell(_("Source"), source),
+            Cell(_("Synthetic"), synthetic),
+            Cell(_("Reference"), self.parameters.referenceVolume),
+            Cell(_("Difference"), source, difference, self.parameters.differenceOpacity / 100),
+        ]
+        linked_views.views().show(linked_views.COMPARISON, self._shownKind[1], cells)
         self.panel.marks.attach()
 
     def onPlot(self) -> None:
         """Show the chart that goes with the table: histogram, bars of regions, or coverage."""
         chart = tables.chartOf(self._table())
         if chart is not None:
-            tables.showPlot(chart)
+            plots.show(chart)
 
     def onSceneClose(self) -> None:
         super().onSceneClose()

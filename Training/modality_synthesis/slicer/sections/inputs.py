@@ -7,7 +7,7 @@ import html
 import slicer
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import display, preflight
+from modality_synthesis.slicer import linked_views, preflight
 from modality_synthesis.slicer.sections.base import Section, setText
 
 _SIGNS = {preflight.WARN: "⚠ ", preflight.REFUSE: "✖ "}
@@ -45,7 +45,7 @@ class InputsSection(Section):
         if identifier != self._shown:
             self._shown = identifier
             if volume is not None and volume.GetImageData() is not None:
-                display.showInput(volume)
+                linked_views.showInput(volume)
 
     def refusal(self) -> str:
         """Why the input cannot be used; empty when it can."""

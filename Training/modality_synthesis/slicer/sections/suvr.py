@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 
 import ctk
+import qt
+import slicer
 from slicer.i18n import tr as _
 
 from modality_synthesis import names
-from modality_synthesis.slicer import display, results, suvr, tables
-from modality_synthesis.slicer.parameters import CENTILOID_REGION, CUSTOM_MASK, NO_TRACER, UNCERTAINTY, Z_SCORES
+from modality_synthesis.slicer import display, exchange, linked_views, plots, regions, results, suvr, tables
+from modality_synthesis.slicer.parameters import CENTILOID_REGION, CUSTOM_MASK, NO_TRACER, PET, UNCERTAINTY, Z_SCORES
 from modality_synthesis.slicer.protocol import Outcome
 from modality_synthesis.slicer.sections.base import JobSection, fillTable, regionTips, setText, tableContent
 
@@ -31,12 +33,15 @@ class SuvrSection(JobSection):
 
     def setup(self) -> None:
         super().setup()
-        self._overlay = None
+        self._overlay = self._outlines = None
         self._shownTable = None
         self.ui.normalCohortPathLineEdit.filters = ctk.ctkPathLineEdit.Files
         self.ui.normalCohortPathLineEdit.nameFilters = [_("Table (*.csv)")]
         self.ui.showSuvrButton.connect("clicked(bool)", self.show)
         self.ui.showSuvrPlotButton.connect("clicked(bool)", self.onPlot)
+        self.ui.exportSuvrTableButton.connect("clicked(bool)", self.onExport)
+        self.ui.suvrTableWidget.connect("cellClicked(int,int)", self.onRegion)
+        self.ui.suvrTableWidget.connect("cellActivated(int,int)", self.onRegion)
 
     def update(self) -> None:
         super().update()
@@ -51,6 +56,8 @@ class SuvrSection(JobSection):
             self.show()
         setText(self.ui.suvrFactsLabel, factsHtml(self.parameters.suvrVolume))
         table = self.parameters.suvrTable
+        self.ui.exportSuvrTableButton.enabled = table is not None
+        self._showOutlines(regions.of(table))
         if table is not self._shownTable:
             self._shownTable = table
             fillTable(self.ui.suvrTableWidget, *tableContent(table, COLUMNS), regionTips(table))
@@ -94,6 +101,11 @@ class SuvrSection(JobSection):
         self.parameters.suvrTable = made["table"]
         self.parameters.suvrVolume = made["image"]
         self.parameters.zVolume = made["z"]
+        self._outlines = None
+        if made["z"] is not None:
+            self.parameters.suvrOverlay = Z_SCORES
+        elif self.parameters.suvrOverlay == Z_SCORES:
+            self.parameters.suvrOverlay = PET
         self.show()
         if made["z"] is not None:
             return _("The SUVR image, the map of z-scores and the regions are in the scene.")
@@ -105,18 +117,50 @@ class SuvrSection(JobSection):
         if volume is None:
             return
         self._overlay = (self.parameters.suvrOpacity, self.parameters.suvrOverlay)
-        display.showOverlay(self._mri(), volume, self.parameters.suvrOpacity / 100)
+        linked_views.showOverlay(self._mri(), volume, self.parameters.suvrOpacity / 100)
         self.panel.marks.attach()
 
     def onPlot(self) -> None:
         """Show the regions as bars."""
         chart = tables.chartOf(self.parameters.suvrTable)
         if chart is not None:
-            tables.showPlot(chart)
+            plots.show(chart)
+
+    def onRegion(self, row: int, column: int) -> None:
+        """A click on a region: slices and crosshair go there, and its outline is shown alone."""
+        table = self.parameters.suvrTable
+        outlines = regions.of(table)
+        if outlines is None:
+            return
+        cells = table.GetTable()
+        name, hemisphere = (cells.GetColumnByName(title).GetValue(row) for title in ("region", "hemisphere"))
+        if not regions.showOnly(outlines, name, hemisphere):
+            self._show(_("{region} lies outside the image.").format(region=html.escape(name)))
+
+    def onExport(self) -> None:
+        """Write the table, and its record beside it, to a file that the user picks."""
+        table = self.parameters.suvrTable
+        suggested = exchange.fileName(table.GetName()) + ".csv"
+        path = qt.QFileDialog.getSaveFileName(None, _("Table of regions"), suggested, _("Tables (*.csv *.tsv)"))
+        if not path:
+            return
+        if not path.lower().endswith((".csv", ".tsv")):
+            path += ".csv"
+        with slicer.util.tryWithErrorDisplay(_("The table could not be written.")):
+            tables.export(table, path)
+            self._show(_("Wrote {path}.").format(path=html.escape(path)))
 
     def onSceneClose(self) -> None:
         super().onSceneClose()
-        self._overlay = self._shownTable = None
+        self._overlay = self._shownTable = self._outlines = None
+
+    def _showOutlines(self, outlines: object) -> None:
+        """Follow the check box; a single region that was clicked stays alone until then."""
+        self.ui.suvrOutlinesCheckBox.enabled = outlines is not None
+        wanted = (outlines, self.parameters.suvrOutlines)
+        if outlines is not None and wanted != self._outlines:
+            self._outlines = wanted
+            regions.showAll(outlines, self.parameters.suvrOutlines)
 
     def _mri(self) -> object:
         return results.sourceOf(self.parameters.outputVolume) or self.parameters.inputVolume

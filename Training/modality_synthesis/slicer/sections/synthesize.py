@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import display, results, trust
+from modality_synthesis.slicer import linked_views, results, trust
 from modality_synthesis.slicer.protocol import Outcome
 from modality_synthesis.slicer.sections.base import JobSection, setText
 
@@ -63,9 +63,13 @@ class SynthesizeSection(JobSection):
         self.parameters.outputVolume = volume
         self.parameters.uncertaintyVolume = made.get("uncertainty")
         source = results.sourceOf(volume)
-        if self.panel.overlaysResult:
-            display.showOverlay(source, volume, OVERLAY_OPACITY)
-        else:
-            display.showOverlay(volume, source, 0.0)
+        if linked_views.views().kind != linked_views.READING:  # the reading follows by itself
+            self._showResult(source, volume)
         self.panel.marks.attach()
         return _("Made {name}.").format(name=volume.GetName())
+
+    def _showResult(self, source: object, volume: object) -> None:
+        if self.panel.overlaysResult:
+            linked_views.showOverlay(source, volume, OVERLAY_OPACITY)
+        else:
+            linked_views.showOverlay(volume, source, 0.0)
