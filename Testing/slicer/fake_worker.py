@@ -38,8 +38,10 @@ def progress(fraction: float, stage: str) -> None:
 
 def cancelled(*arguments: object) -> None:
     """What Ctrl-C does to the real one."""
-    say(type="error", code="CANCELLED", message="Cancelled.")
-    os._exit(130)
+    try:
+        say(type="error", code="CANCELLED", message="Cancelled.")
+    finally:
+        os._exit(130)  # also when nobody listens any more
 
 
 def watch_input() -> None:
@@ -296,7 +298,6 @@ def run() -> None:
             print(f"line {number}", file=sys.stderr)
         print("x" * 3_000_000, file=sys.stderr)
         say(type="status", message="y" * 3_000_000)
-        print("no end of line", end="\n", flush=True)
     if MODE == "deaf":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         Path(PID_FILE).write_text(f"{os.getpid()} {child.pid}")

@@ -89,6 +89,11 @@ class WarmWorker:
         self.drop(process)
         process.abandon()
 
+    def renew(self) -> None:
+        """The packages are others now: an idle process goes, and what did not work before is tried again."""
+        self._refused = None
+        self.end()
+
     def onLines(self, lines: list) -> None:
         """Nobody asked: what a library prints while it waits."""
 

@@ -22,6 +22,11 @@ class SynthesizeSection(JobSection):
         if self.panel.synthesizeText:
             self.startButton.text = self.panel.synthesizeText
 
+    def update(self) -> None:
+        super().update()
+        if self.startButton.enabled:
+            self.panel.warmUpSoon()
+
     def obstacle(self) -> str:
         output = self.parameters.outputVolume
         if output is not None and not results.isSynthetic(output):
