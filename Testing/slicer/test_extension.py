@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FAKE_WORKER, MODULES, REPOSITORY, install_card
+from fakes import FAKE_WORKER, MODULES, REPOSITORY
 
 ROOM = REPOSITORY / "Training" / "modality_synthesis" / "slicer"
 SCRIPT = REPOSITORY / "Resources" / "Scripts" / "synthesize_batch.py"

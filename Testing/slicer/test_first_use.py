@@ -111,7 +111,13 @@ CUDA = ["--index-url", "https://download.pytorch.org/whl/cu126"]
     [("linux", 0, CPU), ("linux", 1, []), ("win32", 0, []), ("win32", 1, CUDA), ("darwin", 0, [])],
 )
 def test_pip_gets_the_build_that_was_chosen(
-    absent: list, packaging: Packaging, wait: Any, monkeypatch: pytest.MonkeyPatch, platform: str, chosen: int, options: list
+    absent: list,
+    packaging: Packaging,
+    wait: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    platform: str,
+    chosen: int,
+    options: list,
 ) -> None:
     import qt
 
@@ -156,7 +162,9 @@ def test_pip_is_seen_at_work(dialog: Any, absent: list, packaging: Packaging, wa
     assert "pip install monai>=1.5 einops>=0.7" in dialog.logged
 
 
-def test_a_failure_names_the_reason_and_keeps_the_log(dialog: Any, absent: list, packaging: Packaging, wait: Any) -> None:
+def test_a_failure_names_the_reason_and_keeps_the_log(
+    dialog: Any, absent: list, packaging: Packaging, wait: Any
+) -> None:
     dialog.dialog.show()
     packaging.codes = [1]
     packaging.lines = ["Collecting torch", "ERROR: Could not install packages: No space left on <device>"]
@@ -230,7 +238,9 @@ def test_the_pytorch_extension_chooses_the_build(
 
     real = importlib.util.find_spec
     found = types.SimpleNamespace(origin=__file__)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: found if name == "PyTorchUtils" else real(name, *a))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: found if name == "PyTorchUtils" else real(name, *a)
+    )
     monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=Logic))
     parent = qt.QWidget()
     dialog = InstallDialog(list(absent), parent, print)
@@ -245,7 +255,9 @@ def test_the_pytorch_extension_chooses_the_build(
     assert packaging.calls == [["monai>=1.5", "einops>=0.7"]]
 
 
-def test_where_slicer_waits_for_pip_nobody_is_called(dialog: Any, absent: list, packaging: Packaging, wait: Any) -> None:
+def test_where_slicer_waits_for_pip_nobody_is_called(
+    dialog: Any, absent: list, packaging: Packaging, wait: Any
+) -> None:
     """With --testing `pip_install` blocks and calls nobody."""
     packaging.blocks = True
     packaging.then = lambda: absent.clear() if len(packaging.calls) == 2 else None
@@ -317,7 +329,9 @@ def test_while_pip_still_runs_nothing_is_started(dialog: Any, packaging: Packagi
     assert not dialog.installButton.enabled
 
 
-def test_what_is_missing_is_found_by_name_and_version(scene: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_what_is_missing_is_found_by_name_and_version(
+    scene: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
     from modality_synthesis.slicer import dependencies
 
     monkeypatch.undo()
@@ -337,7 +351,9 @@ def test_what_is_missing_is_found_by_name_and_version(scene: Any, monkeypatch: p
     assert dependencies.isThere("left_behind>=1")  # built into Slicer, without a version
 
 
-@pytest.mark.parametrize(("version", "numbers"), [("2.13.0+cpu", (2, 13)), ("3.0rc1", (3, 0)), ("1.26", (1, 26)), ("", ())])
+@pytest.mark.parametrize(
+    ("version", "numbers"), [("2.13.0+cpu", (2, 13)), ("3.0rc1", (3, 0)), ("1.26", (1, 26)), ("", ())]
+)
 def test_versions_are_compared_by_their_numbers(app: Any, version: str, numbers: tuple) -> None:
     from modality_synthesis.slicer import dependencies
 

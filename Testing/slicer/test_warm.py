@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fakes import FAKE_WORKER, REPOSITORY, add_head, fake_command, install_card
-from test_flow import alive, click_and_wait, node_ids, ready  # noqa: F401 - a fixture
+from test_flow import alive, click_and_wait, node_ids
 
 JOB = ["doctor"]
 
@@ -30,6 +30,20 @@ def warm(app: Any, scene: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     assert not warm._lent
     warm.end()
     assert warm.pid is None
+
+
+@pytest.fixture
+def ready(open_panel: Any, tmp_path: Path) -> Any:
+    """Makes a panel with a head and a model."""
+    install_card(tmp_path / "models", "pet")
+
+    def ready_() -> Any:
+        add_head()
+        panel = open_panel()
+        panel.parameters.model = "pet"
+        return panel
+
+    return ready_
 
 
 @pytest.fixture
@@ -62,7 +76,10 @@ def test_jobs_share_one_process_and_keep_their_logs_apart(warm: Any, run: Any) -
 
 
 def test_a_panel_that_could_start_has_a_worker_ready(
-    warm: Any, ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    warm: Any,
+    ready: Any,
+    wait: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from modality_synthesis.slicer import panel as module
 
@@ -127,7 +144,10 @@ def test_the_wish_is_read_as_the_next_session_gives_it(app: Any, stored: object)
 
 
 def test_cancel_ends_the_process_and_the_next_job_has_a_new_one(
-    warm: Any, ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    warm: Any,
+    ready: Any,
+    wait: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     panel = ready()
     click_and_wait(panel, wait)
@@ -271,7 +291,9 @@ def test_floods_reach_the_panel_in_measure(warm: Any, run: Any, monkeypatch: pyt
 
 
 def test_closing_the_scene_ends_the_job_and_keeps_an_idle_worker(
-    warm: Any, ready: Any, wait: Any  # noqa: F811
+    warm: Any,
+    ready: Any,
+    wait: Any,
 ) -> None:
     import slicer
 

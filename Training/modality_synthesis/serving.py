@@ -5,11 +5,11 @@
     {"arguments": ["synthesize", "t1.nii.gz", "-o", "pet.nii.gz", "--progress", "json"], "folder": "/where/it/runs"}
 
 and says on standard output, one JSON object a line: `{"type": "ready"}` once; for each job `{"type": "job", "state":
-"started"}`, whatever the command itself says there, and `{"type": "job", "state": "finished", "exit_code": 0}`. The last
-goes to standard error too, behind everything that the job wrote there.
+"started"}`, whatever the command itself says there, and `{"type": "job", "state": "finished", "exit_code": 0}`. The
+last goes to standard error too, behind everything that the job wrote there.
 
-A job finds what a new process would give it (`fresh_start`); one that crashes the process costs that job only. The process
-ends when standard input closes, and with a job that is cancelled: both cancel what runs.
+A job finds what a new process would give it (`fresh_start`); one that crashes the process costs that job only. The
+process ends when standard input closes, and with a job that is cancelled: both cancel what runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ from modality_synthesis.program import execute
 from modality_synthesis.stopping import interrupt, stoppable
 
 # What every synthesis needs. A model's own libraries, and the loaded model, would go here too.
-PRELOADED = ("torch", "SimpleITK", "modality_synthesis.synthesis.pipeline", "modality_synthesis.generators.residual_unet")
+PRELOADED = (
+    "torch",
+    "SimpleITK",
+    "modality_synthesis.synthesis.pipeline",
+    "modality_synthesis.generators.residual_unet",
+)
 # Between being asked to stop and being ended by force.
 PATIENCE_S = 10.0
 

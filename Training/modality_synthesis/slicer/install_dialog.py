@@ -26,18 +26,17 @@ class InstallDialog:
         self._names, self._log = names, log
         self._steps, self._before, self._tail = [], {}, []
         self.installed = False
-        self._builds = dependencies.builds(names)
         self.dialog = qt.QDialog(parent)
         self.dialog.windowTitle = _("Packages for the generators")
         layout = qt.QVBoxLayout(self.dialog)
         self.textLabel = self._label(dependencies.describe(names))
         layout.addWidget(self.textLabel)
-        self.buildButtons = []
-        for build in self._builds:
+        self._offered = []
+        for build in dependencies.builds(names):
             button = qt.QRadioButton(build.text, self.dialog)
-            button.checked = not self.buildButtons
+            button.checked = not self._offered
             layout.addWidget(button)
-            self.buildButtons.append(button)
+            self._offered.append((build, button))
         self.statusLabel = self._label("")
         self.progressBar = qt.QProgressBar(self.dialog)
         self.progressBar.setRange(0, 0)
@@ -62,6 +61,11 @@ class InstallDialog:
             button.connect("clicked()", slot)
             row.addWidget(button)
         self.dialog.resize(520, 200)
+
+    @property
+    def buildButtons(self) -> list:
+        """One for each build of PyTorch that can be chosen."""
+        return [button for _build, button in self._offered]
 
     def run(self) -> bool:
         """Show it and wait; True when everything is installed and can be used at once."""
@@ -96,10 +100,7 @@ class InstallDialog:
         self._next()
 
     def _chosenBuild(self) -> dependencies.Build | None:
-        for build, button in zip(self._builds, self.buildButtons):
-            if button.checked:
-                return build
-        return None
+        return next((build for build, button in self._offered if button.checked), None)
 
     def _next(self) -> None:
         if not self._steps:
