@@ -1,4 +1,4 @@
-"""Many jobs in one process: each has its own messages, exit code and folder; a crash costs one; none outlives its caller."""
+"""Many jobs in one process: each has its own messages, exit code and folder; a crash costs one; none is left."""
 
 from __future__ import annotations
 
