@@ -99,6 +99,9 @@ def test_it_says_what_for_and_how_big(dialog: Any, packaging: Packaging) -> None
     assert [button.checked for button in dialog.buildButtons] == [True, False]
     assert "1.6 GB" in dialog.buildButtons[0].text
     assert "5 GB" in dialog.buildButtons[1].text
+    dialog.dialog.show()
+    label = dialog.textLabel
+    assert label.height >= label.heightForWidth(label.width)  # the whole text is there to read
     assert packaging.calls == []  # nothing is installed unasked
 
 

@@ -314,39 +314,37 @@ from slicer_host import application
 app = application.start()
 from modality_synthesis.slicer.command import WorkerCommand
 from modality_synthesis.slicer.job import Job
-from modality_synthesis.slicer.warm import warm
-command = WorkerCommand(sys.executable, sys.argv[2:])
-if sys.argv[1] == "idle":
-    warm.prepare(command)
-    there = lambda: warm.ready
-else:
-    said = []
-    job = Job(command, said.append, print)
-    job.start(["synthesize"])
-    there = lambda: len(said) > 3
-while not there():
+from modality_synthesis.slicer.warm import WarmWorker, warm
+command = WorkerCommand(sys.executable, sys.argv[1:])
+idle = WarmWorker()
+idle.prepare(command)
+said = []
+job = Job(command, said.append, print)
+job.start(["synthesize"])
+while not (idle.ready and len(said) > 3):
     app.processEvents()
     time.sleep(0.01)
-print(warm.pid, flush=True)
+print(idle.pid, warm.pid, flush=True)
 while True:
     app.processEvents()
     time.sleep(0.01)
 """
 
 
-@pytest.mark.parametrize("state", ["idle", "at work"])
-def test_slicer_is_killed_and_nothing_stays(wait: Any, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+def test_slicer_is_killed_and_nothing_stays(wait: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker is idle, another one is at work."""
     monkeypatch.setenv("FAKE_WORKER_MODE", "slow")
-    host = subprocess.Popen([sys.executable, "-c", HOST, state, str(FAKE_WORKER)], stdout=subprocess.PIPE, text=True)
-    pid = int(host.stdout.readline())
-    assert alive(pid)
+    host = subprocess.Popen([sys.executable, "-c", HOST, str(FAKE_WORKER)], stdout=subprocess.PIPE, text=True)
+    pids = [int(pid) for pid in host.stdout.readline().split()]
+    assert len(pids) == 2
+    assert all(map(alive, pids))
     host.kill()
     host.wait()
     host.stdout.close()
-    wait(lambda: not alive(pid), seconds=15)
+    wait(lambda: not any(map(alive, pids)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_real_worker_serves_and_ends_with_slicer(warm: Any, run: Any, wait: Any) -> None:
     pytest.importorskip("torch")
     from modality_synthesis.slicer.command import worker_command

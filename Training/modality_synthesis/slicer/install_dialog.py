@@ -12,6 +12,7 @@ from modality_synthesis.slicer import dependencies
 from modality_synthesis.slicer.warm import warm
 
 SHOWN_CHARACTERS = 100
+WIDTH = 560
 
 
 class InstallDialog:
@@ -60,7 +61,8 @@ class InstallDialog:
         ):
             button.connect("clicked()", slot)
             row.addWidget(button)
-        self.dialog.resize(520, 200)
+        self.dialog.setMinimumWidth(WIDTH)
+        self.dialog.adjustSize()
 
     @property
     def buildButtons(self) -> list:
@@ -87,6 +89,7 @@ class InstallDialog:
         self.progressBar.visible = True
         self.logTextEdit.visible = True
         self.logTextEdit.clear()
+        self.dialog.adjustSize()
         if build is not None and build.byExtension:
             self._say(_("The PyTorch extension installs PyTorch…"))
             try:
@@ -154,8 +157,10 @@ class InstallDialog:
         self.installButton.text = _("Try again")
         reason = next((line for line in reversed(self._tail) if line.startswith("ERROR")), "")
         advice = _("Check the network and the free disk space; the log below says more, and stays under Advanced.")
+        parts = [html.escape(what), html.escape(reason.rstrip(".") + ".") if reason else "", advice]
         self._log(what)
-        self._say(f"<b>{_('Not installed')}</b>: {html.escape(what)} {html.escape(reason)} {advice}")
+        self._say(f"<b>{_('Not installed')}</b>: {' '.join(parts)}")
+        self.dialog.adjustSize()
 
     def _say(self, text: str) -> None:
         self.statusLabel.text = text

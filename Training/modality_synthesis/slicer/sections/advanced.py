@@ -92,7 +92,7 @@ class AdvancedSection(Section):
     def _bringIntoView(self) -> None:
         """Scroll to the answer: it may lie below the visible part."""
         area = self.ui.installationLabel.parentWidget()
-        while area is not None and area.className() != "QScrollArea":
+        while area is not None and not area.inherits("QScrollArea"):
             area = area.parentWidget()
         if area is not None:
             area.ensureWidgetVisible(self.ui.installationLabel)
