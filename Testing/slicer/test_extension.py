@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FAKE_WORKER, HEAVY, MODULES, REPOSITORY, install_card
+from fakes import FAKE_WORKER, HEAVY, MODULES, REPOSITORY
 from gui_files import ROOM
 
 SCRIPT = REPOSITORY / "Resources" / "Scripts" / "synthesize_batch.py"
@@ -53,89 +53,6 @@ def test_requirements_are_the_package_s_own() -> None:
     assert sorted(lines) == sorted(project["dependencies"])
 
 
-def test_missing_packages_are_asked_for_and_installed_at_first_use(
-    open_panel: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import slicer
-    from fakes import add_head
-
-    from modality_synthesis.slicer import dependencies
-
-    absent, asked, ensured = ["torch>=2.2", "monai>=1.5"], [], []
-    monkeypatch.setattr(dependencies, "missing", lambda: list(absent))
-    install_card(tmp_path / "models", "pet")
-    add_head()
-    panel = open_panel()
-    panel.parameters.model = "pet"
-    assert not asked  # opening the panel asks for nothing
-
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, *a, **k: asked.append(text) or False)
-    panel.ui.synthesizeButton.click()
-    assert "torch, monai" in asked[0]
-    assert "large download" in asked[0]
-    assert not panel.logic.running  # declined: nothing runs, nothing is installed
-
-    packaging = types.ModuleType("slicer.packaging")
-
-    def pip_ensure(names: list, **keywords: Any) -> None:
-        ensured.extend(names)
-        absent.clear()
-
-    packaging.pip_ensure = pip_ensure
-    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
-    monkeypatch.setattr(slicer, "packaging", packaging, raising=False)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
-    panel.ui.synthesizeButton.click()
-    assert ensured == ["torch>=2.2", "monai>=1.5"]
-    assert panel.logic.running
-    wait(lambda: not panel.logic.running)
-
-
-def test_older_slicer_falls_back_to_pip_install(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import slicer
-
-    from modality_synthesis.slicer import dependencies
-
-    installed = []
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
-    monkeypatch.setattr(slicer.util, "pip_install", installed.extend)
-    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-    dependencies.install(["monai>=1.5"])
-    assert installed == ["monai>=1.5"]
-
-
-def test_torch_comes_through_the_pytorch_extension(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import slicer
-
-    from modality_synthesis.slicer import dependencies
-
-    calls = []
-
-    class Logic:
-        def installTorch(self, **keywords: Any) -> str:
-            calls.append(keywords)
-            return "torch"
-
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=Logic))
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
-    monkeypatch.setattr(dependencies, "_pipInstall", lambda names: pytest.fail(f"pip install {names}"))
-    dependencies.install(["torch>=2.2"])
-    assert calls == [{"askConfirmation": False, "torchVersionRequirement": ">=2.2"}]
-
-
-def test_what_is_missing_is_found_by_name(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib
-
-    from modality_synthesis.slicer import dependencies
-
-    monkeypatch.undo()
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "monai" else real(name, *a))
-    assert "monai>=1.5" in dependencies.missing()
-    monkeypatch.setenv("MODALITY_SYNTHESIS_PYTHON", "/somewhere/python")
-    assert dependencies.missing() == []
-
-
 # The worker script
 
 
@@ -167,6 +84,8 @@ def test_worker_stops_when_its_input_closes(tmp_path: Path) -> None:
     package = tmp_path / "modality_synthesis"
     shutil.copytree(ROOM, package / "slicer", ignore=shutil.ignore_patterns("__pycache__"))
     (package / "__init__.py").write_text("")
+    for name in ("stopping", "errors", "findings"):  # what the worker needs before anything else
+        shutil.copy(ROOM.parent / f"{name}.py", package)
     (package / "cli.py").write_text(f"def main():\n    {code}\n")
     process = subprocess.Popen(
         [sys.executable, str(package / "slicer" / "worker.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
