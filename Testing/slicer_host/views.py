@@ -249,7 +249,9 @@ class LayoutManager(QtCore.QObject):
     """
 
     application_class = "qSlicerLayoutManager"
-    host_only = frozenset({"view_size", "minimum_width", "forget_views", "picture"})
+    host_only = frozenset(
+        {"view_size", "minimum_width", "forget_views", "picture", "places", "resize_views", "fix_size"}
+    )
     layoutChanged = QtCore.Signal(int)
     cpp_signals = ("layoutChanged(int)",)
 
