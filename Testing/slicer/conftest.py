@@ -38,7 +38,7 @@ def app() -> Any:
     started = application.start()
     for name in MODULES:
         application.load_module(REPOSITORY / name / f"{name}.py")
-    started.moduleManager().startupCompleted.emit()
+    started.finish_startup()
     return started
 
 
@@ -51,13 +51,17 @@ def scene(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     from modality_synthesis.slicer import dependencies
 
     monkeypatch.setattr(dependencies, "missing", list)
+    from slicer_host import strict
+
     slicer.mrmlScene.Clear(False)
     app.errors.clear()
     app.settings().clear()  # what a panel of the test before remembered
+    strict.violations.clear()
     yield slicer.mrmlScene
     slicer.mrmlScene.Clear(False)
     app.processEvents()
     assert app.errors == []
+    assert strict.violations == []  # also those that the code caught
 
 
 @pytest.fixture

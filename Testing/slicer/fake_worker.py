@@ -1,7 +1,8 @@
 """Speaks the worker protocol like `modality_synthesis.cli` and computes next to nothing.
 
 `FAKE_WORKER_MODE` makes it misbehave: slow, deaf (ignores cancel, with a child process), fail, memory, shift, resize,
-silent, garbage, partly.
+silent, garbage, partly, flood. With `--serve` it takes jobs one after another; `FAKE_WORKER_SERVES` makes that go wrong: never
+(it ends at once), deaf (it takes no job), dying (it ends when a job comes).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import csv
 import itertools
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import numpy as np
 import SimpleITK as sitk
 
 MODE = os.environ.get("FAKE_WORKER_MODE", "")
+SERVES = os.environ.get("FAKE_WORKER_SERVES", "")
 PID_FILE = os.environ.get("FAKE_WORKER_PIDS", "")
 
 
@@ -36,8 +39,10 @@ def progress(fraction: float, stage: str) -> None:
 
 def cancelled(*arguments: object) -> None:
     """What Ctrl-C does to the real one."""
-    say(type="error", code="CANCELLED", message="Cancelled.")
-    os._exit(130)
+    try:
+        say(type="error", code="CANCELLED", message="Cancelled.")
+    finally:
+        os._exit(130)  # also when nobody listens any more
 
 
 def watch_input() -> None:
@@ -251,8 +256,43 @@ def models() -> dict:
     raise SystemExit(0)
 
 
+def serve() -> None:
+    """Job after job, until standard input closes."""
+    if SERVES == "never":
+        raise SystemExit(1)
+    jobs: queue.SimpleQueue = queue.SimpleQueue()
+    threading.Thread(target=read_jobs, args=(jobs,), daemon=True).start()
+    say(type="ready")
+    while True:
+        job = jobs.get()
+        if SERVES == "deaf":
+            continue
+        if SERVES == "dying":
+            os._exit(9)
+        say(type="job", state="started")
+        sys.argv[1:] = job["arguments"]
+        code: object = 0
+        try:
+            run()
+        except SystemExit as ended:
+            code = ended.code
+        say(type="job", state="finished", exit_code=code)
+        print(json.dumps({"type": "job", "state": "finished"}), file=sys.stderr, flush=True)
+
+
+def read_jobs(jobs: queue.SimpleQueue) -> None:
+    """Standard input, as it comes."""
+    rest = b""
+    while data := os.read(0, 65536):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            jobs.put(json.loads(line))
+    if MODE != "deaf":
+        cancelled()
+
+
 def main() -> None:
-    """Run the command."""
+    """One command, or job after job."""
     say(type="status", message="Starting", pid=os.getpid())
     if hasattr(os, "setsid"):
         os.setsid()
@@ -260,7 +300,14 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
         signal.signal(signal.SIGTERM, cancelled)
+    if sys.argv[1:] == ["--serve"]:
+        serve()
     threading.Thread(target=watch_input, daemon=True).start()
+    run()
+
+
+def run() -> None:
+    """Run the command."""
     command = sys.argv[1]
     print("a library prints this to stdout", flush=True)
     if command == "doctor":
@@ -269,6 +316,11 @@ def main() -> None:
     if MODE == "garbage":
         sys.stdout.buffer.write(b'\xff\xfe{"type": "progress"\n{"type": 12}\n[1]\n')
         sys.stdout.flush()
+    if MODE == "flood":
+        for number in range(3000):
+            print(f"line {number}", file=sys.stderr)
+        print("x" * 3_000_000, file=sys.stderr)
+        say(type="status", message="y" * 3_000_000)
     if MODE == "deaf":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
         Path(PID_FILE).write_text(f"{os.getpid()} {child.pid}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import types
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -24,31 +23,6 @@ def test_module_describes_itself(app: Any, name: str) -> None:
     assert "slicer.readthedocs.io" not in module.helpText  # it has no page for an extension's module
     assert module.acknowledgementText.strip()
     assert module.icon is not None
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_self_test_runs(scene: Any, open_panel: Any, name: str) -> None:
-    import slicer
-
-    open_panel(name)  # closed after the test
-    slicer.selfTests[name]()
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_self_test_sees_what_slots_raise(open_panel: Any, app: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import qt
-    import slicer
-
-    def broken() -> None:
-        raise ValueError("in a slot")
-
-    module = sys.modules[name]
-    test = getattr(module, name + "Test")
-    open_panel(name)
-    monkeypatch.setattr(test, "test_bad_input", lambda self: qt.QTimer.singleShot(0, broken))
-    with pytest.raises(AssertionError, match="in a slot"):
-        slicer.selfTests[name]()
-    app.errors.clear()
 
 
 def test_node_parameters_name_concrete_classes(scene: Any) -> None:

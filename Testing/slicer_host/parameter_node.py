@@ -184,14 +184,24 @@ class _Parameter:
             raise TypeError(f"{self.name}: {value!r} is no {self.kind.__name__}")
         for note in self.notes:
             note.validate(value)
-        node.SetParameter(self.name, value.name if isinstance(value, enum.Enum) else str(value))
+        node.SetParameter(self.name, self._text(value))
+
+    def write_default(self, node: Any) -> None:
+        """Unchecked: without a default, a range that lies above zero starts outside itself."""
+        if self.is_optional:
+            self.write(node, self.default)
+        elif not self.is_node:
+            node.SetParameter(self.name, self._text(self.default))
+
+    def _text(self, value: Any) -> str:
+        return value.name if isinstance(value, enum.Enum) else str(value)
 
     def read(self, node: Any) -> Any:
         if self.is_node:
             found = (node.GetNodeReference(role) for role in self._roles())
             return next((value for value in found if value is not None), None)
         if not self.is_in(node):
-            self.write(node, self.default)
+            self.write_default(node)
         if self.is_optional:
             return self.kind(node.GetParameter(f"{self.name}.0")) if node.HasParameter(f"{self.name}.0") else None
         text = node.GetParameter(self.name)
@@ -253,7 +263,9 @@ def _bind(parameter: _Parameter, widget: Any) -> GuiConnector:
 def _set_range(parameter: _Parameter, widget: Any) -> None:
     limits = parameter.note(WithinRange)
     if limits is None:
-        raise RuntimeError(f"{parameter.name}: give WithinRange for {type(widget).__name__}")
+        if type(widget).__name__ == "ctkSliderWidget":
+            raise RuntimeError(f"{parameter.name}: give WithinRange for {type(widget).__name__}")
+        return
     widget.minimum, widget.maximum = limits.minimum, limits.maximum
 
 
@@ -267,7 +279,7 @@ def parameterNodeWrapper(cls: type) -> type:
         self.parameterNode, self._bindings, self._updating = parameterNode, {}, False
         for parameter in parameters.values():
             if not parameter.is_in(parameterNode):
-                parameter.write(parameterNode, parameter.default)
+                parameter.write_default(parameterNode)
 
     def connectGui(self: Any, gui: Any) -> int:
         import qt
@@ -287,15 +299,17 @@ def parameterNodeWrapper(cls: type) -> type:
                 if not self._updating:
                     setattr(self, name, binding.read())
 
+            bound.append((name, binding, changed))
+        # Only when all widgets took their values: where one of them refuses, nothing is bound.
+        for _name, binding, changed in bound:
             binding.onChanged(changed)
-            bound.append((name, binding))
 
         def refresh(caller: Any, event: str) -> None:
             if self._updating:
                 return
             self._updating = True
             try:
-                for name, binding in bound:
+                for name, binding, _changed in bound:
                     binding.write(getattr(self, name))
             finally:
                 self._updating = False
@@ -306,7 +320,7 @@ def parameterNodeWrapper(cls: type) -> type:
 
     def disconnectGui(self: Any, tag: int) -> None:
         bound, observer = self._bindings.pop(tag, ((), None))
-        for _name, binding in bound:
+        for _name, binding, _changed in bound:
             binding.onChanged(None)
         if observer is not None:
             self.parameterNode.RemoveObserver(observer)

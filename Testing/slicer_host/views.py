@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
@@ -51,35 +50,89 @@ _DRAWN = {_LAYOUTS["SlicerLayoutFourUpView"]: _FOUR_UP, _LAYOUTS["SlicerLayoutOn
 _WITH_PLOT = {value for name, value in _LAYOUTS.items() if "Plot" in name}
 
 
+class SliceOffsetSlider:
+    """The slider in the bar above a slice view."""
+
+    application_class = "qMRMLSliderWidget"
+
+    def __init__(self) -> None:
+        self.spinBoxVisible = True
+
+    def setSpinBoxVisible(self, shown: bool) -> None:
+        self.spinBoxVisible = shown
+
+
 class SliceController:
     """The bar above a slice view: its minimum width is what makes main windows grow (measured in the application)."""
 
-    def __init__(self) -> None:
-        self.visible, self.showSliceOffsetSlider, self.spin_box = True, True, True
+    application_class = "qMRMLSliceControllerWidget"
+    host_only = frozenset({"minimum_width"})
 
-    def sliceOffsetSlider(self) -> Any:
-        return types.SimpleNamespace(setSpinBoxVisible=lambda shown: setattr(self, "spin_box", shown))
+    def __init__(self) -> None:
+        self.visible, self.showSliceOffsetSlider = True, True
+        self._slider = SliceOffsetSlider()
+
+    def sliceOffsetSlider(self) -> SliceOffsetSlider:
+        return self._slider
 
     def minimum_width(self) -> int:
         if not self.visible:
             return SLICE_VIEW_MINIMUM
         if not self.showSliceOffsetSlider:
             return SLICE_BAR_WITHOUT_SLIDER
-        return SLICE_BAR_MINIMUM if self.spin_box else 211
+        return SLICE_BAR_MINIMUM if self._slider.spinBoxVisible else 211
 
 
-class PlotWidget:
-    """A plot view: the VTK chart that a chart node's series are drawn into."""
+class PlotView:
+    """The VTK chart that a chart node's series are drawn into."""
+
+    application_class = "qMRMLPlotView"
 
     def __init__(self) -> None:
         self._chart = vtk.vtkChartXY()
 
-    def plotView(self) -> Any:
-        return types.SimpleNamespace(chart=lambda: self._chart)
+    def chart(self) -> vtk.vtkChartXY:
+        return self._chart
+
+
+class PlotWidget:
+    """A plot view and its bar."""
+
+    application_class = "qMRMLPlotWidget"
+
+    def __init__(self) -> None:
+        self._view = PlotView()
+
+    def plotView(self) -> PlotView:
+        return self._view
+
+
+class SliceView:
+    """The part of a slice widget that is drawn into."""
+
+    application_class = "qMRMLSliceView"
+
+    def __init__(self, widget: SliceWidget) -> None:
+        self._widget = widget
+
+    def renderWindow(self) -> vtk.vtkRenderWindow:
+        return self._widget.window
+
+    def scheduleRender(self) -> None:
+        self._widget.scheduled += 1
+
+    def forceRender(self) -> None:
+        self._widget.window.Render()
 
 
 class SliceWidget:
     """One slice view: logic, node, renderer. Offers what modules use of `qMRMLSliceWidget`."""
+
+    application_class = "qMRMLSliceWidget"
+    host_only = frozenset(
+        {"renders_while_closing", "scheduled", "renderer", "window", "overlay", "interactor", "managers", "logic"}
+        | {"node", "mapper", "actor", "picture", "remove"}
+    )
 
     def __init__(self, name: str, orientation: str, size: tuple[int, int]) -> None:
         application_logic, scene = slicer.app.applicationLogic(), slicer.mrmlScene
@@ -132,9 +185,6 @@ class SliceWidget:
         # In the application this prints dozens of errors out of VTK.
         self.renders_while_closing += slicer.mrmlScene.IsClosing()
 
-    def _schedule(self) -> None:
-        self.scheduled += 1
-
     def sliceController(self) -> SliceController:
         return self._controller
 
@@ -144,12 +194,8 @@ class SliceWidget:
     def mrmlSliceNode(self) -> Any:
         return self.node
 
-    def sliceView(self) -> Any:
-        return types.SimpleNamespace(
-            renderWindow=lambda: self.window,
-            scheduleRender=self._schedule,
-            forceRender=lambda: self.window.Render(),
-        )
+    def sliceView(self) -> SliceView:
+        return SliceView(self)
 
     def resize(self, width: int, height: int) -> None:
         """As when the user, or a layout, changes the view's size: the field of view follows."""
@@ -160,6 +206,9 @@ class SliceWidget:
 
     def picture(self) -> np.ndarray:
         """What the view shows: RGB, uint8, rows from the top."""
+        for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+            # In the application the size of a title's letters has no effect: the legend's box decides.
+            legend.GetTitleTextProperty().SetFontSize(legend.GetLabelTextProperty().GetFontSize())
         connection = self.logic.GetImageDataConnection()
         if connection:
             self.mapper.SetInputConnection(connection)
@@ -181,12 +230,26 @@ class SliceWidget:
         self.window.Finalize()
 
 
+class LayoutLogic:
+    """Knows the layout node."""
+
+    application_class = "vtkMRMLLayoutLogic"
+
+    def __init__(self, node: slicer.vtkMRMLLayoutNode) -> None:
+        self._node = node
+
+    def GetLayoutNode(self) -> slicer.vtkMRMLLayoutNode:
+        return self._node
+
+
 class LayoutManager(QtCore.QObject):
     """Makes the slice views of the current layout.
 
     `view_size` is that of each view, in pixels; None gives them what the main window has room for.
     """
 
+    application_class = "qSlicerLayoutManager"
+    host_only = frozenset({"view_size", "minimum_width", "forget_views", "picture"})
     layoutChanged = QtCore.Signal(int)
     cpp_signals = ("layoutChanged(int)",)
 
@@ -225,8 +288,8 @@ class LayoutManager(QtCore.QObject):
     def layout(self) -> int:
         return self._node.GetViewArrangement()
 
-    def layoutLogic(self) -> Any:
-        return types.SimpleNamespace(GetLayoutNode=lambda: self._node)
+    def layoutLogic(self) -> LayoutLogic:
+        return LayoutLogic(self._node)
 
     def setLayout(self, identifier: int) -> None:
         own = identifier >= slicer.vtkMRMLLayoutNode.SlicerLayoutCustomView and self._node.IsLayoutDescription(

@@ -7,15 +7,17 @@ import os
 import qt
 import slicer
 import vtk
-from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from modality_synthesis.slicer import connectors, dependencies, linked_views, marks, plots, remembered, results
+from modality_synthesis.slicer.install_dialog import InstallDialog
 from modality_synthesis.slicer.parameters import readOldPaths, resetUnknownChoices
+from modality_synthesis.slicer.warm import warm
 
 # A section may change the parameter node while it updates (the first model of a list); the others must see it.
 MOST_ROUNDS = 4
+CALM_MILLISECONDS = 1500
 # Slicer's own documentation has no page for an extension's module.
 HELP_PAGE = "https://github.com/ModalitySynthesis/SlicerModalitySynthesis#in-3d-slicer"
 UI_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Resources", "UI")
@@ -48,6 +50,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._updating = False
         self._changedMeanwhile = False
         self._uiWidget = None
+        self._calmTimer = None
 
     def setup(self) -> None:
         """Build the panel. Nothing is installed, loaded from the network, or started."""
@@ -65,6 +68,10 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for widget in (self._uiWidget, *sectionWidgets):
             widget.setMRMLScene(slicer.mrmlScene)
 
+        self._calmTimer = qt.QTimer()
+        self._calmTimer.setSingleShot(True)
+        self._calmTimer.connect("timeout()", self._warmUp)
+
         self.logic = self.logicClass()
         self.sections = {cls.__name__: cls(self) for cls in self.sectionClasses}
         for section in self.sections.values():
@@ -77,9 +84,11 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """The module is unloaded: end what runs, let everything go."""
+        self._calmTimer.stop()
         self.logic.abandon()
         for section in self.sections.values():
             section.cleanup()
+        warm.end()
         self.setParameterNode(None)
         self.removeObservers()
         self.marks.detach()
@@ -175,10 +184,16 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def ready(self) -> bool:
         """True when the worker's packages are there; otherwise asks to install them."""
         missing = dependencies.missing()
-        if not missing:
-            return True
-        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
-            return dependencies.install(missing)
+        return not missing or InstallDialog(missing, self.parent, self.log).run()
+
+    def warmUpSoon(self) -> None:
+        """The main job could be started: have a worker ready for it, once what goes on now is done."""
+        if not self._calmTimer.isActive():
+            self._calmTimer.start(CALM_MILLISECONDS)
+
+    def _warmUp(self) -> None:
+        if self.parent.isEntered and not dependencies.missing():
+            self.logic.warmUp()
 
     def log(self, text: str) -> None:
         """Add a line to the log under Advanced."""

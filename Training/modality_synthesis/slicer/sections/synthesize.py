@@ -29,6 +29,9 @@ class SynthesizeSection(JobSection):
         setText(self.ui.trustLabel, found.line(lightness) if found is not None else "")
         self.ui.trustLabel.toolTip = found.details if found is not None else ""
 
+        if self.startButton.enabled:
+            self.panel.warmUpSoon()
+
     def onCollapsed(self, collapsed: bool) -> None:
         super().onCollapsed(collapsed)
         if not collapsed:
