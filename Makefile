@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # Pinned: the range that the package accepts may otherwise bring several GB of CUDA libraries to a machine without a GPU.
 TORCH ?= torch==2.13.0
 OUT := demo-output
+# Each process takes a stretch of tests on end, so that what a file's tests share is made once, and helps out in the end.
+SHARED := -n $(or $(JOBS),2) --dist worksteal
 
 .PHONY: demo test test-long lint types contracts check benchmark clean
 
@@ -14,11 +16,10 @@ demo: $(VENV)/base
 		-o $(OUT)/sub-forrest_pet.nii.gz --preview $(OUT)/sub-forrest_pet.png --device cpu
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n $(or $(JOBS),2)
-	$(BIN)/python -m pytest -n $(or $(JOBS),2) Testing/slicer
+	$(BIN)/python -m pytest $(SHARED)
 
 test-long: $(VENV)/dev
-	$(BIN)/python -m pytest -n $(or $(JOBS),2) -m long Testing
+	$(BIN)/python -m pytest $(SHARED) -m long
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

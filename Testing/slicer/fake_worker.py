@@ -8,6 +8,7 @@ silent, garbage, partly, flood. With `--serve` it takes jobs one after another; 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import queue
@@ -118,6 +119,7 @@ def compare() -> dict:
     write_like(reference, difference, str(folder / "difference.nii.gz"))
     write_like(reference, np.abs(difference), str(folder / "absolute_difference.nii.gz"))
     write_like(reference, relative, str(folder / "relative_difference.nii.gz"))
+    write_like(reference, ((measured > 0.1) | (made > 0.1)).astype(np.uint8), str(folder / "compared.nii.gz"))
     calibration = None
     if option("--uncertainty"):
         sitk.ReadImage(option("--uncertainty"))
@@ -137,15 +139,17 @@ def compare() -> dict:
                 "hemisphere",
                 "kind",
                 "volume_ml",
-                "synthetic",
-                "reference",
+                "synthetic_mean",
+                "reference_mean",
                 "bias",
                 "bias_percent",
                 "mae",
                 "rmse",
+                "synthetic",
+                "model",
             ],
-            ["ctx-lh-precuneus", "left", "region", 10.0, 1.1, 1.0, 0.1, 10.0, 0.1, 0.1],
-            ["fdg_ad_signature", "both", "meta-region", 40.0, 1.2, 1.25, -0.05, -4.0, 0.1, 0.1],
+            ["ctx-lh-precuneus", "left", "region", 10.0, 1.1, 1.0, 0.1, 10.0, 0.1, 0.1, "yes", "m 1"],
+            ["fdg_ad_signature", "both", "meta-region", 40.0, 1.2, 1.25, -0.05, -4.0, 0.1, 0.1, "yes", "m 1"],
         )
     if "--report" in sys.argv:
         record = Path(sys.argv[2]).with_suffix(".json")
@@ -164,6 +168,24 @@ def compare() -> dict:
     }
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     return {"files": {"metrics": str(folder / "metrics.json"), "maps": str(folder)}, **metrics}
+
+
+def write_labels(image: sitk.Image) -> None:
+    """Two regions, left and right of the middle, with what the real one says about them."""
+    shape = sitk.GetArrayFromImage(image).shape
+    k, j, i = (size // 4 for size in shape)
+    labels = np.zeros(shape, np.uint16)
+    labels[k : 3 * k, j : 3 * j, i : 2 * i], labels[k : 3 * k, j : 3 * j, 2 * i : 3 * i] = 1025, 2025
+    path = option("--label-map")
+    write_like(image, labels, path)
+    points = {1025: (i + i // 2, 2 * j, 2 * k), 2025: (2 * i + i // 2, 2 * j, 2 * k)}
+    world = {label: image.TransformIndexToPhysicalPoint(point) for label, point in points.items()}
+    regions = [
+        {"name": "precuneus", "hemisphere": "left", "labels": [1025], "point_lps_mm": world[1025]},
+        {"name": "ctx-rh-precuneus", "hemisphere": "right", "labels": [2025], "point_lps_mm": world[2025]},
+        {"name": "tau meta-temporal", "hemisphere": "both", "labels": [1025, 2025], "point_lps_mm": world[2025]},
+    ]
+    Path(path).with_suffix(".json").write_text(json.dumps({"Regions": regions}), encoding="utf-8")
 
 
 def suvr() -> dict:
@@ -190,6 +212,7 @@ def suvr() -> dict:
         **({"Centiloid": {"value": 34.2, "tracer": tracer}} if tracer else {}),
     }
     table.with_name(table.name + ".json").write_text(json.dumps(record), encoding="utf-8")
+    write_labels(image)
     if option("--z-map"):
         halves = np.zeros(sitk.GetArrayFromImage(image).shape, np.float32)
         halves[:, :, : halves.shape[2] // 2], halves[:, :, halves.shape[2] // 2 :] = -3.4, 1.0
@@ -307,12 +330,12 @@ def run() -> None:
         print("x" * 3_000_000, file=sys.stderr)
         say(type="status", message="y" * 3_000_000)
     if MODE == "deaf":
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
         Path(PID_FILE).write_text(f"{os.getpid()} {child.pid}")
     progress(0.1, "Reading")
     if MODE in ("slow", "deaf"):
-        for step in range(600):
-            progress(0.1 + step / 1000, "Waiting")
+        for step in itertools.count():  # until it is ended
+            progress(min(0.1 + step / 1000, 0.9), "Waiting")
             time.sleep(0.05)
     if MODE == "fail":
         say(type="error", code="BAD_INPUT", message="sub-01.nrrd: this is no head <at all>. Choose another volume.")

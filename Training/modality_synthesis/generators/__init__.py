@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from modality_synthesis.generators.registry import (
     build_generator,
+    check_generator,
     check_generator_name,
     generator_class,
     generator_names,
+    generator_signature,
 )
 
-__all__ = ["build_generator", "check_generator_name", "generator_class", "generator_names"]
+__all__ = [
+    "build_generator", "check_generator", "check_generator_name", "generator_class", "generator_names",
+    "generator_signature",
+]  # fmt: skip

@@ -10,9 +10,9 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from modality_synthesis.slicer import dependencies, display
+from modality_synthesis.slicer import connectors, dependencies, linked_views, marks, plots, remembered, results
 from modality_synthesis.slicer.install_dialog import InstallDialog
-from modality_synthesis.slicer.parameters import resetUnknownChoices
+from modality_synthesis.slicer.parameters import readOldPaths, resetUnknownChoices
 from modality_synthesis.slicer.warm import warm
 
 # A section may change the parameter node while it updates (the first model of a list); the others must see it.
@@ -45,7 +45,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = None
         self.ui = None
         self.sections = {}
-        self.marks = display.marks()
+        self.marks = marks.marks()
         self._guiTag = None
         self._updating = False
         self._changedMeanwhile = False
@@ -76,6 +76,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.sections = {cls.__name__: cls(self) for cls in self.sectionClasses}
         for section in self.sections.values():
             section.setup()
+        remembered.rememberSections(self._uiWidget, self.moduleName)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
@@ -85,15 +86,19 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The module is unloaded: end what runs, let everything go."""
         self._calmTimer.stop()
         self.logic.abandon()
+        for section in self.sections.values():
+            section.cleanup()
         warm.end()
         self.setParameterNode(None)
         self.removeObservers()
         self.marks.detach()
+        plots.names().detach()
 
     def enter(self) -> None:
         """The user opens the module."""
         self.initializeParameterNode()
         self.marks.attach()
+        plots.names().attach()
 
     def exit(self) -> None:
         """The user leaves the module. What runs goes on; the bindings of the widgets rest."""
@@ -109,7 +114,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.onSceneClose()
         self.setParameterNode(None)
         self.marks.detach()
-        display.leaveComparison()
+        linked_views.views().leave()
 
     def onSceneEndClose(self, caller: object, event: str) -> None:
         """The scene is empty again."""
@@ -126,9 +131,17 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Make sure that the parameter node exists, and that an input is chosen when there is one."""
         self.setParameterNode(self.logic.getParameterNode())
         if self.parameters.inputVolume is None:
-            firstVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if firstVolume is not None:
-                self.parameters.inputVolume = firstVolume
+            self.parameters.inputVolume = self._likelyInput()
+
+    def _likelyInput(self) -> object:
+        """A measured volume of the scene, the one in the views before others; None when there is none."""
+        volumes = [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            if type(node) is slicer.vtkMRMLScalarVolumeNode and not results.isSynthetic(node)
+        ]
+        shown = linked_views.shownVolumes()
+        return next((node for node in volumes if node.GetID() in shown), volumes[0] if volumes else None)
 
     def setParameterNode(self, parameters: object) -> None:
         """Bind the widgets to a parameter node, and release the one before."""
@@ -138,9 +151,13 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag = None
         self.parameters = parameters
         if parameters is not None:
+            readOldPaths(parameters)
             resetUnknownChoices(parameters)
             self._guiTag = parameters.connectGui(self.ui)
+            connectors.nameChoices(parameters, self._uiWidget)
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+            for section in self.sections.values():
+                section.onBound()
             self.update()
 
     def update(self) -> None:

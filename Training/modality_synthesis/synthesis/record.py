@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_pascal
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.models.card import Line, Slug, Source, Target, Version
+from modality_synthesis.validation import problem
 from modality_synthesis.volumes import check_sidecar, sidecar_path
 
 
@@ -96,7 +97,7 @@ def read_record(volume: Path) -> Record:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise BadInputError(
-            f"{path.name} is no record of a synthetic volume ({where}: {first['msg'].lower()}). Only volumes that "
+            f"{path.name} is no record of a synthetic volume ({where}: {problem(first)}). Only volumes that "
             "'synthesize' wrote, with the .json files beside them, are exported as DICOM."
         ) from None
     except (ValueError, RecursionError) as error:

@@ -38,6 +38,8 @@ def write_report(folder: str | Path) -> Path:
         BadInputError: the folder holds no finished run.
     """
     run = RunFolder(Path(folder))
+    if not run.path.is_dir():
+        raise BadInputError(f"{run.path} is no folder. Give the folder of a training run.")
     recipe, facts = run.recipe(), run.facts()
     if not facts.epochs or not (run.path / LOG).is_file():
         raise BadInputError(f"{run.path}: the training is not finished. Go on with it: train ... --resume")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.volumes.paths import cannot_read
+from modality_synthesis.volumes.paths import cannot_read, check_is_there, unsupported_ending, volume_ending
 
 _ENDINGS = (".dcm", ".ima", ".dicom")
 # The first elements of a data set without preamble: group 0008 (or 0002, the file meta information).
@@ -23,6 +23,22 @@ def dicom_files(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.rglob("*")):
         if file.is_file() and not file.name.startswith(".") and is_dicom_file(file):
             yield file
+
+
+def is_dicom_input(path: Path) -> bool:
+    """Whether a path is to be read as DICOM: a folder, or a DICOM file under any name.
+
+    Raises:
+        BadInputError: missing, empty or unsupported file.
+    """
+    check_is_there(path)
+    if path.is_dir():
+        return True
+    if volume_ending(path):
+        return False
+    if not is_dicom_file(path):
+        raise unsupported_ending(path)
+    return True
 
 
 def is_dicom_file(path: Path) -> bool:

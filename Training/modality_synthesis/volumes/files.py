@@ -88,6 +88,15 @@ def file_sha256(path: str | Path) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
+def image_sha256(image: Any) -> str:
+    """SHA-256 of a volume in memory (SimpleITK): its grid and its voxels."""
+    from modality_synthesis.volumes.geometry import affine, array
+
+    values = array(image)
+    grid = f"{values.shape} {values.dtype} {affine(image).tolist()}"
+    return hashlib.sha256(grid.encode() + values.tobytes()).hexdigest()
+
+
 def _hash(path: Path) -> str:
     with path.open("rb") as stream:
         digest = hashlib.sha256()

@@ -17,7 +17,6 @@ from modality_synthesis.tables import SUBJECT, read_table
 
 WAITING = "waiting"
 MESSAGE = 2  # its column
-WIDEST_SUBJECT = 120
 
 
 class BatchSection(JobSection):
@@ -83,7 +82,7 @@ class BatchSection(JobSection):
         return ""
 
     def _table(self) -> str:
-        return _chosen(self.parameters.batchTable)
+        return str(self.parameters.batchTable or "")
 
     def onCollapsed(self, collapsed: bool) -> None:
         super().onCollapsed(collapsed)
@@ -93,7 +92,7 @@ class BatchSection(JobSection):
     def obstacle(self) -> str:
         if self.panel.card() is None:
             return _("Select a model.")
-        if not _chosen(self.parameters.batchFolder):
+        if self.parameters.batchFolder is None:
             return _("Choose an output folder.")
         table = self._table()
         if table and not os.path.isfile(table):
@@ -179,14 +178,5 @@ class BatchSection(JobSection):
         self._showQueue()
 
     def _showQueue(self) -> None:
-        table, tips = self.ui.batchTableWidget, [": ".join(filter(None, row)) for row in self._rows]
-        fillTable(table, [_("Subject"), _("State"), _("Message")], self._rows, tips)
-        table.horizontalHeader().setSectionResizeMode(MESSAGE, qt.QHeaderView.Stretch)
-        if table.columnWidth(0) > WIDEST_SUBJECT:
-            table.setColumnWidth(0, WIDEST_SUBJECT)
-
-
-def _chosen(path: object) -> str:
-    """A path parameter as text; an empty Path reads as the current folder and means nothing was chosen."""
-    text = str(path)
-    return "" if text == "." else text
+        tips = [": ".join(filter(None, row)) for row in self._rows]
+        fillTable(self.ui.batchTableWidget, [_("Subject"), _("State"), _("Message")], self._rows, tips, wide=MESSAGE)
