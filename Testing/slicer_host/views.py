@@ -131,7 +131,7 @@ class SliceWidget:
     application_class = "qMRMLSliceWidget"
     host_only = frozenset(
         {"renders_while_closing", "scheduled", "renderer", "window", "overlay", "interactor", "managers", "logic"}
-        | {"node", "mapper", "actor", "picture", "remove"}
+        | {"node", "mapper", "actor", "picture", "remove", "resize"}
     )
 
     def __init__(self, name: str, orientation: str, size: tuple[int, int]) -> None:
