@@ -26,7 +26,7 @@ def window_width(window: Sequence[float] | None) -> float | None:
         return None
     try:
         width = float(window[1]) - float(window[0])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return width if math.isfinite(width) and width > 0 else None
 

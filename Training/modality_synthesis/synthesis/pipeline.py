@@ -243,6 +243,16 @@ def _mean_and_spread(drawn: Iterable[sitk.Image], samples: int) -> tuple[sitk.Im
     return image_like(moments.mean, image), image_like(moments.standard_deviation, image)
 
 
+def empty_generator(package: ModelPackage) -> Generator:
+    """Placeholder."""
+    import torch
+
+    from modality_synthesis.generators import build_generator
+
+    with torch.device("meta"):
+        return build_generator(package.card.generator.name, dict(package.card.generator.parameters))
+
+
 def load_generator(package: ModelPackage) -> Generator:
     """The package's generator with its verified weights, in evaluation mode.
 

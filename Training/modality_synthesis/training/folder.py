@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from modality_synthesis._version import __version__
 from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.training.checkpoints import load_checkpoint
 from modality_synthesis.training.recipe import Recipe
 from modality_synthesis.validation import validate
@@ -297,14 +297,11 @@ class RunFolder:
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            data = json.loads((self.path / name).read_text(encoding="utf-8-sig"))
+            return read_json_object(self.path / name)
         except FileNotFoundError:
             raise BadInputError(f"{self.path} holds no training run: {name} is missing.") from None
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise self._damaged(name, error) from None
-        if not isinstance(data, dict):
-            raise self._damaged(name, ValueError("it holds no JSON object"))
-        return data
 
     def check_checkpoint(self) -> None:
         """Make sure that the checkpoint is whole, before anything is computed.

@@ -11,9 +11,9 @@ import numpy as np
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes.dicom_files import damaged, quiet_pydicom
+from modality_synthesis.volumes.dicom_files import check_room, damaged, quiet_pydicom, read_dataset
 from modality_synthesis.volumes.dicom_index import Slice
-from modality_synthesis.volumes.dicom_numbers import integer, text
+from modality_synthesis.volumes.dicom_numbers import frame_count, integer, text
 from modality_synthesis.volumes.dicom_values import (
     Scaling,
     apply_modality_lut,
@@ -101,19 +101,19 @@ def _evened(voxels: np.ndarray, factors: list[float | None], name: str, reporter
 
 def _frames(path: Path) -> _Frames:
     """All frames of a file."""
-    import pydicom
     from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
+    dataset = read_dataset(path, pixels=True)
+    check_room(dataset, path)
     try:
         with quiet_pydicom():
-            dataset = pydicom.dcmread(path, force=True)
             syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
             if syntax is None:
                 # Files from before DICOM's file format carry no preamble and this syntax.
                 syntax = dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
             # With optional packages pydicom decodes more, but a file must give the same values everywhere.
             needs_gdcm = syntax.is_encapsulated and syntax != RLELossless
-            scaling = list(scalings(dataset, max(integer(dataset, "NumberOfFrames") or 1, 1)))
+            scaling = list(scalings(dataset, frame_count(dataset)))
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise damaged(path, error) from None
     values = _decoded_by_gdcm(path, dataset, scaling) if needs_gdcm else _decoded(path, dataset, scaling)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modality_synthesis.volumes.dicom_numbers import number, text
+from modality_synthesis.volumes.dicom_numbers import items, number, text
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -22,12 +22,12 @@ _PHILIPS_BLOCK, _PHILIPS_SLOPE = "Philips MR Imaging DD 001", (0x2005, 0x0E)
 
 def scalings(dataset: Dataset, frames: int) -> Iterator[Scaling]:
     """Slope and intercept of each frame."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), None)
+    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
+    shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), None)
     for frame in range(frames):
         holder = dataset
         for group in (shared, per_frame[frame] if frame < len(per_frame) else None):
-            holder = next(iter((group or {}).get("PixelValueTransformationSequence") or []), holder)
+            holder = next(iter([] if group is None else items(group, "PixelValueTransformationSequence")), holder)
         slope, intercept = number(holder, "RescaleSlope"), number(holder, "RescaleIntercept")
         yield (1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
 
@@ -36,8 +36,8 @@ def states_scale(dataset: Dataset) -> bool:
     """Whether a header says how stored numbers become values, be it one to one."""
     holders = [dataset]
     for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for group in list(dataset.get(keyword) or [])[:1]:
-            holders += list(group.get("PixelValueTransformationSequence") or [])
+        for group in items(dataset, keyword)[:1]:
+            holders += items(group, "PixelValueTransformationSequence")
     return has_modality_lut(dataset) or any(
         number(holder, keyword) is not None for holder in holders for keyword in ("RescaleSlope", "RescaleIntercept")
     )
@@ -45,7 +45,7 @@ def states_scale(dataset: Dataset) -> bool:
 
 def has_modality_lut(dataset: Dataset) -> bool:
     """Whether a table says what the stored numbers mean."""
-    return bool(dataset.get("ModalityLUTSequence"))
+    return bool(items(dataset, "ModalityLUTSequence"))
 
 
 def apply_modality_lut(stored: np.ndarray, dataset: Dataset) -> np.ndarray:

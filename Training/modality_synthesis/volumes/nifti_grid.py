@@ -95,6 +95,13 @@ def unit_mm(header: Nifti1Header) -> float:
     return _UNIT_TO_MM.get(int(header["xyzt_units"]) & 7, 1.0)
 
 
+def possible_forms(header: Nifti1Header) -> set[Form]:
+    """The orientations that the header declares and whose numbers can be an orientation at all."""
+    spacing = np.abs(header["pixdim"][1:4].astype(float)) * unit_mm(header)
+    matrices: dict[Form, np.ndarray | None] = {"sform": _sform(header), "qform": _qform(header, spacing)}
+    return {form for form, matrix in matrices.items() if matrix is not None and int(header[f"{form}_code"]) > 0}
+
+
 def _orientations(header: Nifti1Header, size: tuple[int, ...]) -> list[Orientation]:
     """Those that the header declares and that are at all possible, sform first."""
     spacing = np.abs(header["pixdim"][1:4].astype(float)) * unit_mm(header)

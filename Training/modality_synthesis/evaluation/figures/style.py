@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from modality_synthesis.evaluation.data_range import window_width
 from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.volumes import Mark, atomic_output, check_outputs, check_writable
 from modality_synthesis.volumes.marks import statement, statement_with_hashes
@@ -77,7 +78,7 @@ def value_window(stated: Sequence[float] | None, values: np.ndarray) -> tuple[fl
         stated: the display window of the card or sidecar, which binds.
         values: of the real volume inside the mask, where nothing is stated; nearly all of them are within.
     """
-    if stated:
+    if stated and window_width(stated) is not None:
         return float(stated[0]), float(stated[1])
     low, high = (float(value) for value in np.percentile(values, [0.5, 99.8])) if values.size else (0.0, 1.0)
     low = min(low, 0.0)
