@@ -143,12 +143,11 @@ def _enhanced(random: Random) -> Files:
 
 
 def _read_dicom(folder: Path) -> None:
-    from modality_synthesis.volumes import dicom_series, scanner_manufacturer, stated_units
+    from modality_synthesis.volumes import read_image, read_mark, scanner_manufacturer
+    from modality_synthesis.volumes.stated import stated_modalities
 
-    _volume(folder / "dicom")
-    for ask in (scanner_manufacturer, stated_units, dicom_series):
+    for ask in (read_image, read_mark, stated_modalities, scanner_manufacturer):
         _allowed(lambda ask=ask: ask(folder / "dicom"))
-    _allowed(lambda: dicom_series(folder / "dicom"))
 
 
 def _card(random: Random) -> Files:
@@ -156,13 +155,13 @@ def _card(random: Random) -> Files:
 
 
 def _read_card(folder: Path) -> None:
+    from modality_synthesis.generators import weight_shapes
     from modality_synthesis.models.package import open_package
     from modality_synthesis.models.text import card_text
-    from modality_synthesis.synthesis.pipeline import empty_generator
 
     package = open_package(folder / "package")
     card_text(package.card)
-    empty_generator(package)
+    weight_shapes(package.card.generator.name, package.card.generator.parameters)
 
 
 def _panel(random: Random) -> Files:

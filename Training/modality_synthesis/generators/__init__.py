@@ -7,6 +7,7 @@ from modality_synthesis.generators.registry import (
     check_generator_name,
     generator_class,
     generator_names,
+    weight_shapes,
 )
 
-__all__ = ["build_generator", "check_generator_name", "generator_class", "generator_names"]
+__all__ = ["build_generator", "check_generator_name", "generator_class", "generator_names", "weight_shapes"]

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from modality_synthesis.json_files import LARGEST_BYTES
 from modality_synthesis.resources import model_folders
 
 DEMONSTRATION = "demonstration"
@@ -171,6 +172,9 @@ def _metrics_html(metrics: list) -> str:
 
 def _read(path: Path) -> Card | None:
     try:
+        # A pipe would keep the panel waiting; a card has a few kilobytes.
+        if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
+            raise ValueError("it is no file, or too large")
         facts = json.loads(path.read_bytes())  # whatever Unicode encoding an editor chose
         card = Card(path.parent, facts)
         for name in ("id", "name", "version", "source", "target", "quantity", "units", "reference_region", "colormap",

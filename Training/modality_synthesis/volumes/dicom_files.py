@@ -24,6 +24,7 @@ _LARGEST_FIRST_ELEMENT = 0x0070
 _LONGEST_FIRST_VALUE = 512
 # Images shrink by 2 to 20. What shrinks this much and is this large holds nothing that was measured.
 _LARGEST_RATIO, _RATIO_MATTERS_FROM, _BLOCK = 100, 32 << 20, 1 << 20
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")  # stored as they are
 _PROVES_DICOM = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
 
 
@@ -143,7 +144,7 @@ def check_room(dataset: Dataset, path: Path) -> None:
     samples, bits = integer(dataset, "SamplesPerPixel") or 1, integer(dataset, "BitsAllocated") or 16
     announced = pixels[0] * pixels[1] * samples * bits * frame_count(dataset) // 8
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    packed = syntax is not None and (getattr(syntax, "is_compressed", False) or getattr(syntax, "is_deflated", False))
+    packed = syntax is not None and syntax not in _NATIVE
     size = path.stat().st_size
     if announced > (max(_RATIO_MATTERS_FROM, 5 * _LARGEST_RATIO * size) if packed else size):
         raise BadInputError(
