@@ -40,7 +40,10 @@ def changed(folder: Path, **facts: Any) -> Path:
     "generator",
     [
         {"name": "drunet-34", "parameters": {"encoder_weights": "FILE"}},
-        {"name": "pix2pix", "parameters": {"generator": {"name": "drunet-34", "parameters": {"encoder_weights": "FILE"}}}},
+        {
+            "name": "pix2pix",
+            "parameters": {"generator": {"name": "drunet-34", "parameters": {"encoder_weights": "FILE"}}},
+        },
     ],
 )
 def test_a_card_cannot_have_a_file_opened(tmp_path: Path, generator: dict[str, Any]) -> None:
@@ -48,7 +51,7 @@ def test_a_card_cannot_have_a_file_opened(tmp_path: Path, generator: dict[str, A
     bait = tmp_path / "bait.pth"
     os.mkfifo(bait)
     generator = json.loads(json.dumps(generator).replace("FILE", str(bait)))
-    with pytest.raises(BadInputError, match="encoder_weights.*training"):
+    with pytest.raises(BadInputError, match=r"encoder_weights.*training"):
         load_generator(open_package(package(tmp_path / "odd", generator)))
 
 
@@ -80,7 +83,7 @@ def test_a_generator_that_its_weights_do_not_fit_is_never_built(tmp_path: Path, 
 def test_numbers_that_no_generator_has_are_refused_with_the_card(tmp_path: Path, parameters: dict[str, Any]) -> None:
     made = package(tmp_path / "odd", {"name": "residual-unet", "parameters": SMALL})
     changed(made, generator={"name": "residual-unet", "parameters": parameters})
-    with pytest.raises(BadInputError, match="generator.parameters"):
+    with pytest.raises(BadInputError, match=r"generator\.parameters"):
         open_package(made)
 
 

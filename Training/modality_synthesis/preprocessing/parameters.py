@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from modality_synthesis.preprocessing.manufacturers import canonical_manufacturer
 
 Triple = tuple[float, float, float]
-_Extent, _Step = Annotated[int, Field(ge=8, le=1024)], Annotated[float, Field(ge=0.05, le=20.0)]
-Size, Spacing = tuple[_Extent, _Extent, _Extent], tuple[_Step, _Step, _Step]
+_Extent = Annotated[int, Field(ge=8, le=1024)]
+_Step = Annotated[float, Field(ge=0.05, le=20.0)]
+Size = tuple[_Extent, _Extent, _Extent]
+Spacing = tuple[_Step, _Step, _Step]
 # Radii and margins beyond a head's size say nothing, and take memory with their third power.
 _Radius = Annotated[float, Field(gt=0, le=200)]
 _Margin = Annotated[float, Field(ge=0, le=200)]

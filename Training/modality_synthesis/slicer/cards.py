@@ -135,7 +135,9 @@ def card_html(card: Card) -> str:
 
 def badge_text(card: Card) -> str:
     """What kind of model this is, for the line above the card."""
-    return _badge(card) + (f" <b>Hides {card.id} {', '.join(card.hides)}</b>, installed too." if card.hides else "")
+    return _badge(card) + (
+        f" <b>Hides {_escape(card.id)} {_escape(', '.join(card.hides))}</b>, installed too." if card.hides else ""
+    )
 
 
 def _badge(card: Card) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
@@ -221,6 +221,24 @@ class Recipe(_Part):
         return self.model_copy(
             update={"preprocessing": samples.chain, "clinical_variables": list(samples.clinical_variables)}
         )
+
+
+def recorded(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as a run folder, a report and a card tell it: files by their names, for the folders above them say
+    whose computer it was, and what else lies there."""
+    return _names_only(recipe.model_dump(mode="json"))
+
+
+def _names_only(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _names_only(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_names_only(inner) for inner in value]
+    if isinstance(value, str) and "\n" not in value:
+        windows = PureWindowsPath(value)
+        if windows.is_absolute() or PurePosixPath(value).is_absolute():
+            return windows.name or value
+    return value
 
 
 def _is_literal_pasta(data: Any) -> bool:

@@ -17,7 +17,7 @@ from modality_synthesis.evaluation.report_figures import Picture, canvas, pictur
 from modality_synthesis.training.callbacks import LOG, read_rows
 from modality_synthesis.training.folder import RunFacts, RunFolder
 from modality_synthesis.training.panels import draw_example
-from modality_synthesis.training.recipe import Recipe
+from modality_synthesis.training.recipe import Recipe, recorded
 from modality_synthesis.volumes import check_outputs
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _document(run: RunFolder, recipe: Recipe, facts: RunFacts) -> Document:
         Section("Validation", pictures=[_validation_curves(rows, recipe, facts)]),
         Section("Learning rate", pictures=[_rate_curve(rows)]),
         Section("Validation subjects", pictures=_examples(run, recipe)),
-        Section("Recipe", literal=json.dumps(recipe.model_dump(mode="json"), indent=2, ensure_ascii=False)),
+        Section("Recipe", literal=json.dumps(recorded(recipe), indent=2, ensure_ascii=False)),
     ]  # fmt: skip
     lead = (
         f"{package.name}: {recipe.route.source} to {recipe.route.target}, {recipe.generator.name}; model {package.id} "

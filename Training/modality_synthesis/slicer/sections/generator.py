@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from modality_synthesis.slicer import cards
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import Section, setText
+from modality_synthesis.slicer.sections.base import Section, plain, setText
 
 UNKNOWN = "unknown"
 NOT_YET = ("", "")  # the card shown before the first one
@@ -129,7 +129,7 @@ class GeneratorSection(Section):
         row = qt.QWidget(form)
         layout = qt.QHBoxLayout(row)
         layout.setContentsMargins(0, 0, 0, 0)
-        label = qt.QLabel(variable["label"] + (" *" if variable.get("required") else "") + ":", row)
+        label = qt.QLabel(plain(variable["label"] + (" *" if variable.get("required") else "") + ":"), row)
         if variable["kind"] == "choice":
             widget = qt.QComboBox(row)
             widget.addItem(UNKNOWN, "")
@@ -147,7 +147,7 @@ class GeneratorSection(Section):
             widget.setSuffix(f" {variable['unit']}" if variable.get("unit") else "")
             widget.connect("valueChanged(double)", self.onFieldChanged)
         need = _("Required.") if variable.get("required") else _("Default: unknown.")
-        widget.toolTip = f"{variable['label']}. {need}"
+        widget.toolTip = plain(f"{variable['label']}. {need}")
         widget.accessibleName = variable["label"]
         layout.addWidget(label)
         layout.addWidget(widget, 1)
@@ -207,7 +207,7 @@ class GeneratorSection(Section):
     def onRemove(self) -> None:
         """Remove the chosen model, after asking."""
         card = self.panel.card()
-        if card is not None and slicer.util.confirmOkCancelDisplay(_("Remove {name}?").format(name=card.name)):
+        if card is not None and slicer.util.confirmOkCancelDisplay(plain(_("Remove {name}?").format(name=card.name))):
             self._run(["models", "remove", card.id], _("Removed."), False)
 
     def onOpenFolder(self) -> None:

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from modality_synthesis.slicer import display, results, suvr, tables
 from modality_synthesis.slicer.parameters import CENTILOID_REGION, CUSTOM_MASK, NO_TRACER, UNCERTAINTY, Z_SCORES
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection, fillTable, setText, tableContent
+from modality_synthesis.slicer.sections.base import JobSection, fillTable, isRemote, setText, tableContent
 
 # What the panel shows of the table; the node holds all columns.
 COLUMNS = {
@@ -69,7 +69,8 @@ class SuvrSection(JobSection):
             return _("Synthesize a PET first, or pick one under Synthesis.")
         if self._mri() is None:
             return _("The MRI that the PET was made from is not in the scene.")
-        if self._cohort() and not self.parameters.normalCohort.is_file():
+        cohort = self._cohort()
+        if cohort and not isRemote(cohort) and not self.parameters.normalCohort.is_file():
             return _("The table of the normal cohort is not there.")
         if self._tracer() and self.parameters.referenceRegion != CENTILOID_REGION:
             return _("Centiloids need the reference region {region}.").format(region=CENTILOID_REGION)

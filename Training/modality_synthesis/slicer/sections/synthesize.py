@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 from slicer.i18n import tr as _
 
 from modality_synthesis.slicer import display, results
@@ -52,4 +54,4 @@ class SynthesizeSection(JobSection):
         else:
             display.showOverlay(volume, source, 0.0)
         self.panel.marks.attach()
-        return _("Made {name}.").format(name=volume.GetName())
+        return _("Made {name}.").format(name=html.escape(volume.GetName()))
