@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.tables.words import harmless
 from modality_synthesis.volumes import metaimage, nrrd
 from modality_synthesis.volumes.atomic import atomic_output
 from modality_synthesis.volumes.dicom_files import dicom_files
@@ -39,6 +40,7 @@ def write_rows(
     Args:
         path: of the file.
         rows: dataclasses or mappings that share their keys, in the file's order; the first one's keys are the header.
+            Texts that a spreadsheet would take for formulas begin with an apostrophe (`tables.words.harmless`).
         digits: significant ones of fractions; None writes all of them.
         nan: what stands for NaN, where `digits` are counted.
         delimiter: between cells.
@@ -48,6 +50,8 @@ def write_rows(
         return
 
     def cell(value: Any) -> Any:
+        if isinstance(value, str):
+            return harmless(value)
         if digits is None or not isinstance(value, float):
             return value
         return nan if math.isnan(value) else f"{value:.{digits}g}"

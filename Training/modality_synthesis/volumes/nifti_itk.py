@@ -23,19 +23,14 @@ _FIELDS = {
     "sform": tuple(f"srow_{axis}" for axis in "xyz"),
     "qform": (*(f"quatern_{axis}" for axis in "bcd"), *(f"qoffset_{axis}" for axis in "xyz")),
 }
-# No scan lies, or reaches, as far as this from anything; beyond it, products overflow.
-_FARTHEST = 1e9
 
 
 def itk_grid(header: Nifti1Header) -> Grid | None:
     """The grid of a NIfTI file as ITK has it, to the last bit; None when ITK refuses it (a sheared sform).
 
     Args:
-        header: with a finite voxel size.
+        header: with a voxel size that a scan can have.
     """
-    plain = _geometry_of(header)
-    if plain is None:
-        return None
     reader = sitk.ImageFileReader()
     # ITK prints to stderr what is said here in words.
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
@@ -43,7 +38,7 @@ def itk_grid(header: Nifti1Header) -> Grid | None:
     try:
         with tempfile.TemporaryDirectory(prefix="modality-synthesis-") as folder:
             file = Path(folder) / "header.nii"
-            file.write_bytes(plain.binaryblock + bytes(4))
+            file.write_bytes(_geometry_of(header).binaryblock + bytes(4))
             reader.SetFileName(str(file))
             reader.ReadImageInformation()
     except RuntimeError:
@@ -55,19 +50,19 @@ def itk_grid(header: Nifti1Header) -> Grid | None:
     return Grid(reader.GetSpacing()[:3], reader.GetOrigin()[:3], tuple(cosines.ravel().tolist()))
 
 
-def _geometry_of(header: Nifti1Header) -> Nifti1Header | None:
+def _geometry_of(header: Nifti1Header) -> Nifti1Header:
     """A header of one byte per voxel on the same grid, without the orientations that are none."""
     from nibabel.nifti1 import Nifti1Header
 
     plain = Nifti1Header(endianness="<")
     plain.set_data_dtype(np.uint8)
-    for field in ("dim", "pixdim", "xyzt_units"):
-        plain[field] = header[field]
-    plain["pixdim"] = np.where(np.isfinite(plain["pixdim"]), plain["pixdim"], 1.0)
+    plain["dim"], plain["xyzt_units"] = header["dim"], header["xyzt_units"]
+    plain["pixdim"] = 1.0
+    plain["pixdim"][0] = -1.0 if float(header["pixdim"][0]) < 0 else 1.0
+    plain["pixdim"][1:4] = header["pixdim"][1:4]
     for form in possible_forms(header):
         for field in _FIELDS[form]:
             plain[field] = header[field]
         plain[f"{form}_code"] = header[f"{form}_code"]
     plain["vox_offset"], plain["magic"] = 352, b"n+1"
-    numbers = [plain["pixdim"], *(plain[field] for fields in _FIELDS.values() for field in fields)]
-    return plain if all(np.abs(values).max() <= _FARTHEST for values in numbers) else None
+    return plain

@@ -155,6 +155,7 @@ def figure_bytes(figure: Figure, kind: str, marks: Iterable[Mark | None] = (), *
     metadata: dict[str, str | None] = {}
     if kind in _DATES:
         metadata[_DATES[kind]] = None
+    without_mathematics(figure)
     told = statement_with_hashes(marks)
     if told:
         metadata["Subject" if kind == "pdf" else "Description"] = told
@@ -163,6 +164,17 @@ def figure_bytes(figure: Figure, kind: str, marks: Iterable[Mark | None] = (), *
             stream, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), bbox_inches=page, metadata=metadata
         )
     return stream.getvalue()
+
+
+def without_mathematics(figure: Figure) -> None:
+    """Show `$` in a unit or a name as it is: matplotlib sets what stands between two of them as a formula, and fails
+    where it is none."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if "$" in text.get_text():
+            text.set_text(text.get_text().replace(r"\$", "$"))
+            text.set_parse_math(False)
 
 
 @contextmanager
