@@ -8,7 +8,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-
 from fuzz import write_case
 from kinds import KINDS
 

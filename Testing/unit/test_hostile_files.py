@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import os
+import socket
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -310,6 +311,18 @@ def test_records_of_a_training_name_no_folders() -> None:
     told = json.dumps(recorded(recipe))
     assert "cohort.tsv" in told
     assert "jane" not in told.lower()
+
+
+def test_logs_of_a_training_name_no_computer(tmp_path: Path) -> None:
+    from modality_synthesis.training.callbacks import NamelessLogger
+
+    logger = NamelessLogger(tmp_path, name="", version="")
+    logger.log_metrics({"loss": 1.0}, 0)
+    logger.finalize("success")
+    (file,) = tmp_path.rglob("events*")
+    assert ".training." in file.name
+    assert socket.gethostname() not in file.name
+    assert socket.gethostname().encode() not in file.read_bytes()
 
 
 def test_what_stays_on_this_machine_sees_no_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
