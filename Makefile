@@ -7,6 +7,8 @@ TORCH ?= torch==2.13.0
 OUT := demo-output
 # Seconds of CPU time per kind of input, for hours: make fuzz FUZZ_SECONDS=3600 SEED=$$(date +%s)
 FUZZ_SECONDS ?= 60
+# Each process takes a stretch of tests on end, so that what a file's tests share is made once, and helps out in the end.
+SHARED := -n $(or $(JOBS),2) --dist worksteal
 
 .PHONY: demo test test-long lint types contracts check benchmark fuzz clean
 
@@ -16,11 +18,10 @@ demo: $(VENV)/base
 		-o $(OUT)/sub-forrest_pet.nii.gz --preview $(OUT)/sub-forrest_pet.png --device cpu
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n $(or $(JOBS),2)
-	$(BIN)/python -m pytest -n $(or $(JOBS),2) Testing/slicer
+	$(BIN)/python -m pytest $(SHARED)
 
 test-long: $(VENV)/dev
-	$(BIN)/python -m pytest -n $(or $(JOBS),2) -m long Testing
+	$(BIN)/python -m pytest $(SHARED) -m long
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

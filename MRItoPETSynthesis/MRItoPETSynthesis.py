@@ -13,7 +13,7 @@ _SOURCE_TREE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__fi
 if os.path.isdir(os.path.join(_SOURCE_TREE, "modality_synthesis")) and _SOURCE_TREE not in sys.path:
     sys.path.insert(0, _SOURCE_TREE)
 
-from modality_synthesis.slicer import display, sample_data, sections, self_test  # noqa: E402
+from modality_synthesis.slicer import marks, sample_data, sections, self_test  # noqa: E402
 from modality_synthesis.slicer.logic import SynthesisLogic  # noqa: E402
 from modality_synthesis.slicer.panel import HELP_PAGE, SynthesisPanelWidget  # noqa: E402
 from modality_synthesis.slicer.parameters import SuvrParameters, SynthesisParameters  # noqa: E402
@@ -36,7 +36,7 @@ translation with diffusion models (MICCAI 2024, doi 10.1007/978-3-031-72104-5_51
 to tau PET (arXiv 2406.12632); DRUNet, CT to MR synthesis (Li et al., QIMS 2022, doi 10.21037/qims-21-846). Each model's card
 names its own paper and data. Atlases and label maps keep their licenses, listed in Resources/Licenses.""")
         slicer.app.connect("startupCompleted()", registerSampleData)
-        slicer.app.connect("startupCompleted()", display.followViews)
+        slicer.app.connect("startupCompleted()", marks.followViews)
 
 
 def registerSampleData():
@@ -68,6 +68,7 @@ class MRItoPETSynthesisWidget(SynthesisPanelWidget):
         sections.InputsSection,
         sections.GeneratorSection,
         sections.SynthesizeSection,
+        sections.ReadingSection,
         sections.CompareSection,
         sections.SuvrSection,
         sections.BatchSection,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# pytest-xdist already keeps each core busy: threads that wait, spinning, for one another's turn double the CPU time.
+# Before the first import of torch, and for the processes that tests start.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+    os.environ.setdefault(_variable, "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

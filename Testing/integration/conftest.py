@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,12 @@ import pytest
 import SimpleITK as sitk
 import yaml
 
+from modality_synthesis import parallel
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.simulation.labels import load_head
 from modality_synthesis.simulation.mri import Acquisition, simulate_mri
 from modality_synthesis.simulation.pet import simulate_pet
+from modality_synthesis.training import run as training_run
 from modality_synthesis.volumes import write_image
 
 MINI_RECIPE = {
@@ -52,6 +57,37 @@ MINI_RECIPE = {
         "simulated": True,
     },
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def as_in_workers() -> Iterator[None]:
+    """What is done in this process, because workers take seconds to start, could be done in one: it can be pickled."""
+    original = parallel._in_this_process
+
+    def checked(work: parallel._Work) -> None:
+        pickle.dumps((work.function, list(work.items)))
+        original(work)
+        pickle.dumps(work.results)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "_in_this_process", checked)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def with_report() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Trainings write their report inside `with with_report():` only: here it costs more than what it reports."""
+    write = training_run.write_report
+
+    @contextmanager
+    def written() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training_run, "write_report", write)
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_run, "write_report", lambda folder: None)
+        yield written
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,7 @@ def test_bad_volumes(tmp_path, kind, message):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--to", "TAU-PETT"], 1, "No installed model makes TAU-PETT"),
+        (["--to", "TAU-PETT"], 2, "'TAU-PETT' is no modality. Did you mean TAU-PET?"),
         (["--model", "demo-t1w-fgd"], 1, "Did you mean 'demo-t1w-fdg'"),
         (["--model", "demo-t1w-fdg", "--to", "TAU-PET"], 2, "makes FDG-PET, not TAU-PET"),
         ([], 2, "Say what to make"),
@@ -95,7 +95,7 @@ def test_bad_volumes(tmp_path, kind, message):
         (["--to", "FDG-PET", "--device", "cuda:99"], 2, "cuda:99"),
         (["--to", "FDG-PET", "--space", "moon"], 2, "moon"),
         (["--to", "FDG-PET", "--clinical", "age=71"], 1, "takes no clinical variable 'age'"),
-        (["--to", "FDG-PET", "--clinical", "age"], 1, "NAME=VALUE"),
+        (["--to", "FDG-PET", "--clinical", "age"], 2, "NAME=VALUE"),
     ],
 )
 def test_bad_requests_are_answered_before_anything_is_computed(tmp_path, sample_head, arguments, code, message):

@@ -68,13 +68,13 @@ def ready(tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("ready")
     names = ("T1w", "FDG-PET")
     with (folder / "cohort.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, ["subject", "split", *names])
+        writer = csv.DictWriter(stream, ["subject", "split", "simulated", *names])
         writer.writeheader()
         for number, split in enumerate(SPLITS):
             files = {name: f"sub-{number}_{name}.nii.gz" for name in names}
             for file in files.values():
                 (folder / file).touch()
-            writer.writerow({"subject": f"sub-{number}", "split": split, **files})
+            writer.writerow({"subject": f"sub-{number}", "split": split, "simulated": "yes", **files})
     recipe = {
         **MINI_RECIPE,
         "cohort": str(folder / "cohort.csv"),
@@ -101,12 +101,13 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def finished(ready, tmp_path_factory):
-    """A run of four epochs with validations, pictures, test scores."""
+def finished(ready, with_report, tmp_path_factory):
+    """A run of four epochs with validations, pictures, test scores, report."""
     heard = []
     reporter = Reporter()
     reporter.emit_status = heard.append
-    result = run(ready, tmp_path_factory.mktemp("run") / "run", "training.epochs=4", reporter=reporter)
+    with with_report():
+        result = run(ready, tmp_path_factory.mktemp("run") / "run", "training.epochs=4", reporter=reporter)
     return result, heard
 
 
@@ -245,7 +246,7 @@ def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(ready, 
     command += ["-o", str(tmp_path / "two"), "--accelerator", "cpu", "--devices", "2", "--jobs", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [*command, "--progress", "json"], capture_output=True, text=True, env=environment, timeout=600, check=False
+        [*command, "--progress", "json"], capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr
     messages = [json.loads(line) for line in done.stdout.splitlines()]
@@ -319,10 +320,11 @@ def test_one_fold_is_tested_on_its_own_patients(ready, tmp_path):
     assert sorted(subjects) == json.loads((result.folder / "splits.json").read_text())["test"]
 
 
-def test_training_stops_without_progress_but_not_before_the_least_epochs(ready, tmp_path, monkeypatch):
+def test_training_stops_without_progress_but_not_before_the_least_epochs(ready, with_report, tmp_path, monkeypatch):
     monkeypatch.setattr(GeneratorModule, "on_validation_epoch_end", worse_and_worse)
     settings = ("training.epochs=9", "training.patience=1", "training.minimum_epochs=4")
-    result = run(ready, tmp_path / "early", *settings, evaluate_test=False)
+    with with_report():
+        result = run(ready, tmp_path / "early", *settings, evaluate_test=False)
     facts = json.loads((result.folder / "run.json").read_text())
     assert facts["epochs"] == 4
     assert facts["stopped_early"]

@@ -55,8 +55,8 @@ def recipe(mini_recipe, tmp_path):
     "name",
     [name if name in ("unet", "pix2pix") else pytest.param(name, marks=pytest.mark.long) for name in GENERATORS],
 )
-def test_twenty_steps_a_resume_a_package_a_volume(name, recipe, mini_cohort, tmp_path, monkeypatch):
-    options = {"cohort": mini_cohort, "accelerator": "cpu", "evaluate_test": False}
+def test_twenty_steps_a_resume_a_package_a_volume(name, recipe, mini_cohort, with_report, tmp_path, monkeypatch):
+    options = {"cohort": mini_cohort, "accelerator": "cpu", "evaluate_test": False, "jobs": 1}
     save = SaveLast.on_train_epoch_end
 
     def interrupted_after_the_third_epoch(self, trainer, module):
@@ -71,7 +71,8 @@ def test_twenty_steps_a_resume_a_package_a_volume(name, recipe, mini_cohort, tmp
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert all(state["state"] for state in checkpoint["optimizer_states"])
 
-    resumed = train(recipe(name), tmp_path / "run", resume=True, **options)
+    with with_report():
+        resumed = train(recipe(name), tmp_path / "run", resume=True, **options)
     package = verify_package(resumed.package.folder)
     assert package.card.generator.name == name
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)

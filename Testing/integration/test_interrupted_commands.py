@@ -77,7 +77,7 @@ def test_stopped_while_it_writes(
             break
     time.sleep(delay_s)
     process.send_signal(number)
-    process.communicate(timeout=120)
+    process.communicate()
     clean_stale(tmp_path)
     after = state(tmp_path, own=True)
     if after != before:

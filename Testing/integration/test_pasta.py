@@ -55,10 +55,11 @@ def recipe(mini_recipe, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def package(recipe, mini_cohort, tmp_path_factory) -> Path:
+def package(recipe, mini_cohort, with_report, tmp_path_factory) -> Path:
     """One epoch's package."""
-    result = train(recipe, tmp_path_factory.mktemp("run") / "pasta", cohort=mini_cohort, accelerator="cpu",
-                   evaluate_test=False)  # fmt: skip
+    folder = tmp_path_factory.mktemp("run") / "pasta"
+    with with_report():
+        result = train(recipe, folder, cohort=mini_cohort, accelerator="cpu", evaluate_test=False, jobs=1)
     return result.package.folder
 
 
@@ -196,8 +197,8 @@ def test_unsafe_damaged_and_unfitting_checkpoints_are_refused(published, tmp_pat
 def test_training_in_half_precision_reaches_its_end(recipe, mini_cohort, tmp_path):
     """The default on a GPU; the slices' SSIM used to leave its range there in the first epoch."""
     overrides = ["training.precision=bf16-mixed", "training.epochs=2"]
-    result = train(recipe, tmp_path / "run", overrides=overrides, cohort=mini_cohort, accelerator="cpu",
-                   evaluate_test=False)  # fmt: skip
+    options = {"cohort": mini_cohort, "accelerator": "cpu", "evaluate_test": False, "jobs": 1}
+    result = train(recipe, tmp_path / "run", overrides=overrides, **options)
     assert verify_package(result.package.folder)
     rows = list(csv.DictReader((tmp_path / "run" / "logs" / "metrics.csv").open()))
     assert len(rows) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,30 @@ import pytest
 import SimpleITK as sitk
 
 from modality_synthesis import synthesize
+from modality_synthesis.preprocessing import Prepared
 from modality_synthesis.preprocessing.atlas import labels_on
+from modality_synthesis.synthesis import pipeline
 from modality_synthesis.volumes import read_image
 
 WHITE, DEEP_GRAY, VENTRICLES = (2, 41), (10, 11, 12, 49, 50, 51), (4, 43)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared_once() -> Iterator[None]:
+    """Both models prepare a CT in the same way: once is enough."""
+    prepare = pipeline.prepare
+    chains, found = [], []
+
+    def once(image: sitk.Image, chain, **settings) -> Prepared:
+        if not found:
+            chains.append(chain)
+            found.append(prepare(image, chain, **settings))
+        assert chain == chains[0]
+        return found[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "prepare", once)
+        yield
 
 
 def median(volume: sitk.Image, members: tuple[int, ...], erosion: int) -> float:

@@ -31,7 +31,7 @@ OVERRIDES = [
 def package(mini_cohort, mini_recipe, tmp_path_factory):
     """A model trained for one epoch on slabs of two Siemens and two GE patients."""
     folder = tmp_path_factory.mktemp("standardized") / "run"
-    return train(mini_recipe, folder, overrides=OVERRIDES, cohort=mini_cohort, accelerator="cpu").package
+    return train(mini_recipe, folder, overrides=OVERRIDES, cohort=mini_cohort, accelerator="cpu", jobs=1).package
 
 
 def pair_of(package, visit, folder):
@@ -85,7 +85,7 @@ def test_the_manufacturer_asked_for_decides_the_scale_and_is_recorded(package, m
 
 def test_evaluation_gives_each_subject_its_own_manufacturer(package, mini_cohort):
     visit = read_cohort(mini_cohort).visits[5]
-    found = evaluate(mini_cohort, package, baselines=False).scores["mini"]["MAE"][0]
+    found = evaluate(mini_cohort, package, baselines=False, jobs=1).scores["mini"]["MAE"][0]
     arrays = pair_of(package, visit, mini_cohort.parent / ".cache")
 
     def error(manufacturer):

@@ -17,15 +17,42 @@ from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation import evaluate
 from modality_synthesis.evaluation.baselines import COPY, LINEAR, MEAN
 from modality_synthesis.evaluation.metrics import METRICS
-from modality_synthesis.models import load_weights, verify_package
+from modality_synthesis.models import load_weights, open_package, verify_package
 from modality_synthesis.training import read_recipe, train
+from modality_synthesis.training.run import TrainingResult
 from modality_synthesis.volumes import read_image
+
+UNSAFE = "../escape"
 
 
 @pytest.fixture(scope="module")
-def trained(mini_cohort, mini_recipe, tmp_path_factory):
+def command(mini_cohort, mini_recipe, tmp_path_factory):
+    """(what `train` printed as JSON lines, its exit code, its run folder): three epochs, one row's id names no file."""
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    table = mini_cohort.with_name("with_an_unsafe_row.csv")
+    lines = mini_cohort.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[1].replace("sub-0,", f"{UNSAFE},")]) + "\n")
+    arguments = ["train", mini_recipe, "--cohort", table, "-o", folder, "--accelerator", "cpu", "--jobs", "1"]
+    ran = CliRunner().invoke(app, [*map(str, arguments), "--progress", "json"])
+    return [json.loads(line) for line in ran.stdout.splitlines()], ran.exit_code, folder
+
+
+@pytest.fixture(scope="module")
+def trained(command):
     """A finished run of three epochs."""
-    return train(mini_recipe, tmp_path_factory.mktemp("run") / "whole", cohort=mini_cohort, accelerator="cpu")
+    _, _, folder = command
+    return TrainingResult(folder, open_package(folder / "package" / "mini"))
+
+
+def test_an_id_that_names_no_file_costs_its_row(command):
+    messages, code, folder = command
+    assert code == 3
+    assert messages[-1]["left_out"] == [UNSAFE]
+    told = " ".join(message["message"] for message in messages if message["type"] == "warning")
+    assert f"{UNSAFE} is left out: Line 8 of the table: the subject '{UNSAFE}' cannot name a file" in told
+    assert "1 of 7 visits left out" in told
+    assert UNSAFE in (folder / "qc.tsv").read_text()
+    assert not (folder.parent / "escape").exists()
 
 
 def test_a_run_leaves_what_is_needed_to_use_and_to_check_it(trained, mini_cohort):
@@ -58,18 +85,21 @@ def test_resume_continues_bit_for_bit(trained, mini_cohort, mini_recipe, tmp_pat
 
     monkeypatch.setattr(SaveLast, "on_train_epoch_end", stop_after_the_second_epoch)
     with pytest.raises(Stop):
-        train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu")
+        train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu", jobs=1)
     monkeypatch.undo()
-    resumed = train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu", resume=True)
+    resumed = train(mini_recipe, tmp_path / "halved", cohort=mini_cohort, accelerator="cpu", jobs=1, resume=True)
     for name, value in load_weights(trained.package).items():
         assert torch.equal(load_weights(resumed.package)[name], value), name
 
 
-def test_a_run_that_fails_leaves_its_finished_epochs_and_nothing_else(mini_cohort, mini_recipe, tmp_path, monkeypatch):
+def test_a_run_that_fails_leaves_its_finished_epochs_and_nothing_else(
+    mini_cohort, mini_recipe, with_report, tmp_path, monkeypatch
+):
     """No room for the first checkpoint: nothing is left. For the second: the first one, as it was."""
     from lightning import Trainer
 
     original, room, before = Trainer.save_checkpoint, [0], {}
+    options = {"cohort": mini_cohort, "accelerator": "cpu", "jobs": 1}
 
     def save(self, path, *arguments, **options):
         original(self, path, *arguments, **options)
@@ -90,20 +120,22 @@ def test_a_run_that_fails_leaves_its_finished_epochs_and_nothing_else(mini_cohor
 
     monkeypatch.setattr(Trainer, "save_checkpoint", save)
     with pytest.raises(BadInputError, match="cannot be written"):
-        train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu")
+        train(mini_recipe, tmp_path / "run", **options)
     # What was found about the cohort stays: a stage that was finished.
     assert [path.name for path in tmp_path.rglob("*")] == ["run", "qc.tsv"]
 
     room[0] = 1
     monkeypatch.setattr("modality_synthesis.training.callbacks.ReportProgress.on_train_epoch_start", epoch_start)
     with pytest.raises(BadInputError, match="cannot be written"):
-        train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu")
+        train(mini_recipe, tmp_path / "run", **options)
     assert {"checkpoints/last.ckpt", "logs/metrics.csv", "recipe.json", "run.json", "splits.json"} <= set(before)
     assert files() == before
 
     room[0] = 99
     monkeypatch.undo()
-    assert train(mini_recipe, tmp_path / "run", cohort=mini_cohort, accelerator="cpu", resume=True).package
+    with with_report():
+        assert train(mini_recipe, tmp_path / "run", **options, resume=True).package
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 @pytest.mark.parametrize("name", ["splits.json", "recipe.json", "run.json"])
@@ -147,8 +179,10 @@ def test_the_package_synthesizes_through_the_command_line(trained, mini_cohort, 
     assert str(source.parent) not in json.dumps(record)
 
 
-def test_evaluation_writes_one_row_per_subject_and_predictor(trained, mini_cohort, tmp_path):
-    result = evaluate(mini_cohort, trained.package, tmp_path, split="all")
+# A worker process starts in more time than it takes to evaluate six people.
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_evaluation_writes_one_row_per_subject_and_predictor(trained, mini_cohort, tmp_path, jobs):
+    result = evaluate(mini_cohort, trained.package, tmp_path, split="all", jobs=jobs)
     with (tmp_path / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 6 * 4  # the model and three baselines

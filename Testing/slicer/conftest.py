@@ -38,7 +38,7 @@ def app() -> Any:
     started = application.start()
     for name in MODULES:
         application.load_module(REPOSITORY / name / f"{name}.py")
-    started.moduleManager().startupCompleted.emit()
+    started.finish_startup()
     return started
 
 
@@ -51,12 +51,17 @@ def scene(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     from modality_synthesis.slicer import dependencies
 
     monkeypatch.setattr(dependencies, "missing", list)
+    from slicer_host import strict
+
     slicer.mrmlScene.Clear(False)
     app.errors.clear()
+    app.settings().clear()  # what a panel of the test before remembered
+    strict.violations.clear()
     yield slicer.mrmlScene
     slicer.mrmlScene.Clear(False)
     app.processEvents()
     assert app.errors == []
+    assert strict.violations == []  # also those that the code caught
 
 
 @pytest.fixture
@@ -82,10 +87,10 @@ def open_panel(scene: Any) -> Iterator[Callable[[str], Any]]:
 
 @pytest.fixture
 def wait(app: Any) -> Callable[..., None]:
-    """Runs the event loop until a condition holds."""
+    """Runs the event loop until a condition holds. The limit is for what hangs; no test is about it."""
     import time
 
-    def wait_(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    def wait_(condition: Callable[[], bool], seconds: float = 600.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             app.processEvents()

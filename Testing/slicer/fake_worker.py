@@ -1,14 +1,17 @@
 """Speaks the worker protocol like `modality_synthesis.cli` and computes next to nothing.
 
 `FAKE_WORKER_MODE` makes it misbehave: slow, deaf (ignores cancel, with a child process), fail, memory, shift, resize,
-silent, garbage, partly.
+silent, garbage, partly, flood. With `--serve` it takes jobs one after another; `FAKE_WORKER_SERVES` makes that go wrong: never
+(it ends at once), deaf (it takes no job), dying (it ends when a job comes).
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -20,6 +23,7 @@ import numpy as np
 import SimpleITK as sitk
 
 MODE = os.environ.get("FAKE_WORKER_MODE", "")
+SERVES = os.environ.get("FAKE_WORKER_SERVES", "")
 PID_FILE = os.environ.get("FAKE_WORKER_PIDS", "")
 
 
@@ -35,8 +39,10 @@ def progress(fraction: float, stage: str) -> None:
 
 def cancelled(*arguments: object) -> None:
     """What Ctrl-C does to the real one."""
-    say(type="error", code="CANCELLED", message="Cancelled.")
-    os._exit(130)
+    try:
+        say(type="error", code="CANCELLED", message="Cancelled.")
+    finally:
+        os._exit(130)  # also when nobody listens any more
 
 
 def watch_input() -> None:
@@ -105,6 +111,7 @@ def compare() -> dict:
     write_like(reference, difference, str(folder / "difference.nii.gz"))
     write_like(reference, np.abs(difference), str(folder / "absolute_difference.nii.gz"))
     write_like(reference, relative, str(folder / "relative_difference.nii.gz"))
+    write_like(reference, ((measured > 0.1) | (made > 0.1)).astype(np.uint8), str(folder / "compared.nii.gz"))
     calibration = None
     if option("--uncertainty"):
         sitk.ReadImage(option("--uncertainty"))
@@ -124,15 +131,17 @@ def compare() -> dict:
                 "hemisphere",
                 "kind",
                 "volume_ml",
-                "synthetic",
-                "reference",
+                "synthetic_mean",
+                "reference_mean",
                 "bias",
                 "bias_percent",
                 "mae",
                 "rmse",
+                "synthetic",
+                "model",
             ],
-            ["ctx-lh-precuneus", "left", "region", 10.0, 1.1, 1.0, 0.1, 10.0, 0.1, 0.1],
-            ["fdg_ad_signature", "both", "meta-region", 40.0, 1.2, 1.25, -0.05, -4.0, 0.1, 0.1],
+            ["ctx-lh-precuneus", "left", "region", 10.0, 1.1, 1.0, 0.1, 10.0, 0.1, 0.1, "yes", "m 1"],
+            ["fdg_ad_signature", "both", "meta-region", 40.0, 1.2, 1.25, -0.05, -4.0, 0.1, 0.1, "yes", "m 1"],
         )
     if "--report" in sys.argv:
         record = Path(sys.argv[2]).with_suffix(".json")
@@ -151,6 +160,24 @@ def compare() -> dict:
     }
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     return {"files": {"metrics": str(folder / "metrics.json"), "maps": str(folder)}, **metrics}
+
+
+def write_labels(image: sitk.Image) -> None:
+    """Two regions, left and right of the middle, with what the real one says about them."""
+    shape = sitk.GetArrayFromImage(image).shape
+    k, j, i = (size // 4 for size in shape)
+    labels = np.zeros(shape, np.uint16)
+    labels[k : 3 * k, j : 3 * j, i : 2 * i], labels[k : 3 * k, j : 3 * j, 2 * i : 3 * i] = 1025, 2025
+    path = option("--label-map")
+    write_like(image, labels, path)
+    points = {1025: (i + i // 2, 2 * j, 2 * k), 2025: (2 * i + i // 2, 2 * j, 2 * k)}
+    world = {label: image.TransformIndexToPhysicalPoint(point) for label, point in points.items()}
+    regions = [
+        {"name": "precuneus", "hemisphere": "left", "labels": [1025], "point_lps_mm": world[1025]},
+        {"name": "ctx-rh-precuneus", "hemisphere": "right", "labels": [2025], "point_lps_mm": world[2025]},
+        {"name": "tau meta-temporal", "hemisphere": "both", "labels": [1025, 2025], "point_lps_mm": world[2025]},
+    ]
+    Path(path).with_suffix(".json").write_text(json.dumps({"Regions": regions}), encoding="utf-8")
 
 
 def suvr() -> dict:
@@ -177,6 +204,7 @@ def suvr() -> dict:
         **({"Centiloid": {"value": 34.2, "tracer": tracer}} if tracer else {}),
     }
     table.with_name(table.name + ".json").write_text(json.dumps(record), encoding="utf-8")
+    write_labels(image)
     if option("--z-map"):
         halves = np.zeros(sitk.GetArrayFromImage(image).shape, np.float32)
         halves[:, :, : halves.shape[2] // 2], halves[:, :, halves.shape[2] // 2 :] = -3.4, 1.0
@@ -228,8 +256,43 @@ def models() -> dict:
     raise SystemExit(0)
 
 
+def serve() -> None:
+    """Job after job, until standard input closes."""
+    if SERVES == "never":
+        raise SystemExit(1)
+    jobs: queue.SimpleQueue = queue.SimpleQueue()
+    threading.Thread(target=read_jobs, args=(jobs,), daemon=True).start()
+    say(type="ready")
+    while True:
+        job = jobs.get()
+        if SERVES == "deaf":
+            continue
+        if SERVES == "dying":
+            os._exit(9)
+        say(type="job", state="started")
+        sys.argv[1:] = job["arguments"]
+        code: object = 0
+        try:
+            run()
+        except SystemExit as ended:
+            code = ended.code
+        say(type="job", state="finished", exit_code=code)
+        print(json.dumps({"type": "job", "state": "finished"}), file=sys.stderr, flush=True)
+
+
+def read_jobs(jobs: queue.SimpleQueue) -> None:
+    """Standard input, as it comes."""
+    rest = b""
+    while data := os.read(0, 65536):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            jobs.put(json.loads(line))
+    if MODE != "deaf":
+        cancelled()
+
+
 def main() -> None:
-    """Run the command."""
+    """One command, or job after job."""
     say(type="status", message="Starting", pid=os.getpid())
     if hasattr(os, "setsid"):
         os.setsid()
@@ -237,7 +300,14 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
         signal.signal(signal.SIGTERM, cancelled)
+    if sys.argv[1:] == ["--serve"]:
+        serve()
     threading.Thread(target=watch_input, daemon=True).start()
+    run()
+
+
+def run() -> None:
+    """Run the command."""
     command = sys.argv[1]
     print("a library prints this to stdout", flush=True)
     if command == "doctor":
@@ -246,13 +316,18 @@ def main() -> None:
     if MODE == "garbage":
         sys.stdout.buffer.write(b'\xff\xfe{"type": "progress"\n{"type": 12}\n[1]\n')
         sys.stdout.flush()
+    if MODE == "flood":
+        for number in range(3000):
+            print(f"line {number}", file=sys.stderr)
+        print("x" * 3_000_000, file=sys.stderr)
+        say(type="status", message="y" * 3_000_000)
     if MODE == "deaf":
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
         Path(PID_FILE).write_text(f"{os.getpid()} {child.pid}")
     progress(0.1, "Reading")
     if MODE in ("slow", "deaf"):
-        for step in range(600):
-            progress(0.1 + step / 1000, "Waiting")
+        for step in itertools.count():  # until it is ended
+            progress(min(0.1 + step / 1000, 0.9), "Waiting")
             time.sleep(0.05)
     if MODE == "fail":
         say(type="error", code="BAD_INPUT", message="sub-01.nrrd: this is no head <at all>. Choose another volume.")

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# Not there, or slow to import, when a panel opens.
+HEAVY = ("torch", "monai", "pydantic", "SimpleITK", "nibabel", "typer", "scipy", "matplotlib", "platformdirs")
 MODULES = ("MRItoPETSynthesis", "CTtoMRSynthesis")
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 

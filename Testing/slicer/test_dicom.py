@@ -88,7 +88,7 @@ def test_slicer_reads_the_exported_series(
 
     panel = synthetic(module, left_handed)
     panel.parameters.exportFormat = "DICOM series"
-    click_and_wait(panel, lambda condition: wait(condition, seconds=120), "export")
+    click_and_wait(panel, wait, "export")
     (folder,) = (path for path in tmp_path.glob("*_dicom-series"))
     assert f"Wrote {folder}" in panel.ui.exportStatusLabel.text
     files = sorted(str(path) for path in folder.iterdir())
@@ -107,7 +107,7 @@ def test_parametric_map_from_the_panel(synthetic: Any, wait: Any, tmp_path: Path
     """With highdicom it is written; without, the panel says what to do."""
     panel = synthetic("MRItoPETSynthesis", True)
     panel.parameters.exportFormat = "DICOM parametric map"
-    click_and_wait(panel, lambda condition: wait(condition, seconds=120), "export")
+    click_and_wait(panel, wait, "export")
     written = list(tmp_path.glob("*_dicom-parametric-map/*.dcm"))
     if importlib.util.find_spec("highdicom") is None:
         assert written == []
@@ -150,7 +150,7 @@ def test_export_joins_the_source_s_patient_and_study(
     panel = synthetic("MRItoPETSynthesis", left_handed)
     panel.parameters.exportFormat = "DICOM series"
     assert "does not know the source" in panel.ui.exportPatientLabel.text
-    click_and_wait(panel, lambda condition: wait(condition, seconds=120), "export")
+    click_and_wait(panel, wait, "export")
     assert "left neutral" in panel.ui.exportStatusLabel.text
     (source,) = tmp_path.glob("*_dicom-series")
     patient = "Doe^Jane of the study"
@@ -165,7 +165,7 @@ def test_export_joins_the_source_s_patient_and_study(
     monkeypatch.setattr(slicer, "dicomDatabase", database(headers), raising=False)
     panel.update()
     assert f"{len(headers)} files" in panel.ui.exportPatientLabel.text
-    click_and_wait(panel, lambda condition: wait(condition, seconds=120), "export")
+    click_and_wait(panel, wait, "export")
     written = pydicom.dcmread(next((tmp_path / f"{source.name}_2").iterdir()))
     first = pydicom.dcmread(next(iter(headers.values())))
     for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
@@ -176,7 +176,7 @@ def test_export_joins_the_source_s_patient_and_study(
     assert "Doe" not in panel.ui.logTextEdit.plainText + panel.ui.exportStatusLabel.text
 
     panel.ui.exportSourceDicomCheckBox.checked = False
-    click_and_wait(panel, lambda condition: wait(condition, seconds=120), "export")
+    click_and_wait(panel, wait, "export")
     neutral = next((tmp_path / f"{source.name}_3").iterdir()).read_bytes()
     assert b"Doe" not in neutral
     assert b"J-17" not in neutral

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import shutil
@@ -13,59 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FAKE_WORKER, MODULES, REPOSITORY, install_card
+from fakes import FAKE_WORKER, HEAVY, MODULES, REPOSITORY
+from gui_files import ROOM
 
-ROOM = REPOSITORY / "Training" / "modality_synthesis" / "slicer"
 SCRIPT = REPOSITORY / "Resources" / "Scripts" / "synthesize_batch.py"
-GUI_FILES = [*(REPOSITORY / name / f"{name}.py" for name in MODULES), *ROOM.rglob("*.py")]
-HEAVY = ("torch", "monai", "pydantic", "SimpleITK", "nibabel", "typer", "scipy", "matplotlib", "platformdirs")
-
-
-# What PythonQt and Slicer's Python allow
-
-
-def imported_names(tree: ast.AST) -> set:
-    """The top-level packages that a file's module level imports."""
-    names = set()
-    for node in getattr(tree, "body", []):
-        if isinstance(node, ast.Import):
-            names.update(alias.name.partition(".")[0] for alias in node.names)
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.partition(".")[0])
-    return names
-
-
-@pytest.mark.parametrize("path", GUI_FILES, ids=lambda path: path.name)
-def test_gui_code_keeps_to_what_slicer_offers(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text, feature_version=(3, 9))
-    imported = imported_names(tree)
-    assert not imported & {"PySide6", "PyQt5", "PySide2", "slicer_host"}
-    assert not imported & set(HEAVY)
-    for node in ast.walk(tree):
-        assert not isinstance(node, ast.Match)
-        if isinstance(node, ast.Attribute):
-            # A test waits for what it started; a slot must not.
-            assert node.attr != "processEvents" or path.name == "self_test.py"
-            assert node.attr not in ("Signal", "Slot", "eventFilter", "setStyleSheet", "styleSheet")
-        if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, "bare except"
-
-
-@pytest.mark.parametrize("path", GUI_FILES, ids=lambda path: path.name)
-def test_signals_are_connected_by_their_full_signature(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "connect":
-            first = node.args[0]
-            assert isinstance(first, ast.Constant), ast.unparse(node)
-            assert first.value.endswith(")")
-
-
-def test_strings_for_translation_are_no_f_strings() -> None:
-    for path in GUI_FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
-                assert isinstance(node.args[0], ast.Constant), f"{path.name}: {ast.unparse(node)}"
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -103,89 +53,6 @@ def test_requirements_are_the_package_s_own() -> None:
     assert sorted(lines) == sorted(project["dependencies"])
 
 
-def test_missing_packages_are_asked_for_and_installed_at_first_use(
-    open_panel: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import slicer
-    from fakes import add_head
-
-    from modality_synthesis.slicer import dependencies
-
-    absent, asked, ensured = ["torch>=2.2", "monai>=1.5"], [], []
-    monkeypatch.setattr(dependencies, "missing", lambda: list(absent))
-    install_card(tmp_path / "models", "pet")
-    add_head()
-    panel = open_panel()
-    panel.parameters.model = "pet"
-    assert not asked  # opening the panel asks for nothing
-
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, *a, **k: asked.append(text) or False)
-    panel.ui.synthesizeButton.click()
-    assert "torch, monai" in asked[0]
-    assert "large download" in asked[0]
-    assert not panel.logic.running  # declined: nothing runs, nothing is installed
-
-    packaging = types.ModuleType("slicer.packaging")
-
-    def pip_ensure(names: list, **keywords: Any) -> None:
-        ensured.extend(names)
-        absent.clear()
-
-    packaging.pip_ensure = pip_ensure
-    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
-    monkeypatch.setattr(slicer, "packaging", packaging, raising=False)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
-    panel.ui.synthesizeButton.click()
-    assert ensured == ["torch>=2.2", "monai>=1.5"]
-    assert panel.logic.running
-    wait(lambda: not panel.logic.running)
-
-
-def test_older_slicer_falls_back_to_pip_install(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import slicer
-
-    from modality_synthesis.slicer import dependencies
-
-    installed = []
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
-    monkeypatch.setattr(slicer.util, "pip_install", installed.extend)
-    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-    dependencies.install(["monai>=1.5"])
-    assert installed == ["monai>=1.5"]
-
-
-def test_torch_comes_through_the_pytorch_extension(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import slicer
-
-    from modality_synthesis.slicer import dependencies
-
-    calls = []
-
-    class Logic:
-        def installTorch(self, **keywords: Any) -> str:
-            calls.append(keywords)
-            return "torch"
-
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=Logic))
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
-    monkeypatch.setattr(dependencies, "_pipInstall", lambda names: pytest.fail(f"pip install {names}"))
-    dependencies.install(["torch>=2.2"])
-    assert calls == [{"askConfirmation": False, "torchVersionRequirement": ">=2.2"}]
-
-
-def test_what_is_missing_is_found_by_name(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib
-
-    from modality_synthesis.slicer import dependencies
-
-    monkeypatch.undo()
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "monai" else real(name, *a))
-    assert "monai>=1.5" in dependencies.missing()
-    monkeypatch.setenv("MODALITY_SYNTHESIS_PYTHON", "/somewhere/python")
-    assert dependencies.missing() == []
-
-
 # The worker script
 
 
@@ -213,17 +80,19 @@ def test_worker_reports_what_is_not_installed() -> None:
 def test_worker_stops_when_its_input_closes(tmp_path: Path) -> None:
     """Slicer ends, for whatever reason: the worker does not stay."""
     pytest.importorskip("typer")
-    code = "import time, sys; sys.argv = ['x']; time.sleep(60)"
+    code = "import time, sys; sys.argv = ['x']; time.sleep(3600)"
     package = tmp_path / "modality_synthesis"
     shutil.copytree(ROOM, package / "slicer", ignore=shutil.ignore_patterns("__pycache__"))
     (package / "__init__.py").write_text("")
+    for name in ("stopping", "errors", "findings"):  # what the worker needs before anything else
+        shutil.copy(ROOM.parent / f"{name}.py", package)
     (package / "cli.py").write_text(f"def main():\n    {code}\n")
     process = subprocess.Popen(
         [sys.executable, str(package / "slicer" / "worker.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert json.loads(process.stdout.readline())["pid"] == process.pid
     process.stdin.close()
-    assert process.wait(timeout=10) != 0
+    assert process.wait() != 0
     process.stdout.close()
 
 
@@ -234,9 +103,17 @@ set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/use.cmake)
 set(Slicer_EXTENSION_GENERATE_CONFIG ${CMAKE_CURRENT_LIST_DIR}/empty.cmake)
 set(Slicer_EXTENSION_CPACK ${CMAKE_CURRENT_LIST_DIR}/empty.cmake)
 set(Slicer_QTSCRIPTEDMODULES_LIB_DIR lib/Slicer-5.13/qt-scripted-modules)
-set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR lib/Slicer-5.13/qt-scripted-modules)
+set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR ./lib/Slicer-5.13/qt-scripted-modules)
 """
 STUB_USE = """
+function(install)  # newer versions of CMake warn (CMP0177)
+  cmake_parse_arguments(MY "" "DESTINATION" "" ${ARGN})
+  cmake_path(SET normal NORMALIZE "${MY_DESTINATION}")
+  if(NOT "${normal}" STREQUAL "${MY_DESTINATION}")
+    message(FATAL_ERROR "not normalized: ${MY_DESTINATION}")
+  endif()
+  _install(${ARGN})
+endfunction()
 macro(slicerMacroBuildScriptedModule)
   cmake_parse_arguments(MY "WITH_GENERIC_TESTS;WITH_SUBDIR;VERBOSE" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
   if(MY_UNPARSED_ARGUMENTS)
@@ -247,7 +124,8 @@ macro(slicerMacroBuildScriptedModule)
       message(FATAL_ERROR "missing: ${file}")
     endif()
     get_filename_component(folder ${file} DIRECTORY)
-    install(FILES ${file} DESTINATION ${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}/${folder})
+    cmake_path(SET destination NORMALIZE "${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}/${folder}")
+    install(FILES ${file} DESTINATION "${destination}")
   endforeach()
 endmacro()
 macro(slicer_add_python_unittest)
@@ -298,26 +176,6 @@ def test_extension_configures_builds_and_installs(tmp_path: Path) -> None:
     assert {card["id"] for card in messages[-1]["models"]} == shipped, errors
 
 
-def test_extensions_index_entry() -> None:
-    entry = json.loads((REPOSITORY / "Resources" / "ModalitySynthesis.json").read_text(encoding="utf-8"))
-    allowed = {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_url", "tier"}
-    assert set(entry) <= allowed
-    assert entry["category"] == "Image Synthesis"
-    text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
-    assert "project(ModalitySynthesis)" in text
-    for variable in ("EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"):
-        line = next(line for line in text.splitlines() if variable in line)
-        for url in line.partition('"')[2].rstrip('")').split():
-            assert (REPOSITORY / url.partition("/main/")[2]).is_file(), url
-
-
-def test_icon_is_128_pixels(app: Any) -> None:
-    import qt
-
-    image = qt.QImage(str(REPOSITORY / "Resources" / "Icons" / "ModalitySynthesis.png"))
-    assert (image.width(), image.height()) == (128, 128)
-
-
 # Sample data
 
 
@@ -364,7 +222,7 @@ def batch(tmp_path: Path) -> Any:
         given = list(arguments) or ["--cohort", str(table), "--model", "pet", "-o", str(output)]
         ran = subprocess.run(
             [sys.executable, str(script), *given],
-            capture_output=True, text=True, env={**os.environ, "FAKE_WORKER_MODE": mode}, check=False, timeout=60,
+            capture_output=True, text=True, env={**os.environ, "FAKE_WORKER_MODE": mode}, check=False,
         )  # fmt: skip
         summary = output / "batch.json"
         facts = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}

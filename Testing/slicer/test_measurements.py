@@ -73,13 +73,12 @@ def test_metrics_show_mask_and_whole_volume_with_definitions(ready: Any, wait: A
     panel = ready()
     compared(panel, wait)
     titles, *rows = shown_table(panel.ui.metricsTableWidget)
-    assert titles == ["Metric", "In mask", "Whole volume", "Unit"]
-    mae = next(row for row in rows if row[0] == "MAE")
-    assert float(mae[1]) == pytest.approx(2 * float(mae[2]), rel=1e-3)
-    assert mae[3] == "SUVR"
+    assert titles == ["Metric", "In mask", "Whole\nvolume"]
+    mae = next(row for row in rows if row[0] == "MAE (SUVR)")
+    assert float(mae[1]) == pytest.approx(2 * float(mae[2]), rel=1e-2)
     assert next(row for row in rows if row[0] == "PSNR")[1] == ""  # infinite: JSON holds null
     tip = panel.ui.metricsTableWidget.item(0, 1).toolTip()
-    assert tip == "MAE\nmean absolute error\nBest: 0"
+    assert tip == "Mean absolute error\nmean absolute error\nBest: 0"
     table = panel.parameters.metricsTable.GetTable()
     assert table.GetColumnName(5) == "Definition"
 
@@ -91,13 +90,14 @@ def test_regions_are_compared_where_the_mri_is_known(ready: Any, wait: Any, aske
     assert "--uncertainty" not in asked[-1]
     panel.ui.comparisonTableComboBox.currentText = "Regions"
     titles, first, second = shown_table(panel.ui.metricsTableWidget)
-    assert titles == ["Region", "Side", "Synthetic", "Reference", "Bias, %", "MAE", "ml"]
-    assert first[:5] == ["fdg_ad_signature", "both", "1.2", "1.25", "-4"]  # meta-regions first
-    assert second[0] == "ctx-lh-precuneus"
+    assert titles == ["Region", "Side", "Synthetic\n(SUVR)", "Reference\n(SUVR)", "Bias\n(%)"]
+    assert first[:5] == ["FDG AD signature", "both", "1.2", "1.25", "-4"]  # meta-regions first
+    assert second[:2] == ["Precuneus", "left"]
+    assert "Volume: 10 ml" in panel.ui.metricsTableWidget.item(1, 0).toolTip()
     panel.ui.comparisonPlotButton.click()
     bars = active_chart()
     series = [bars.GetNthPlotSeriesNode(index) for index in range(bars.GetNumberOfPlotSeriesNodes())]
-    assert [node.GetYColumnName() for node in series] == ["synthetic", "reference"]
+    assert [node.GetYColumnName() for node in series] == ["synthetic_mean", "reference_mean"]
     assert {node.GetPlotType() for node in series} == {series[0].PlotTypeBar}
     assert series[0].GetTableNode().GetNumberOfRows() == 1
     panel.ui.compareRegionsCheckBox.checked = False
@@ -203,7 +203,7 @@ def test_suvr_options_reach_the_worker_and_the_node(ready: Any, wait: Any, tmp_p
     panel = ready()
     click_and_wait(panel, wait)
     panel.parameters.normalCohort = cohort(tmp_path)
-    panel.ui.tracerComboBox.currentText = "florbetapir"
+    panel.ui.tracerComboBox.currentText = "Florbetapir"
     assert "Centiloids need" in panel.ui.suvrButton.toolTip
     panel.parameters.referenceRegion = "whole-cerebellum"
     panel.ui.pvcSpinBox.value = 6.0
@@ -213,24 +213,24 @@ def test_suvr_options_reach_the_worker_and_the_node(ready: Any, wait: Any, tmp_p
     assert options["--pvc-fwhm"] == "6"
     assert options["--normal-cohort"] == str(tmp_path / "normal.csv")
     text = panel.ui.suvrFactsLabel.text
-    assert "reference region whole-cerebellum" in text
+    assert "reference region Whole cerebellum" in text
     assert "corrected for 6 mm" in text
-    assert "34 Centiloid (florbetapir)" in text
+    assert "34 Centiloid (Florbetapir)" in text
     image = panel.parameters.suvrVolume
     assert image.GetAttribute("ModalitySynthesis.ReferenceRegion") == "whole-cerebellum"
     assert image.GetAttribute("ModalitySynthesis.Units") == "SUVR"
     assert results.sidecarOf(image)["PartialVolumeCorrection"]["fwhm_mm"] == 6
     titles, *rows = shown_table(panel.ui.suvrTableWidget)
-    assert titles[:5] == ["Region", "Side", "SUVR", "z-score", "Asymmetry, %"]
+    assert titles == ["Region", "Side", "SUVR", "z-score\n(SD)", "Asymmetry\n(%)"]
     assert rows[1][:5] == ["tau meta-temporal", "both", "1.31", "1", "-4"]
 
-    panel.parameters.normalCohort = Path()
+    panel.parameters.normalCohort = None
     panel.parameters.tracer = "none"
     panel.parameters.pvcFwhm = 0.0
     click_and_wait(panel, wait, "suvr")
     assert not {"--tracer", "--pvc-fwhm", "--normal-cohort", "--z-map"} & set(asked[-1])
     assert "Centiloid" not in panel.ui.suvrFactsLabel.text
-    assert "z-score" not in shown_table(panel.ui.suvrTableWidget)[0]
+    assert "z-score\n(SD)" not in shown_table(panel.ui.suvrTableWidget)[0]
     assert panel.parameters.zVolume is None
 
 
@@ -267,9 +267,10 @@ def test_z_map_has_diverging_colors_legend_and_threshold(ready: Any, wait: Any, 
         return color[3]
 
     assert [opacity(value) for value in (-3.4, -1.9, 0.0, 1.0, 2.5)] == [1, 0, 0, 0, 1]
+    panel.ui.differenceThresholdSlider.value = 7
     panel.ui.zThresholdSlider.value = 0
     assert [opacity(value) for value in (-3.4, -1.9, 0.0, 1.0, 2.5)] == [1, 1, 0, 1, 1]  # 0: no norm
-    assert panel.ui.differenceThresholdSlider.value == 5  # another color table
+    assert panel.ui.differenceThresholdSlider.value == 7  # another color table
 
 
 def test_z_map_is_not_offered_as_dicom(ready: Any, wait: Any, tmp_path: Path) -> None:
@@ -353,6 +354,67 @@ def test_older_tables_of_regions_are_read(scene: Any, tmp_path: Path) -> None:
     for column in ("mean", "suvr"):
         path = tmp_path / f"{column}.csv"
         path.write_text(f"region,hemisphere,kind,{column}\nbraak_1,both,meta-region,1.2\n", encoding="utf-8")
-        table = tables.makeRegions(column, str(path), ["suvr"])
-        assert table.GetCellText(0, 3) == "1.2"
-        assert table.GetColumnName(3) == "suvr"
+        table = tables.makeRegions(column, str(path), ["suvr"], "TAU-PET")
+        assert table.GetCellText(0, 4) == "1.2"
+        assert table.GetCellText(0, 1) == "Braak I"
+        assert table.GetColumnName(4) == "suvr"
+
+
+@pytest.mark.parametrize(
+    ("modality", "first"),
+    [("FDG-PET", "FDG AD signature"), ("TAU-PET", "Tau meta-temporal"), ("AMYLOID-PET", "Amyloid cortical summary")],
+)
+def test_regions_that_matter_for_the_tracer_come_first(scene: Any, tmp_path: Path, modality: str, first: str) -> None:
+    from modality_synthesis.preprocessing.atlas import regions
+    from modality_synthesis.slicer import tables
+    from modality_synthesis.slicer.sections.base import tableContent
+
+    path = tmp_path / "regions.csv"
+    lines = [f"{region.name},{region.hemisphere},{region.kind},1.23456" for region in regions()]
+    path.write_text("\n".join(["region,hemisphere,kind,suvr", *lines]), encoding="utf-8")
+    table = tables.makeRegions("regions", str(path), ["suvr"], modality)
+    names = {"region": "Region", "hemisphere": "Side", "suvr": "SUVR", "name": "Name"}
+    _, rows = tableContent(table, names)
+    assert rows[:3] == [
+        [first, "both", "1.23", first], [first, "left", "1.23", f"{first}, left"],
+        [first, "right", "1.23", f"{first}, right"],
+    ]  # fmt: skip
+    assert len(rows) == len(regions())
+    assert not any("_" in cell or "ctx" in cell for row in rows for cell in (row[0], row[3]))
+    chart = tables.chartOf(table)
+    series = chart.GetNthPlotSeriesNode(0)
+    labels = series.GetTableNode().GetTable().GetColumnByName(series.GetLabelColumnName())
+    assert labels.GetValue(0) == first
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.99614, "0.996"), (1.31, "1.31"), (12.345, "12.3"), (123.4, "123"), (12345.6, "12346"), (0.00012345, "0.000123"),
+     (-4.0, "-4"), (float("inf"), "∞"), (None, ""), ("left", "left")],
+)  # fmt: skip
+def test_numbers_have_three_digits(scene: Any, value: object, text: str) -> None:
+    from modality_synthesis.slicer.tables import formatNumber
+
+    assert formatNumber(value) == text
+
+
+def test_tables_fit_the_panel(ready: Any, wait: Any, tmp_path: Path, app: Any) -> None:
+    """No column is cut and nothing is to be scrolled sideways in a panel of 404 pixels."""
+    panel = ready()
+    panel.parameters.normalCohort = cohort(tmp_path)
+    compared(panel, wait)
+    click_and_wait(panel, wait, "suvr")
+    panel.ui.compareCollapsibleButton.collapsed = panel.ui.suvrCollapsibleButton.collapsed = False
+    panel.parent.resize(404, 1600)
+    panel.parent.show()
+    for kind in ("Metrics", "Regions"):
+        panel.parameters.comparisonTable = kind
+        for _ in range(3):
+            app.processEvents()
+        for table in (panel.ui.metricsTableWidget, panel.ui.suvrTableWidget):
+            assert table.rowCount > 1
+            header = table.horizontalHeader()
+            assert header.length() <= table.viewport().width
+            assert header.sectionSize(0) >= 100
+            for column in range(1, table.columnCount):
+                assert header.sectionSize(column) >= header.sectionSizeHint(column)

@@ -60,7 +60,8 @@ def test_result_is_drawn_over_the_mri_with_legend(panel: Any, wait: Any, views: 
 def edge_colors(picture: np.ndarray, left: bool = False) -> int:
     """The number of different colors at the right (or left) edge, where the head does not reach."""
     width = int(picture.shape[1] * 0.07)
-    edge = (picture[:, :width] if left else picture[:, -width:]).reshape(-1, 3).astype(int)
+    above_the_mark = picture[:-30]
+    edge = (above_the_mark[:, :width] if left else above_the_mark[:, -width:]).reshape(-1, 3).astype(int)
     return len(np.unique(edge[np.abs(edge[:, 0] - edge[:, 2]) > 20], axis=0))
 
 
@@ -87,30 +88,36 @@ def test_comparison_shows_four_linked_views(panel: Any, wait: Any, views: Any, a
     panel.parameters.referenceVolume = measure(panel, 0.7, 0.0)
     click_and_wait(panel, wait, "compare")
     app.processEvents()  # the views have their sizes then
-    assert views.sliceViewNames() == ("Source", "Synthetic", "Reference", "Difference")
     shown = {}
-    for name in views.sliceViewNames():
-        composite = views.sliceWidget(name).sliceLogic().GetSliceCompositeNode()
+    for name, view in titled(views).items():
+        composite = view.sliceLogic().GetSliceCompositeNode()
         assert composite.GetLinkedControl()
-        assert views.sliceWidget(name).mrmlSliceNode().GetOrientation() == "Axial"
+        assert view.mrmlSliceNode().GetOrientation() == "Axial"
         shown[name] = composite.GetBackgroundVolumeID()
+    assert list(shown) == ["Source", "Synthetic", "Reference", "Difference"]
     assert shown["Source"] == panel.parameters.inputVolume.GetID()
     assert shown["Synthetic"] == panel.parameters.outputVolume.GetID()
     assert shown["Reference"] == panel.parameters.referenceVolume.GetID()
     offsets = {round(views.sliceWidget(name).mrmlSliceNode().GetSliceOffset(), 3) for name in views.sliceViewNames()}
     assert len(offsets) == 1
-    # The synthetic volume is above the reference: red where the head is, white where both are zero.
-    panel.ui.differenceThresholdSlider.value = 0
-    picture = views.sliceWidget("Difference").picture()
-    center, corner = picture[160, 160].astype(int), picture[8, 8].astype(int)
+    # The synthetic volume is above the reference: red where the head is, nothing is drawn where both are air.
+    picture = titled(views)["Difference"].picture()
+    center, corner = picture[160, 160].astype(int), picture[300, 8].astype(int)
     assert center[0] - center[2] > 60
     assert picture.shape == (320, 320, 3)
-    assert abs(int(corner[0]) - int(corner[2])) < 10
-    pictures = {name: views.sliceWidget(name).picture() for name in views.sliceViewNames()}
+    assert corner.max() < 20
+    pictures = {name: view.picture() for name, view in titled(views).items()}
     assert {name for name, seen in pictures.items() if edge_colors(seen) > 20} == {"Synthetic", "Reference"}
     assert {name for name, seen in pictures.items() if edge_colors(seen, left=True) > 20} == {"Difference"}
-    assert "Difference" in panel.marks.shownIn()
-    assert "Source" not in panel.marks.shownIn()
+    marked = {view.mrmlSliceNode().GetLayoutLabel() for view in map(views.sliceWidget, panel.marks.shownIn())}
+    assert {"Synthetic", "Difference"} <= marked
+    assert "Source" not in marked
+
+
+def titled(views: Any) -> dict:
+    """The views of the layout by what stands above them."""
+    widgets = [views.sliceWidget(name) for name in views.sliceViewNames()]
+    return {widget.mrmlSliceNode().GetLayoutLabel(): widget for widget in widgets}
 
 
 def test_reference_is_shown_like_the_synthetic_volume(panel: Any, wait: Any) -> None:
@@ -128,29 +135,33 @@ def test_orientation_and_rows(panel: Any, wait: Any, views: Any) -> None:
     panel.parameters.referenceVolume = measure(panel, 0.9, 0.0)
     click_and_wait(panel, wait, "compare")
     panel.ui.orientationComboBox.currentText = "Coronal"
-    assert views.sliceWidget("Source").mrmlSliceNode().GetOrientation() == "Coronal"
-    panel.ui.orientationComboBox.currentText = "All"
+    assert titled(views)["Source"].mrmlSliceNode().GetOrientation() == "Coronal"
+    single = set(views.sliceViewNames())
+    panel.ui.orientationComboBox.currentText = "All three planes"
     assert len(views.sliceViewNames()) == 12
-    assert views.sliceWidget("Difference-Sagittal").mrmlSliceNode().GetOrientation() == "Sagittal"
+    assert single < set(views.sliceViewNames())  # views stay for good, and each slows the closing of scenes
+    orientations = [views.sliceWidget(name).mrmlSliceNode().GetOrientation() for name in views.sliceViewNames()]
+    assert orientations == ["Axial"] * 4 + ["Coronal"] * 4 + ["Sagittal"] * 4
 
 
-def test_opacity_and_threshold_of_the_difference(panel: Any, wait: Any, views: Any) -> None:
+def test_opacity_and_threshold_of_the_difference(panel: Any, wait: Any, views: Any, app: Any) -> None:
     click_and_wait(panel, wait)
     panel.parameters.referenceVolume = measure(panel, 0.9, 0.0)
     click_and_wait(panel, wait, "compare")
-    composite = views.sliceWidget("Difference").sliceLogic().GetSliceCompositeNode()
-    assert panel.ui.differenceThresholdSlider.value == 5
-    panel.ui.differenceThresholdSlider.value = 0
-    full = views.sliceWidget("Difference").picture()
+    app.processEvents()
+    view = titled(views)["Difference"]
+    composite = view.sliceLogic().GetSliceCompositeNode()
+    assert panel.ui.differenceThresholdSlider.value == 0
+    full = view.picture()
     panel.ui.differenceOpacitySlider.value = 40
     assert composite.GetForegroundOpacity() == pytest.approx(0.4)
     panel.ui.differenceOpacitySlider.value = 100
     panel.ui.differenceThresholdSlider.value = 60  # differences of about 0.15 SUVR of 0.5 vanish
-    hidden = views.sliceWidget("Difference").picture()
+    hidden = view.picture()
     assert full[160, 160, 0] > full[160, 160, 2]
     assert abs(int(hidden[160, 160, 0]) - int(hidden[160, 160, 2])) < 10  # the gray MRI shines through
     panel.ui.differenceThresholdSlider.value = 0
-    again = views.sliceWidget("Difference").picture()
+    again = view.picture()
     assert np.abs(again.astype(int) - full).mean() < 1
 
 
@@ -182,7 +193,7 @@ def test_z_map_over_the_mri(panel: Any, wait: Any, views: Any, tmp_path: Path) -
     assert np.abs(np.diff(views.sliceWidget("Red").picture()[160, [120, 200]].astype(int), axis=-1)).max() < 10
 
 
-@pytest.mark.parametrize("orientation", ["Axial", "Coronal", "Sagittal", "All"])
+@pytest.mark.parametrize("orientation", ["Axial", "Coronal", "Sagittal", "All three planes"])
 def test_comparison_fits_small_screens(panel: Any, wait: Any, views: Any, orientation: str) -> None:
     """The bars above the views have minimum widths: four abreast would make the window wider than 1,280 pixels."""
     click_and_wait(panel, wait)
@@ -239,7 +250,7 @@ def test_legend_does_not_stay_on_another_head(panel: Any, wait: Any, views: Any,
 def test_nothing_is_rendered_while_the_scene_is_closed(panel: Any, wait: Any, views: Any, app: Any) -> None:
     import slicer
 
-    from modality_synthesis.slicer import display
+    from modality_synthesis.slicer import linked_views
 
     click_and_wait(panel, wait)
     panel.parameters.referenceVolume = measure(panel, 0.9, 0.0)
@@ -248,7 +259,7 @@ def test_nothing_is_rendered_while_the_scene_is_closed(panel: Any, wait: Any, vi
     widgets = [views.sliceWidget(name) for name in views.sliceViewNames()]
     slicer.mrmlScene.Clear(False)
     assert [widget.renders_while_closing for widget in widgets] == [0] * 4
-    assert views.layout not in {display.layoutId(name) for name in (*display.PLANES, "All")}  # no empty views are left
+    assert not linked_views.views().shown()  # no empty views are left
 
 
 def test_plots_are_shown_with_names_under_the_bars(panel: Any, wait: Any, views: Any, app: Any) -> None:
@@ -266,6 +277,7 @@ def test_plots_are_shown_with_names_under_the_bars(panel: Any, wait: Any, views:
     assert not any(name.isdigit() for name in names)
     panel.parameters.referenceVolume = measure(panel, 0.9, 0.0)
     click_and_wait(panel, wait, "compare")
+    panel.ui.comparisonPlotButton.click()
     app.processEvents()
     labels = axis.GetTickLabels()
     assert not {labels.GetValue(index) for index in range(labels.GetNumberOfValues())} & set(names)
@@ -283,3 +295,127 @@ def test_a_signal_has_a_legend_of_one_word(open_panel: Any, scene: Any, tmp_path
     head = add_head(ct=True)
     made = results.makeResult(slicer.util.arrayFromVolume(head), head, Card(folder=None, facts=facts), {})
     assert slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(made).GetTitleText() == "signal"
+
+
+def test_names_under_bars_when_the_layout_with_the_plot_comes_back(panel: Any, wait: Any, views: Any, app: Any) -> None:
+    import vtk
+
+    click_and_wait(panel, wait)
+    click_and_wait(panel, wait, "suvr")
+    panel.ui.showSuvrPlotButton.click()
+    app.processEvents()
+    with_plot = views.layout
+    views.setLayout(2)
+    axis = views.plotWidget(0).plotView().chart().GetAxis(vtk.vtkAxis.BOTTOM)
+    axis.SetCustomTickPositions(vtk.vtkDoubleArray(), vtk.vtkStringArray())  # as a chart of another module
+    views.setLayout(with_plot)
+    app.processEvents()
+    labels = axis.GetTickLabels()
+    assert labels.GetNumberOfValues() == 2
+
+
+def test_reading_is_one_click_there_and_one_back(panel: Any, wait: Any, views: Any, app: Any) -> None:
+    click_and_wait(panel, wait)
+    app.processEvents()
+    views.sliceWidget("Red").mrmlSliceNode().SetSliceOffset(12.5)
+    former = views.layout
+    assert not panel.ui.readingButton.checked
+    panel.ui.readingButton.click()
+    app.processEvents()
+    assert panel.ui.readingButton.checked
+    assert list(titled(views)) == ["Source", "Synthetic", "Fused"]  # nothing is known about the error yet
+    fused = titled(views)["Fused"].sliceLogic().GetSliceCompositeNode()
+    assert fused.GetBackgroundVolumeID() == panel.parameters.inputVolume.GetID()
+    assert fused.GetForegroundVolumeID() == panel.parameters.outputVolume.GetID()
+    offsets = {round(view.mrmlSliceNode().GetSliceOffset(), 3) for view in titled(views).values()}
+    assert offsets == {12.5}
+    assert all(view.sliceLogic().GetSliceCompositeNode().GetLinkedControl() for view in titled(views).values())
+    panel.ui.readingButton.click()
+    app.processEvents()
+    assert views.layout == former
+    assert not panel.ui.readingButton.checked
+    composite = views.sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == panel.parameters.outputVolume.GetID()
+
+
+def test_reading_shows_the_difference_in_the_views_of_the_comparison(
+    panel: Any, wait: Any, views: Any, app: Any
+) -> None:
+    click_and_wait(panel, wait)
+    former = views.layout
+    panel.parameters.referenceVolume = measure(panel, 0.7, 0.0)
+    click_and_wait(panel, wait, "compare")
+    app.processEvents()
+    compared = views.sliceViewNames()
+    panel.ui.readingButton.click()
+    app.processEvents()
+    assert views.sliceViewNames() == compared
+    assert list(titled(views)) == ["Source", "Synthetic", "Fused", "Difference"]
+    panel.ui.orientationComboBox.currentText = "Coronal"
+    assert {view.mrmlSliceNode().GetOrientation() for view in titled(views).values()} == {"Coronal"}
+    assert panel.ui.readingButton.checked
+    panel.ui.readingButton.click()
+    assert views.layout == former  # the layout before the comparison, not an empty one
+    panel.ui.orientationComboBox.currentText = "Axial"
+    assert views.layout == former  # who has left is not called back
+    views.setLayout(former)
+
+
+def test_a_layout_that_somebody_chooses_ends_the_reading(panel: Any, wait: Any, views: Any, app: Any) -> None:
+    click_and_wait(panel, wait)
+    panel.ui.readingButton.click()
+    app.processEvents()
+    views.setLayout(2)
+    assert not panel.ui.readingButton.checked
+    click_and_wait(panel, wait)
+    assert views.layout == 2
+
+
+def test_the_difference_is_drawn_only_where_both_were_measured(panel: Any, wait: Any, views: Any, app: Any) -> None:
+    """Not measured is NaN, no color and no number; zero is white; nothing is darker than anatomy and colors are."""
+    import slicer
+
+    click_and_wait(panel, wait)
+    panel.parameters.referenceVolume = measure(panel, 1.0, 0.0)
+    click_and_wait(panel, wait, "compare")
+    app.processEvents()
+    difference = panel.parameters.differenceVolume
+    values = slicer.util.arrayFromVolume(difference)
+    air = slicer.util.arrayFromVolume(panel.parameters.outputVolume) < 0.1
+    assert np.isnan(values[air]).all()
+    assert (values[~air] == 0).all()
+    picture = titled(views)["Difference"].picture().astype(int)
+    assert picture[160, 160].min() == 255
+    assert picture[300, 8].max() < 20
+    # A map that crosses zero everywhere: no ring of another color between red and blue.
+    waves = np.sin(np.arange(values.shape[2]) * 0.9)[None, None, :] * 0.3 + np.zeros_like(values)
+    slicer.util.updateVolumeFromArray(difference, np.where(air, np.nan, waves).astype(np.float32))
+    picture = titled(views)["Difference"].picture()
+    inside = picture[110:210, 110:210].reshape(-1, 3).astype(int)
+    assert (inside[:, 0] > inside[:, 2] + 40).any()
+    assert (inside[:, 2] > inside[:, 0] + 40).any()
+    assert inside.max(axis=1).min() > 150
+
+
+def test_the_color_of_a_difference_says_its_size(panel: Any, wait: Any, views: Any) -> None:
+    """Equal steps look equally large (CIELAB), whichever their sign; the same table as in reports."""
+    from modality_synthesis.evaluation.figures.style import difference_colors
+    from modality_synthesis.slicer import display
+
+    node = display.differenceColorNode()
+    colors = np.zeros((node.GetNumberOfColors(), 4))
+    for index, color in enumerate(colors):
+        node.GetColor(index, color)
+    assert np.allclose(colors[:, :3], difference_colors()(np.arange(255))[:, :3], atol=1 / 255)
+    lab = cielab(colors[:, :3])
+    steps = np.linalg.norm(np.diff(lab[7::8], axis=0), axis=1)  # through the middle; Slicer keeps 8 bits
+    assert steps.max() < 1.15 * steps.min()
+    assert lab[:, 0].argmax() == 127
+    assert np.abs(lab[:, 0] - lab[::-1, 0]).max() < 1
+
+
+def cielab(rgb: np.ndarray) -> np.ndarray:
+    """sRGB (N, 3) as CIELAB, by scikit-image."""
+    from skimage.color import rgb2lab
+
+    return rgb2lab(rgb[None])[0]

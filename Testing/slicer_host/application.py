@@ -14,34 +14,30 @@ from typing import Any
 import slicer
 import slicer.util
 
-from slicer_host import mrml, pythonqt
+from slicer_host import mrml, pythonqt, strict
 
 qt = pythonqt.install()
+strict.install()
 
 from PySide6 import QtCore, QtWidgets  # noqa: E402 - after the patches
 
-from slicer_host import widgets  # noqa: E402
+from slicer_host import style, widgets, window  # noqa: E402
 
 widgets.install(qt)
 
 
 class _ModuleManager(QtCore.QObject):
+    application_class = "qSlicerModuleManager"
     moduleAboutToBeUnloaded = QtCore.Signal(str)
-    startupCompleted = QtCore.Signal()
-    cpp_signals = ("moduleAboutToBeUnloaded(QString)", "startupCompleted()")
+    cpp_signals = ("moduleAboutToBeUnloaded(QString)",)
 
     def module(self, name: str) -> Any:
         return slicer.app.loaded.get(name)
 
 
-class qSlicerScriptedLoadableModuleWidget:
-    """The C++ side of a module's panel: it gives out the Python side."""
-
-    def __init__(self, widget: Any) -> None:
-        self._widget = widget
-
-    def self(self) -> Any:
-        return self._widget
+class _ApplicationSignals(QtCore.QObject):
+    startupCompleted = QtCore.Signal()
+    cpp_signals = ("startupCompleted()",)
 
 
 class _ModuleSelector:
@@ -54,20 +50,39 @@ class _ModuleSelector:
 class _Module:
     """What a scripted module gets as `parent`."""
 
+    application_class = "qSlicerScriptedLoadableModule"
+
     def __init__(self, path: Path) -> None:
         self.path, self.name = str(path), path.stem
         self.title, self.helpText, self.acknowledgementText = "", "", ""
         self.categories, self.dependencies, self.contributors = [], [], []
         self.icon, self.hidden = None, False
 
-    def widgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:
+    def widgetRepresentation(self) -> widgets.qSlicerScriptedLoadableModuleWidget:
         """The panel, built when nobody asked for it before."""
-        return qSlicerScriptedLoadableModuleWidget(_panel(self.name))
+        return _panel(self.name).parent
+
+
+class _LogicOnly:
+    """A C++ module of the application."""
+
+    # The file has no loadable module of C++; `logic()` is every module's.
+    application_class = "qSlicerScriptedLoadableModule"
+
+    def __init__(self, logic: Any) -> None:
+        self._logic = logic
+
+    def logic(self) -> Any:
+        return self._logic
 
 
 class Application(mrml.MRMLHost):
     """`slicer.app`. `errors` collects the tracebacks of exceptions raised in slots: tests assert that it is empty."""
 
+    application_class = "qSlicerApplication"
+    host_only = frozenset({"errors", "loaded", "set_layout_manager", "finish_startup", "mainWindow"}) | (
+        mrml.MRMLHost.host_only
+    )
     applicationName, applicationVersion = "SlicerHost", "5.13.0-host"
     majorVersion, minorVersion = 5, 13
     documentationBaseUrl = "https://slicer.readthedocs.io/"
@@ -76,7 +91,10 @@ class Application(mrml.MRMLHost):
         super().__init__()
         self._qt = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer-host"])
         self._qt.setApplicationName("SlicerHost")
-        self._manager, self.loaded, self.errors, self._layout = _ModuleManager(), {}, [], None
+        self._qt.setStyle(style.ApplicationStyle())
+        self._manager, self._signals = _ModuleManager(), _ApplicationSignals()
+        self.loaded, self.errors, self._layout = {}, [], None
+        self._window = None
         sys.excepthook = self._on_exception
 
     def _on_exception(self, *details: Any) -> None:
@@ -87,8 +105,14 @@ class Application(mrml.MRMLHost):
         return self._manager
 
     def mainWindow(self) -> Any:
-        """Something that is not None: panels open in it."""
-        return self._qt
+        """The main window: panels open in it."""
+        if self._window is None:
+            self._window = window.MainWindow()
+        return self._window
+
+    def finish_startup(self) -> None:
+        """What the application does when all modules are there."""
+        self._signals.startupCompleted.emit()
 
     def layoutManager(self) -> Any:
         return self._layout
@@ -98,10 +122,10 @@ class Application(mrml.MRMLHost):
         self._layout = manager
 
     def connect(self, signal: str, slot: Any) -> bool:
-        return self._manager.connect(signal, slot)
+        return self._signals.connect(signal, slot)
 
     def disconnect(self, signal: str, slot: Any) -> bool:
-        return self._manager.disconnect(signal, slot)
+        return self._signals.disconnect(signal, slot)
 
     def processEvents(self, *arguments: Any) -> None:
         self._qt.processEvents()
@@ -151,11 +175,11 @@ def start() -> Application:
         module = types.ModuleType("slicer." + name)
         setattr(slicer, name, module)
         sys.modules["slicer." + name] = module
-    slicer.qSlicerScriptedLoadableModuleWidget = qSlicerScriptedLoadableModuleWidget
     slicer.util.mainWindow = app.mainWindow
     slicer.util.moduleSelector = _ModuleSelector
-    slicer.modules.colors = types.SimpleNamespace(logic=lambda: app.color_logic)
-    slicer.modules.plots = types.SimpleNamespace(logic=lambda: app.plots_logic)
+    slicer.modules.colors = _LogicOnly(app.color_logic)
+    slicer.modules.plots = _LogicOnly(app.plots_logic)
+    slicer.modules.markups = _LogicOnly(app.markups_logic)
     from slicer_host import parameter_node, scripted_module
 
     stand_ins = {
@@ -176,7 +200,8 @@ def load_module(path: str | Path) -> types.ModuleType:
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.append(folder)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    loader = strict.StrictLoader(path.stem, str(path))
+    spec = importlib.util.spec_from_file_location(path.stem, path, loader=loader)
     code = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = code
     spec.loader.exec_module(code)
@@ -192,7 +217,7 @@ def open_module(name: str) -> Any:
     """Build a loaded module's panel, when it is not there yet, and enter it, as when a user picks the module."""
     widget = _panel(name)
     if not widget.parent.isEntered:
-        widget.parent.isEntered = True
+        widget.parent._entered = True
         widget.enter()
     return widget
 
@@ -209,10 +234,11 @@ def _is_open(name: str) -> bool:
 def _panel(name: str) -> Any:
     if _is_open(name):
         return getattr(slicer.modules, name + "Widget")
-    parent = slicer.qSlicerWidget()
+    parent = slicer.qSlicerScriptedLoadableModuleWidget()
     parent.setLayout(qt.QVBoxLayout())
     parent.setMRMLScene(slicer.mrmlScene)
     widget = getattr(sys.modules[name], name + "Widget")(parent)
+    parent._python_side = widget
     widget.setup()
     setattr(slicer.modules, name + "Widget", widget)
     return widget
@@ -222,11 +248,12 @@ def close_module(widget: Any) -> None:
     """Leave and unload a panel."""
     if widget.parent.isEntered:
         widget.exit()
-        widget.parent.isEntered = False
+        widget.parent._entered = False
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(widget.moduleName)
     delattr(slicer.modules, widget.moduleName + "Widget")
     slicer.app.processEvents()
     for child in pythonqt.all_children(widget.parent):
         if isinstance(child, widgets.qMRMLNodeComboBox):
             child.setMRMLScene(None)  # a C++ widget lets the scene go when it is destroyed
+    widget.parent._python_side = None
     widget.parent.delete()

@@ -21,11 +21,18 @@ _VOLUME_OPTIONS = {
 class IOManager:
     """The methods of `slicer.app.coreIOManager()` that `slicer.util` calls."""
 
+    application_class = "qSlicerIOManager"
+    host_only = frozenset({"host"})
+
     def __init__(self, host: MRMLHost) -> None:
         self.host = host
 
     def fileType(self, path: str) -> str:
-        return "SceneFile" if str(path).lower().endswith((".mrml", ".mrb")) else "VolumeFile"
+        name = str(path).lower()
+        # The readers of volumes and of segmentations are equally sure of it: who names no type may get either.
+        if name.endswith((".nii", ".nii.gz")):
+            return "SegmentationFile"
+        return "SceneFile" if name.endswith((".mrml", ".mrb")) else "VolumeFile"
 
     def fileWriterFileType(self, node: Any, path: str = "") -> str:
         return "VolumeFile" if node.IsA("vtkMRMLVolumeNode") else "NodeFile"
@@ -96,6 +103,8 @@ class IOManager:
 class MRMLHost:
     """The non-graphical part of `slicer.app`."""
 
+    host_only = frozenset({"color_logic", "volumes_logic", "plots_logic"})
+
     def __init__(self) -> None:
         self.temporaryPath = tempfile.mkdtemp(prefix="slicer-host-")
         self.slicerHome = self.temporaryPath
@@ -120,6 +129,7 @@ class MRMLHost:
             ("Tables", "vtkSlicerTablesLogic"),
         ):
             self._add_logic(name, getattr(slicer, cls)())
+        self.markups_logic = self._add_logic("Markups", slicer.vtkSlicerMarkupsLogic())
         self.plots_logic = self._add_logic("Plots", slicer.vtkSlicerPlotsLogic())
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
         self._connect_data_io()

@@ -23,16 +23,9 @@ os.environ.pop("DISPLAY", None)
 
 import numpy as np  # noqa: E402
 
-from slicer_host import application, views  # noqa: E402
+from slicer_host import application, views, window  # noqa: E402
 
-PANEL_WIDTH, PANEL_HEIGHT = 470, 728
-STACKED_VIEW, COMPARED_VIEW = (320, 240), (340, 340)
-STACKED_LAYOUT = 7300
-STACKED = """<layout type="vertical" split="true">
-<item><view class="vtkMRMLSliceNode" singletontag="Red"><property name="orientation">Axial</property></view></item>
-<item><view class="vtkMRMLSliceNode" singletontag="Yellow"><property name="orientation">Sagittal</property></view></item>
-<item><view class="vtkMRMLSliceNode" singletontag="Green"><property name="orientation">Coronal</property></view></item>
-</layout>"""
+SCREEN = (1280, 800)
 LONGEST_SECONDS = 600
 SAMPLE_CT = REPOSITORY / "Resources" / "SampleData" / "sub-simulated_CT.nii.gz"
 
@@ -47,24 +40,13 @@ def wait(widget: Any) -> None:
             raise TimeoutError
 
 
-def panel_picture(widget: Any, height: int) -> np.ndarray:
-    """The panel as RGB."""
-    import qt
+def screen_picture() -> np.ndarray:
+    """The main window without its menu and status bars, as RGB."""
+    import slicer
 
-    widget.parent.resize(PANEL_WIDTH, height)
-    widget.parent.show()
-    for _ in range(3):
-        application.slicer.app.processEvents()
-    image = widget.parent.grab().toImage().convertToFormat(qt.QImage.Format_RGB888)
-    lines = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
-    return lines[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
-
-
-def beside(*pictures: np.ndarray) -> np.ndarray:
-    """Pictures side by side, the lower ones filled with black."""
-    height = max(picture.shape[0] for picture in pictures)
-    filled = [np.pad(picture, ((0, height - picture.shape[0]), (0, 0), (0, 0))) for picture in pictures]
-    return np.concatenate(filled, axis=1)
+    for _ in range(4):
+        slicer.app.processEvents()
+    return slicer.app.mainWindow().picture()[window.TOP : -window.STATUS_BAR]
 
 
 def save(picture: np.ndarray, path: Path) -> None:
@@ -101,6 +83,70 @@ def show_center(layout: Any, volume: Any) -> None:
         slicer.app.processEvents()
 
 
+def mri_to_pet(layout: Any, table: Path, output: Path) -> None:
+    """A synthetic PET over its MRI, its reading, its comparison, its regions."""
+    import slicer
+
+    slicer.util.loadVolume(str(person(table, "T1w")), {"name": "T1w head"})
+    widget = application.open_module("MRItoPETSynthesis")
+    slicer.app.mainWindow().hold(widget)
+    widget.ui.synthesizeButton.click()
+    wait(widget)
+    print(widget.ui.synthesizeStatusLabel.text)
+    show_center(layout, widget.parameters.outputVolume)
+    save(screen_picture(), output / "MRItoPETSynthesis.png")
+
+    widget.ui.inputsCollapsibleButton.collapsed = True
+    widget.ui.generatorCollapsibleButton.collapsed = True
+    widget.ui.synthesizeCollapsibleButton.collapsed = True
+    widget.ui.compareCollapsibleButton.collapsed = False
+    widget.parameters.referenceVolume = slicer.util.loadVolume(
+        str(person(table, "FDG-PET")), {"name": "Measured FDG-PET", "show": False}
+    )
+    widget.ui.compareButton.click()
+    wait(widget)
+    print(widget.ui.compareStatusLabel.text)
+    show_center(layout, widget.parameters.outputVolume)
+    save(screen_picture(), output / "Comparison.png")
+    widget.ui.compareCollapsibleButton.collapsed = True
+    widget.ui.synthesizeCollapsibleButton.collapsed = False
+    widget.ui.inputsCollapsibleButton.collapsed = False
+    widget.ui.readingButton.click()
+    show_center(layout, widget.parameters.outputVolume)
+    save(screen_picture(), output / "Reading.png")
+
+    widget.ui.readingButton.click()
+    widget.ui.inputsCollapsibleButton.collapsed = True
+    widget.ui.synthesizeCollapsibleButton.collapsed = True
+    widget.ui.suvrCollapsibleButton.collapsed = False
+    widget.ui.suvrButton.click()
+    wait(widget)
+    print(widget.ui.suvrStatusLabel.text)
+    show_center(layout, widget.parameters.outputVolume)
+    slicer.app.mainWindow().scroll_to(widget.ui.suvrTableWidget)
+    save(screen_picture(), output / "Regions.png")
+    slicer.app.mainWindow().release()
+    application.close_module(widget)
+
+
+def ct_to_mri(layout: Any, output: Path) -> None:
+    """A synthetic MRI of a CT."""
+    import slicer
+
+    head = slicer.util.loadVolume(str(SAMPLE_CT), {"name": "CT head"})
+    slicer.util.setSliceViewerLayers(background=head, foreground=None, fit=True)
+    widget = application.open_module("CTtoMRSynthesis")
+    slicer.app.mainWindow().hold(widget)
+    widget.ui.synthesizeButton.click()
+    wait(widget)
+    print(widget.ui.synthesizeStatusLabel.text)
+    widget.ui.readingButton.click()
+    show_center(layout, widget.parameters.outputVolume)
+    save(screen_picture(), output / "CTtoMRSynthesis.png")
+    slicer.app.mainWindow().release()
+    application.close_module(widget)
+
+
 def main() -> None:
     """Make the pictures."""
     import slicer
@@ -117,53 +163,16 @@ def main() -> None:
         table = simulate_cohort(3, Path(tempfile.mkdtemp()) / "cohort", seed=7, modalities=["T1w", "FDG-PET"])
 
     app = application.start()
-    layout = views.LayoutManager(STACKED_VIEW)
+    window.set_theme("light")
+    layout = views.LayoutManager(None)
     app.set_layout_manager(layout)
     for name in ("MRItoPETSynthesis", "CTtoMRSynthesis"):
         application.load_module(REPOSITORY / name / f"{name}.py")
-
-    layout.layoutLogic().GetLayoutNode().AddLayoutDescription(STACKED_LAYOUT, STACKED)
-    layout.setLayout(STACKED_LAYOUT)
-    head = slicer.util.loadVolume(str(person(table, "T1w")), {"name": "T1w head"})
-    widget = application.open_module("MRItoPETSynthesis")
-    widget.ui.synthesizeButton.click()
-    wait(widget)
-    print(widget.ui.synthesizeStatusLabel.text)
-    show_center(layout, widget.parameters.outputVolume)
-    save(beside(panel_picture(widget, PANEL_HEIGHT), layout.picture()), options.output / "MRItoPETSynthesis.png")
-
-    layout.view_size = COMPARED_VIEW
-    widget.parameters.referenceVolume = slicer.util.loadVolume(
-        str(person(table, "FDG-PET")), {"name": "Measured FDG-PET", "show": False}
-    )
-    widget.ui.compareButton.click()
-    wait(widget)
-    print(widget.ui.compareStatusLabel.text)
-    show_center(layout, widget.parameters.outputVolume)
-    save(layout.picture(), options.output / "Comparison.png")
-    layout.setLayout(STACKED_LAYOUT)
-    widget.ui.suvrButton.click()
-    wait(widget)
-    print(widget.ui.suvrStatusLabel.text)
-    widget.ui.compareCollapsibleButton.collapsed = False
-    widget.ui.suvrCollapsibleButton.collapsed = False
-    widget.ui.inputsCollapsibleButton.collapsed = True
-    widget.ui.generatorCollapsibleButton.collapsed = True
-    save(panel_picture(widget, 1240), options.output / "MeasurementPanels.png")
-    application.close_module(widget)
-
+    app.mainWindow().resize(*SCREEN)
+    layout.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    mri_to_pet(layout, table, options.output)
     slicer.mrmlScene.Clear(False)
-    head = slicer.util.loadVolume(str(SAMPLE_CT), {"name": "CT head"})
-    head.GetDisplayNode().AutoWindowLevelOff()
-    head.GetDisplayNode().SetWindowLevelMinMax(-20, 100)
-    slicer.util.setSliceViewerLayers(background=head, foreground=None, fit=True)
-    widget = application.open_module("CTtoMRSynthesis")
-    widget.ui.synthesizeButton.click()
-    wait(widget)
-    print(widget.ui.synthesizeStatusLabel.text)
-    show_center(layout, widget.parameters.outputVolume)
-    save(beside(panel_picture(widget, PANEL_HEIGHT), layout.picture()), options.output / "CTtoMRSynthesis.png")
-    application.close_module(widget)
+    ct_to_mri(layout, options.output)
     assert app.errors == []
 
 

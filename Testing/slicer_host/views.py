@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
@@ -27,47 +26,113 @@ _CONVENTIONAL = """<layout type="horizontal" split="true">
 <item><view class="vtkMRMLSliceNode" singletontag="Green"><property name="orientation">Coronal</property></view></item>
 </layout>"""
 
+_FOUR_UP = """<layout type="vertical" split="true"><item><layout type="horizontal" split="true">
+<item><view class="vtkMRMLSliceNode" singletontag="Red"><property name="orientation">Axial</property></view></item>
+<item><view class="vtkMRMLViewNode" singletontag="1"/></item></layout></item>
+<item><layout type="horizontal" split="true">
+<item><view class="vtkMRMLSliceNode" singletontag="Green"><property name="orientation">Coronal</property></view></item>
+<item><view class="vtkMRMLSliceNode" singletontag="Yellow"><property name="orientation">Sagittal</property></view></item>
+</layout></item></layout>"""
+_RED = """<layout type="horizontal"><item><view class="vtkMRMLSliceNode" singletontag="Red">
+<property name="orientation">Axial</property></view></item></layout>"""
 
+_COLORS = {"Red": (0.95, 0.29, 0.20), "Green": (0.43, 0.69, 0.29), "Yellow": (0.93, 0.84, 0.30)}
 SLICE_VIEW_MINIMUM, SLICE_BAR_MINIMUM, SLICE_BAR_WITHOUT_SLIDER = 50, 318, 129
-PANEL_MINIMUM = 404
+PANEL_MINIMUM = 410
+NEW_VIEW = (300, 300)  # before the window has given a view its size
 _LAYOUTS = {
     name: int(value)
     for name, value in vars(slicer.vtkMRMLLayoutNode).items()
     if name.startswith("SlicerLayout") and isinstance(value, int)
 }
 _STANDARD = {value for value in _LAYOUTS.values() if 0 < value < _LAYOUTS["SlicerLayoutCustomView"]}
+_DRAWN = {_LAYOUTS["SlicerLayoutFourUpView"]: _FOUR_UP, _LAYOUTS["SlicerLayoutOneUpRedSliceView"]: _RED}
 _WITH_PLOT = {value for name, value in _LAYOUTS.items() if "Plot" in name}
+
+
+class SliceOffsetSlider:
+    """The slider in the bar above a slice view."""
+
+    application_class = "qMRMLSliderWidget"
+
+    def __init__(self) -> None:
+        self.spinBoxVisible = True
+
+    def setSpinBoxVisible(self, shown: bool) -> None:
+        self.spinBoxVisible = shown
 
 
 class SliceController:
     """The bar above a slice view: its minimum width is what makes main windows grow (measured in the application)."""
 
-    def __init__(self) -> None:
-        self.visible, self.showSliceOffsetSlider, self.spin_box = True, True, True
+    application_class = "qMRMLSliceControllerWidget"
+    host_only = frozenset({"minimum_width"})
 
-    def sliceOffsetSlider(self) -> Any:
-        return types.SimpleNamespace(setSpinBoxVisible=lambda shown: setattr(self, "spin_box", shown))
+    def __init__(self) -> None:
+        self.visible, self.showSliceOffsetSlider = True, True
+        self._slider = SliceOffsetSlider()
+
+    def sliceOffsetSlider(self) -> SliceOffsetSlider:
+        return self._slider
 
     def minimum_width(self) -> int:
         if not self.visible:
             return SLICE_VIEW_MINIMUM
         if not self.showSliceOffsetSlider:
             return SLICE_BAR_WITHOUT_SLIDER
-        return SLICE_BAR_MINIMUM if self.spin_box else 211
+        return SLICE_BAR_MINIMUM if self._slider.spinBoxVisible else 211
 
 
-class PlotWidget:
-    """A plot view: the VTK chart that a chart node's series are drawn into."""
+class PlotView:
+    """The VTK chart that a chart node's series are drawn into."""
+
+    application_class = "qMRMLPlotView"
 
     def __init__(self) -> None:
         self._chart = vtk.vtkChartXY()
 
-    def plotView(self) -> Any:
-        return types.SimpleNamespace(chart=lambda: self._chart)
+    def chart(self) -> vtk.vtkChartXY:
+        return self._chart
+
+
+class PlotWidget:
+    """A plot view and its bar."""
+
+    application_class = "qMRMLPlotWidget"
+
+    def __init__(self) -> None:
+        self._view = PlotView()
+
+    def plotView(self) -> PlotView:
+        return self._view
+
+
+class SliceView:
+    """The part of a slice widget that is drawn into."""
+
+    application_class = "qMRMLSliceView"
+
+    def __init__(self, widget: SliceWidget) -> None:
+        self._widget = widget
+
+    def renderWindow(self) -> vtk.vtkRenderWindow:
+        return self._widget.window
+
+    def scheduleRender(self) -> None:
+        self._widget.scheduled += 1
+
+    def forceRender(self) -> None:
+        self._widget.window.Render()
 
 
 class SliceWidget:
     """One slice view: logic, node, renderer. Offers what modules use of `qMRMLSliceWidget`."""
+
+    application_class = "qMRMLSliceWidget"
+    host_only = frozenset(
+        {"renders_while_closing", "scheduled", "renderer", "window", "overlay", "interactor", "managers", "logic"}
+        | {"node", "mapper", "actor", "picture", "remove"}
+    )
 
     def __init__(self, name: str, orientation: str, size: tuple[int, int]) -> None:
         application_logic, scene = slicer.app.applicationLogic(), slicer.mrmlScene
@@ -120,9 +185,6 @@ class SliceWidget:
         # In the application this prints dozens of errors out of VTK.
         self.renders_while_closing += slicer.mrmlScene.IsClosing()
 
-    def _schedule(self) -> None:
-        self.scheduled += 1
-
     def sliceController(self) -> SliceController:
         return self._controller
 
@@ -132,15 +194,21 @@ class SliceWidget:
     def mrmlSliceNode(self) -> Any:
         return self.node
 
-    def sliceView(self) -> Any:
-        return types.SimpleNamespace(
-            renderWindow=lambda: self.window,
-            scheduleRender=self._schedule,
-            forceRender=lambda: self.window.Render(),
-        )
+    def sliceView(self) -> SliceView:
+        return SliceView(self)
+
+    def resize(self, width: int, height: int) -> None:
+        """As when the user, or a layout, changes the view's size: the field of view follows."""
+        if self.size != (width, height):
+            self.size = (width, height)
+            self.window.SetSize(width, height)
+            self.logic.ResizeSliceNode(width, height)
 
     def picture(self) -> np.ndarray:
         """What the view shows: RGB, uint8, rows from the top."""
+        for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+            # In the application the size of a title's letters has no effect: the legend's box decides.
+            legend.GetTitleTextProperty().SetFontSize(legend.GetLabelTextProperty().GetFontSize())
         connection = self.logic.GetImageDataConnection()
         if connection:
             self.mapper.SetInputConnection(connection)
@@ -162,13 +230,30 @@ class SliceWidget:
         self.window.Finalize()
 
 
-class LayoutManager(QtCore.QObject):
-    """Makes the slice views of the current layout. `view_size` is that of each view, in pixels."""
+class LayoutLogic:
+    """Knows the layout node."""
 
+    application_class = "vtkMRMLLayoutLogic"
+
+    def __init__(self, node: slicer.vtkMRMLLayoutNode) -> None:
+        self._node = node
+
+    def GetLayoutNode(self) -> slicer.vtkMRMLLayoutNode:
+        return self._node
+
+
+class LayoutManager(QtCore.QObject):
+    """Makes the slice views of the current layout.
+
+    `view_size` is that of each view, in pixels; None gives them what the main window has room for.
+    """
+
+    application_class = "qSlicerLayoutManager"
+    host_only = frozenset({"view_size", "minimum_width", "forget_views", "picture"})
     layoutChanged = QtCore.Signal(int)
     cpp_signals = ("layoutChanged(int)",)
 
-    def __init__(self, view_size: tuple[int, int] = (300, 300)) -> None:
+    def __init__(self, view_size: tuple[int, int] | None = (300, 300)) -> None:
         super().__init__()
         self.view_size = view_size
         self.threeDViewCount = 0
@@ -177,7 +262,7 @@ class LayoutManager(QtCore.QObject):
         self._node.SetSingletonTag("vtkMRMLLayoutNode")  # it outlives the scene's contents
         slicer.mrmlScene.AddNode(self._node)
         for identifier in _STANDARD:
-            self._node.AddLayoutDescription(identifier, _CONVENTIONAL)
+            self._node.AddLayoutDescription(identifier, _DRAWN.get(identifier, _CONVENTIONAL))
         self._description = _CONVENTIONAL
         self._plot = PlotWidget()
 
@@ -203,8 +288,8 @@ class LayoutManager(QtCore.QObject):
     def layout(self) -> int:
         return self._node.GetViewArrangement()
 
-    def layoutLogic(self) -> Any:
-        return types.SimpleNamespace(GetLayoutNode=lambda: self._node)
+    def layoutLogic(self) -> LayoutLogic:
+        return LayoutLogic(self._node)
 
     def setLayout(self, identifier: int) -> None:
         own = identifier >= slicer.vtkMRMLLayoutNode.SlicerLayoutCustomView and self._node.IsLayoutDescription(
@@ -212,21 +297,27 @@ class LayoutManager(QtCore.QObject):
         )
         description = self._node.GetLayoutDescription(identifier) if own else ""
         self._node.SetViewArrangement(identifier)
-        self._description = description or _CONVENTIONAL
+        self._description = description or _DRAWN.get(identifier, _CONVENTIONAL)
         self._make_views()
+        slicer.app.mainWindow().layout_changed()
         self.layoutChanged.emit(identifier)
 
     def _make_views(self) -> None:
-        wanted, groups = {}, {}
+        wanted, groups, labels = {}, {}, {}
         for view in ElementTree.fromstring(self._description).iter("view"):
             if view.get("class") == "vtkMRMLSliceNode":
                 name = view.get("singletontag", "")
                 wanted[name] = view.findtext("property[@name='orientation']") or "Axial"
+                labels[name] = view.findtext("property[@name='viewlabel']") or name[:1]
                 groups[name] = int(view.findtext("property[@name='viewgroup']") or 0)
         for name, orientation in wanted.items():
             if name not in self._widgets:
-                self._widgets[name] = SliceWidget(name, orientation, self.view_size)
-                self._widgets[name].node.SetViewGroup(groups[name])
+                self._widgets[name] = SliceWidget(name, orientation, self.view_size or NEW_VIEW)
+                node = self._widgets[name].node
+                node.SetViewGroup(groups[name])
+                node.SetLayoutLabel(labels[name])
+                if name in _COLORS:
+                    node.SetLayoutColor(*_COLORS[name])
         for name, widget in self._widgets.items():
             widget.node.SetMappedInLayout(int(name in wanted))
         self._wanted = tuple(wanted)
@@ -244,6 +335,42 @@ class LayoutManager(QtCore.QObject):
         for name in self.sliceViewNames():
             self._widgets[name].logic.FitSliceToBackground()
 
+    def places(
+        self, area: tuple[int, int, int, int], gap: int, slices: bool = True
+    ) -> dict[str, tuple[int, int, int, int]]:
+        """Where each slice view (or each other view) and its bar lie when the layout fills an area.
+
+        As x, y, width, height.
+        """
+        found = self._places(ElementTree.fromstring(self._description), area, gap)
+        return {name: place for name, place in found.items() if (name in self._widgets) == slices}
+
+    def _places(self, element: ElementTree.Element, area: tuple[int, int, int, int], gap: int) -> dict:
+        if element.tag == "view":
+            return {element.get("singletontag", ""): area}
+        parts = [child for item in element.findall("item") for child in item]
+        x, y, width, height = area
+        vertical = element.get("type") == "vertical"
+        share = ((height if vertical else width) - gap * (len(parts) - 1)) // len(parts)
+        found: dict = {}
+        for index, part in enumerate(parts):
+            start = index * (share + gap)
+            place = (x, y + start, width, share) if vertical else (x + start, y, share, height)
+            found |= self._places(part, place, gap)
+        return found
+
+    def resize_views(self, places: dict[str, tuple[int, int, int, int]]) -> None:
+        """Give the views their sizes in the window, unless they have a fixed one."""
+        if self.view_size is None:
+            for name, (_x, _y, width, height) in places.items():
+                self._widgets[name].resize(width, height)
+
+    def fix_size(self, size: tuple[int, int]) -> None:
+        """Give every view the same size, whatever room the window has."""
+        self.view_size = size
+        for widget in self._widgets.values():
+            widget.resize(*size)
+
     def forget_views(self) -> None:
         """Remove all views: the scene was closed and took their nodes."""
         for widget in self._widgets.values():
@@ -259,7 +386,8 @@ class LayoutManager(QtCore.QObject):
         if element.tag == "view":
             widget = self._widgets.get(element.get("singletontag", ""))
             if widget is None:
-                return np.full((self.view_size[1], self.view_size[0], 3), 255, np.uint8)
+                width, height = self.view_size or NEW_VIEW
+                return np.full((height, width, 3), 255, np.uint8)
             return widget.picture()
         parts = [self._compose(child) for item in element.findall("item") for child in item]
         rows = element.get("type") == "vertical"

@@ -15,6 +15,8 @@ import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
+from slicer_host import api
+
 
 def _stored(kind: Any, name: str, default: Any) -> Property:
     """A property that is only kept."""
@@ -22,6 +24,11 @@ def _stored(kind: Any, name: str, default: Any) -> Property:
     return Property(
         kind, lambda self: self.__dict__.get(key, default), lambda self, value: self.__dict__.update({key: value})
     )
+
+
+def _minimum(name: str) -> QtCore.QSize:
+    """The application's minimum size of a widget without contents, in pixels."""
+    return QtCore.QSize(*api.content()["size_hints_px"][name]["minimumSizeHint"])
 
 
 class qMRMLWidget(QtWidgets.QWidget):
@@ -36,8 +43,22 @@ class qMRMLWidget(QtWidgets.QWidget):
         self.mrmlSceneChanged.emit(scene)
 
 
-class qSlicerWidget(qMRMLWidget):
-    isEntered = _stored(bool, "isEntered", False)
+class qSlicerWidget(QtWidgets.QWidget):
+    mrmlSceneChanged = Signal(object)
+    cpp_signals = ("mrmlSceneChanged(vtkMRMLScene*)",)
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self.mrmlSceneChanged.emit(scene)
+
+
+class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
+    """The C++ side of a module's panel: the Python side builds into it."""
+
+    isEntered = Property(bool, lambda self: self.__dict__.get("_entered", False))
+    _python_side: Any = None
+
+    def self(self) -> Any:
+        return self._python_side
 
 
 class ctkCollapsibleButton(QtWidgets.QWidget):
@@ -116,7 +137,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         self.clicked.emit(not self._collapsed)
 
     def minimumSizeHint(self) -> QtCore.QSize:
-        header = QtCore.QSize(80, self._HEADER)
+        header = _minimum("ctkCollapsibleButton")
         if self._collapsed:
             return header
         return QtWidgets.QWidget.minimumSizeHint.__get__(self)().expandedTo(header)
@@ -146,6 +167,9 @@ class ctkSliderWidget(QtWidgets.QWidget):
     valueIsChanging = Signal(float)
     cpp_signals = ("valueChanged(double)", "valueIsChanging(double)")
     _STEPS = 1000
+
+    def minimumSizeHint(self) -> QtCore.QSize:
+        return QtWidgets.QWidget.minimumSizeHint.__get__(self)().expandedTo(_minimum("ctkSliderWidget"))
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -185,16 +209,30 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     cpp_signals = ("currentPathChanged(QString)", "validInputChanged(bool)")
     Dirs, Files, Readable, Writable = 0x001, 0x002, 0x010, 0x020
 
+    def minimumSizeHint(self) -> QtCore.QSize:
+        return QtWidgets.QWidget.minimumSizeHint.__get__(self)().expandedTo(_minimum("ctkPathLineEdit"))
+
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._edit, button = QtWidgets.QLineEdit(), QtWidgets.QToolButton()
         button.setText("...")
+        button.setFixedSize(24, 25)
         layout.addWidget(self._edit, 1)
         layout.addWidget(button)
-        self._edit.textChanged.connect(self.currentPathChanged.emit)
+        self._valid = False
+        self._edit.textChanged.connect(self._on_text)
         button.clicked.connect(self.browse)
+
+    def _on_text(self, text: str) -> None:
+        # Whoever clears the field is not told by `currentPathChanged`; a path that does not exist is valid.
+        valid = bool(text)
+        if valid != self._valid:
+            self._valid = valid
+            self.validInputChanged.emit(valid)
+        if valid:
+            self.currentPathChanged.emit(text)
 
     currentPath = Property(str, lambda self: self._edit.text, lambda self, value: self._edit.setText(value))
     filters = _stored(int, "filters", 0x3)
@@ -217,12 +255,16 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     cpp_signals = ("currentNodeChanged(vtkMRMLNode*)", "nodeAddedByUser(vtkMRMLNode*)")
     _ADD = "__add__"
 
+    def minimumSizeHint(self) -> QtCore.QSize:
+        return self._combo.sizeHint().expandedTo(_minimum("qMRMLNodeComboBox"))
+
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._combo = QtWidgets.QComboBox()
-        self._combo.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        # The longest name decides the width; only the size policy Ignored lets the panel be narrower.
+        self._combo.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToContents)
         layout.addWidget(self._combo)
         self._scene, self._observers, self._attributes, self._current = None, [], [], None
         self._types = ["vtkMRMLNode"]
@@ -292,6 +334,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         identifiers = [node.GetID() for node in nodes]
         fallback = identifiers[0] if identifiers and not self.noneEnabled else None
         self._select(self._current if self._current in identifiers else fallback)
+        self.updateGeometry()
 
     def _select(self, identifier: str | None) -> None:
         index = self._combo.findData(identifier) if identifier else 0

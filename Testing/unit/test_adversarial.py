@@ -358,7 +358,7 @@ def test_any_registered_network_can_be_the_generator(name):
         ("pix2pix", {"network": {"name": "resnet"}}, "Unknown generator 'resnet'"),
         ("pix2pix", {"network": "unet"}, "name: ..., parameters"),
         ("pix2pix", {"network": NETWORK, "discriminator": {"depth": 3}}, "depth"),
-        ("pix2pix", {"network": NETWORK, "discriminator": {"norm": "layer"}}, "norm must be one of"),
+        ("pix2pix", {"network": NETWORK, "discriminator": {"norm": "layer"}}, "'norm' cannot be 'layer'"),
         ("cyclegan", {"network": NETWORK, "in_channels": 2}, "identity_weight 0"),
         ("cyclegan", {"network": NETWORK, "pool_size": -1}, "pool"),
     ],

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
@@ -21,6 +22,7 @@ from modality_synthesis.simulation.ct import simulate_ct
 from modality_synthesis.simulation.labels import load_head
 from modality_synthesis.simulation.mri import Acquisition, simulate_mri
 from modality_synthesis.volumes import array, image_like, read_image, write_image
+from modality_synthesis.volumes.marks import read_mark
 
 
 class Listening(Reporter):
@@ -49,7 +51,7 @@ def pairs(tmp_path_factory):
     turned = np.array(motion.GetMatrix()).reshape(3, 3) @ np.array(mri.GetDirection()).reshape(3, 3)
     displaced.SetDirection(turned.ravel().tolist())
     displaced.SetOrigin(motion.TransformPoint(mri.GetOrigin()))
-    write_image(displaced, folder / "mri.nii.gz")
+    write_image(displaced, folder / "mri.nii.gz", description="SYNTHETIC T1w, demo-ct-t1w 1.1.0, research use only")
     noise = np.abs(np.random.default_rng(2).normal(100, 20, array(mri).shape)).astype(np.float32)
     write_image(image_like(noise, mri), folder / "noise.nii.gz")
     rows = [
@@ -86,6 +88,15 @@ def test_a_displaced_mri_comes_back_with_its_voxels_untouched(pairs, aligned):
     assert row.information_after > 2 * row.information_before
     assert row.largest_stretch == pytest.approx(1.0, abs=1e-6)
     assert (output / row.check).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_made_from_a_synthetic_volume_says_so(aligned):
+    rows, output, _ = aligned
+    with (output / "alignment.csv").open() as stream:
+        told = {row["visit"]: (row["synthetic"], row["model"]) for row in csv.DictReader(stream) if row["check"]}
+    assert told == {"good": ("yes", "demo-ct-t1w 1.1.0")}
+    assert Image.open(output / rows[0].check).info["Description"].startswith("SYNTHETIC, demo-ct-t1w 1.1.0.")
+    assert read_mark(output / rows[0].file).name == "demo-ct-t1w 1.1.0"
 
 
 def test_what_does_not_fit_is_left_out_with_the_reason(aligned):

@@ -107,15 +107,23 @@ def test_a_research_recipe_over_a_simulated_cohort_says_simulated(cohort, mark):
     assert [found.code for found in reporter.findings] == ["card-data"]
 
 
-def test_a_flag_alone_is_corrected_and_said(cohort):
-    recipe = read_recipe(
-        RECIPES / "demo-t1w-fdg.yaml", [*OWN_TEXT, "package.simulated=true", "package.data=simulated heads"]
-    )
+@pytest.mark.parametrize("simulated", ["", "a"])
+def test_a_recipe_for_a_simulated_cohort_is_refused_over_another_whatever_its_words(cohort, simulated):
+    """`It has never seen a real PET` says so too, without the word."""
+    words = ["package.limits=[It has never seen a real PET.]", "package.data=Heads of a phantom"]
+    recipe = read_recipe(RECIPES / "demo-t1w-fdg.yaml", [*OWN_TEXT, *words, "package.simulated=true"])
+    with pytest.raises(BadInputError, match=r"Change package\.data, package\.simulated to what is true"):
+        packaged(recipe, cohort(simulated))
+
+
+def test_data_that_were_never_simulated_are_corrected_and_said(cohort):
     reporter = Reporter()
-    card = packaged(recipe, cohort(), reporter)
+    card = packaged(
+        read_recipe(RECIPES / "demo-t1w-fdg.yaml", [*OWN_TEXT, "package.data=simulated heads"]), cohort(), reporter
+    )
     assert card["training"]["simulated"] is False
     assert card["training"]["data"] == "The cohort cohort.csv"
-    assert "package.simulated" in reporter.findings[0].message
+    assert "package.data" in reporter.findings[0].message
 
 
 def test_a_mixed_cohort_is_counted(cohort):

@@ -16,6 +16,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
+from modality_synthesis.datasets import cohort_check
 from modality_synthesis.datasets.cache import Pair
 from modality_synthesis.datasets.cohort import read_cohort
 from modality_synthesis.errors import BadInputError, HashMismatchError, UsageError
@@ -445,3 +446,26 @@ def test_the_terminal_says_the_verdict_first_and_marks_what_is_judged(people, mo
     assert "*" not in marked[0].split("]")[0]  # its MAE is not the best
     facts = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert facts["verdict"][0]["outcome"] == "loses to"
+
+
+def test_an_id_that_names_no_file_costs_its_row(people, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "screen", cohort_check.screen)
+    monkeypatch.setattr(cohort_check, "check_visit", lambda visit, request: [])
+    table = people.with_name("with_an_unsafe_row.csv")
+    lines = people.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[-1].replace("sub-11,", "../escape,", 1)]) + "\n")
+    output = tmp_path / "inner" / "evaluation"
+    arguments = ["evaluate", table, "--model", models[0].folder, "-o", output, "--cache", tmp_path / "cache",
+                 "--jobs", "1", "--device", "cpu", "--no-report", "--no-baselines", "--progress", "json"]  # fmt: skip
+    ran = CliRunner().invoke(app, [*map(str, arguments)])
+    messages = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert ran.exit_code == 3
+    reason = "Line 14 of the table: the subject '../escape' cannot name a file"
+    assert list(messages[-1]["left_out"]) == ["../escape"]
+    assert messages[-1]["left_out"]["../escape"].startswith(reason)
+    told = [message["message"] for message in messages if message["type"] == "warning"]
+    assert any(text.startswith(f"../escape is left out: {reason}") for text in told)
+    assert "../escape" in (output / "qc.tsv").read_text()
+    with (output / "metrics.csv").open() as stream:
+        assert len({row["subject"] for row in csv.DictReader(stream)}) == 8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "inner"]

@@ -64,7 +64,9 @@ def test_regions_of_a_known_bias(phantom_pet, tmp_path):
     labels = atlas_codes()
     made = array(phantom_pet)
     made[np.isin(labels, (1025,))] += 0.6
-    result = compare(image_like(made, phantom_pet), phantom_pet, tmp_path, template_space=True)
+    marked = tmp_path / "made.nii.gz"
+    write_image(image_like(made, phantom_pet), marked, description="SYNTHETIC FDG-PET SUVR, mine 1.0.0")
+    result = compare(marked, phantom_pet, tmp_path, template_space=True)
     rows = {(row.region, row.hemisphere): row for row in result.regions}
     left = rows["ctx-lh-precuneus", "left"]
     assert (left.bias, left.mae, left.bias_percent) == pytest.approx((0.6, 0.6, 10.0), rel=1e-4)
@@ -73,7 +75,11 @@ def test_regions_of_a_known_bias(phantom_pet, tmp_path):
     share = (labels == 1025).sum() / np.isin(labels, (1025, 2025)).sum()
     assert rows["ctx-precuneus", "both"].bias == pytest.approx(0.6 * share, rel=1e-4)
     with (tmp_path / "regions.csv").open() as stream:
-        assert len(list(csv.DictReader(stream))) == len(result.regions)
+        table = list(csv.DictReader(stream))
+    assert len(table) == len(result.regions)
+    assert {(row["synthetic"], row["model"]) for row in table} == {("yes", "mine 1.0.0")}
+    written = next(row for row in table if (row["region"], row["hemisphere"]) == ("ctx-lh-precuneus", "left"))
+    assert float(written["synthetic_mean"]) - float(written["reference_mean"]) == pytest.approx(0.6, rel=1e-3)
     with pytest.raises(UsageError, match="not both"):
         compare(phantom_pet, phantom_pet, template_space=True, mri=phantom_pet)
 
@@ -136,7 +142,8 @@ def test_compare_from_the_command_line(reference, tmp_path):
     )
     assert result.exit_code == 0, result.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "absolute_difference.nii.gz", "difference.nii.gz", "metrics.json", "relative_difference.nii.gz",
+        "absolute_difference.nii.gz", "compared.nii.gz", "difference.nii.gz", "metrics.json",
+        "relative_difference.nii.gz",
     ]  # fmt: skip
     signed = array(read_image(tmp_path / "out" / "difference.nii.gz"))
     np.testing.assert_allclose(signed, 0.1 * array(reference), atol=1e-5)
@@ -258,6 +265,38 @@ def test_the_z_map_paints_each_region_with_its_score(phantom_pet, tmp_path):
     assert record["Quantity"] == "z-score"
     assert record["ReferenceRegion"] == "cerebellar-gray"
     assert sorted(record["Regions"]) == ["ctx-lh-precuneus", "ctx-rh-precuneus"]
+
+
+def test_the_label_map_says_where_each_region_is(phantom_pet, tmp_path):
+    """Ventricles have no region; a region's point lies in it, also when its middle does not."""
+    suvr(phantom_pet, template_space=True, label_map=tmp_path / "labels.nrrd")
+    image, codes = read_image(tmp_path / "labels.nrrd"), atlas_codes()
+    written = array(image)
+    known = sorted({label for region in regions() for label in region.labels})
+    np.testing.assert_array_equal(written, np.where(np.isin(codes, known), codes, 0))
+    assert 4 in codes  # a ventricle
+    assert not (written == 4).any()
+    record = json.loads((tmp_path / "labels.json").read_text())
+    assert record["Quantity"] == "label"
+    found = {(region["name"], region["hemisphere"]): region for region in record["Regions"]}
+    assert {key for key in found if key[0] == "ctx-precuneus"} == {("ctx-precuneus", "both")}
+    assert found["ctx-precuneus", "both"]["labels"] == [1025, 2025]
+    assert ("fdg_ad_signature", "left") in found
+    for region in found.values():
+        index = image.TransformPhysicalPointToIndex(region["point_lps_mm"])
+        assert written[index[::-1]] in region["labels"], region["name"]
+
+
+def test_what_was_compared_is_said_of_each_voxel(reference, tmp_path):
+    """Air around the head was measured but shows nothing; a zone of NaN was not measured."""
+    values = array(reference)
+    head = values > 0
+    values[10:14] = np.nan
+    compare(image_like(np.where(head, 1.0, 0.0).astype(np.float32), reference), image_like(values, reference), tmp_path)
+    compared = array(read_image(tmp_path / "compared.nii.gz")) > 0
+    expected = head.copy()
+    expected[10:14] = False
+    np.testing.assert_array_equal(compared, expected)
 
 
 def test_a_z_map_needs_norms_of_single_regions(phantom_pet, tmp_path):

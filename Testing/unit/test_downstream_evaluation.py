@@ -23,7 +23,7 @@ from modality_synthesis.generators import build_generator
 from modality_synthesis.generators.base import Batch
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing.atlas import find_regions
-from modality_synthesis.synthesis.pipeline import load_generator
+from modality_synthesis.synthesis.synthesizer import load_generator
 from modality_synthesis.volumes import write_rows
 
 PEOPLE, TRAINING, TEST = 25, 8, 16

@@ -166,7 +166,7 @@ def test_unusable_encoder_weights_are_explained(resnet34, tmp_path):
     def build(name, path):
         return build_generator(name, {"encoder_weights": str(path)})
 
-    with pytest.raises(BadInputError, match=r"absent.pth: no such file.*leave it out"):
+    with pytest.raises(BadInputError, match=r"absent.pth': no such file.*leave the parameter out"):
         build("drunet-34", tmp_path / "absent.pth")
     with pytest.raises(BadInputError, match=r"resnet34.safetensors: no weights for this encoder \('layer1.0.bn3.bias'"):
         build("drunet-50", resnet34)

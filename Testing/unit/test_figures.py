@@ -139,7 +139,7 @@ def test_what_cannot_be_drawn_is_refused_before_the_preprocessing(package, head_
     monkeypatch.setattr(room, "prepare", prepare)
     with pytest.raises(BadInputError, match="slices 0 to 19"):
         draw_features(package, head_file, tmp_path / "features.png", slice_index=20)
-    monkeypatch.setattr("modality_synthesis.synthesis.pipeline.load_generator", lambda _: torch.nn.Linear(2, 2))
+    monkeypatch.setattr("modality_synthesis.synthesis.synthesizer.load_generator", lambda _: torch.nn.Linear(2, 2))
     with pytest.raises(BadInputError, match="slice by slice"):
         draw_features(package, head_file, tmp_path / "features.png")
 

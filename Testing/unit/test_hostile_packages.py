@@ -17,7 +17,7 @@ from modality_synthesis.models import install_model, open_package
 from modality_synthesis.models.package import write_package
 from modality_synthesis.resources import resources_folder
 from modality_synthesis.slicer import cards
-from modality_synthesis.synthesis.pipeline import check_generator, load_generator
+from modality_synthesis.synthesis.synthesizer import check_fit, load_generator
 
 SHIPPED = resources_folder() / "Models" / "demo-t1w-fdg" / "model.json"
 SMALL = {"channels": [4, 4], "stem_stride": 1}
@@ -73,7 +73,7 @@ def test_a_card_cannot_have_a_file_opened(tmp_path: Path, generator: dict[str, A
 def test_a_generator_that_its_weights_do_not_fit_is_never_built(tmp_path: Path, parameters: dict[str, Any]) -> None:
     made = package(tmp_path / "odd", {"name": "residual-unet", "parameters": {**SMALL, **parameters}})
     with pytest.raises(BadInputError, match=r"odd: .*(cannot be built|do not fit)") as caught:
-        check_generator(open_package(made))
+        check_fit(open_package(made))
     assert len(str(caught.value)) < 400
 
 

@@ -190,13 +190,14 @@ def test_slices_with_their_neighbors_as_channels():
 
 
 def test_the_cost_counts_what_was_done():
+    began = time.process_time()
     meter = Meter(CPU)
     until = time.process_time() + 0.3
     while time.process_time() < until:
         pass
     held = np.ones(50 * 2**20, dtype=np.uint8)  # 50 MiB
     cost = meter.read()
-    assert 0.3 <= cost["cpu_seconds"] < 5
+    assert 0.3 <= cost["cpu_seconds"] <= time.process_time() - began + 0.05  # it is rounded to 0.1
     assert cost["seconds"] >= 0.3
     assert cost["peak_memory_mib"] > held.nbytes / 2**20
     assert describe_cost({"seconds": 21.4, "cpu_seconds": 18.9, "peak_memory_mib": 1075}) == (

@@ -157,7 +157,7 @@ def slices() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def contextual(**parameters):
-    return build_loss("contextual", {"weights": "", "layers": {"half": 1.0, "quarter": 2.0}, **parameters})
+    return build_loss("contextual", {"layers": {"half": 1.0, "quarter": 2.0}, **parameters})
 
 
 def test_layers_are_weighted_and_slices_averaged(pooled, slices):

@@ -23,9 +23,9 @@ from modality_synthesis.evaluation.figures.style import new_figure, save_figure
 from modality_synthesis.evaluation.normal_cohort import read_normal_cohort
 from modality_synthesis.evaluation.slicewise import write_slice_scores
 from modality_synthesis.evaluation.suvr_checks import check_on_mri
-from modality_synthesis.preprocessing.region_names import reference_region_id
+from modality_synthesis.names import reference_region_id
 from modality_synthesis.progress import Reporter
-from modality_synthesis.synthesis import pipeline, synthesize
+from modality_synthesis.synthesis import synthesize, synthesizer
 from modality_synthesis.volumes import Mark, array, describe, image_like, read_mark, write_image
 
 from test_coverage import brain_pet  # isort: skip
@@ -321,7 +321,7 @@ def test_a_source_that_is_synthetic_itself_is_named(tmp_path, record, words, nam
     def no_more(*_: object, **__: object) -> None:
         raise BadInputError("the phantom is no head")
 
-    monkeypatch.setattr(pipeline, "prepare", no_more)
+    monkeypatch.setattr(synthesizer, "prepare", no_more)
     made = volume(tmp_path, "made.nii.gz", record=record, words=words)
     reporter = Reporter()
     with pytest.raises(BadInputError, match="no head"):

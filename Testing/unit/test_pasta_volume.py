@@ -321,11 +321,11 @@ def test_training_weights_stay_out_of_the_package_and_mistakes_are_named(generat
     assert not any(name.startswith("pathology") for name in generator.package_state())
     assert generator.stochastic or generator.sampling.steps == 0
     for parameters, message in (
-        ({"sampling": {"sampler": "euler"}}, "sampling.sampler must be one of"),
+        ({"sampling": {"sampler": "euler"}}, "'sampler' cannot be 'euler'"),
         ({"sampling": {"step": 3}}, "step"),
         ({"slices": 4}, "odd number"),
         ({"layout": "published", "clinical_variables": 3}, "exactly 6"),
-        ({"flip": ["z"]}, "axes 'y' and 'x'"),
+        ({"flip": ["z"]}, "'y' or 'x'"),
         ({"target_range": [1, 0]}, "target_range must rise"),
     ):
         with pytest.raises(BadInputError, match=message):

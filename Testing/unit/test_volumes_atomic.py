@@ -159,7 +159,7 @@ def test_killed_writer_is_cleaned_by_the_next(tmp_path: Path) -> None:
     script = (
         "import sys, time\nfrom modality_synthesis.volumes import atomic_output\n"
         "with atomic_output(sys.argv[1]) as temporary:\n"
-        "    temporary.write_text('half'); print('ready', flush=True); time.sleep(60)\n"
+        "    temporary.write_text('half'); print('ready', flush=True); time.sleep(600)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path / "x.nii.gz")], stdout=subprocess.PIPE, text=True

@@ -13,6 +13,7 @@ _PUBLIC = {
     "synthesize": "synthesis",
     "export_dicom": "synthesis",
     "load_model": "models",
+    "load_synthesizer": "synthesis",
     "compare": "evaluation",
     "evaluate": "evaluation",
     "suvr": "evaluation",

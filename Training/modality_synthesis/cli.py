@@ -119,8 +119,8 @@ def synthesize(
     with _command(progress) as reporter:
         cli_checks.one_of("space", space, choices.SPACES)
         cli_checks.device(device)
-        cli_checks.existing(source)
-        cli_checks.target(to, model)
+        cli_checks.volumes(source)
+        cli_checks.target(to, model, origin)
         cli_checks.outputs([output, uncertainty])
         cli_checks.outputs([preview], [".png"])
         from modality_synthesis.synthesis.clinical import parse_clinical
@@ -172,7 +172,8 @@ def batch(
     with _command(progress) as reporter:
         cli_checks.device(device)
         cli_checks.existing(cohort)
-        cli_checks.target(to, model)
+        cli_checks.output_folder(output)
+        cli_checks.target(to, model, origin)
         from modality_synthesis.evaluation import save_preview
         from modality_synthesis.synthesis.batch import TABLE, synthesize_batch
 
@@ -223,7 +224,9 @@ def compare(
     with _command(progress) as reporter:
         check_way_of_atlas("volumes", mri, template_space, required=False)
         check_report(report, output)
-        cli_checks.existing(synthetic, reference, mask, mri, uncertainty)
+        cli_checks.positive("--data-range", data_range)
+        cli_checks.volumes(synthetic, reference, mask, mri, uncertainty)
+        cli_checks.output_folder(output)
         cli_checks.outputs([difference])
         from modality_synthesis.cli_tables import print_comparison
         from modality_synthesis.evaluation import compare as run
@@ -272,6 +275,9 @@ def suvr(
     z_map: Annotated[
         Path | None, typer.Option("--z-map", help="Also write a volume of the regions' z-scores (--normal-cohort).")
     ] = None,
+    label_map: Annotated[
+        Path | None, typer.Option("--label-map", help="Also write the regions' labels on the PET's grid.")
+    ] = None,
     progress: ProgressOption = "auto",
 ) -> None:
     """SUVR and its table of regions and meta-regions."""
@@ -282,9 +288,11 @@ def suvr(
             from modality_synthesis.preprocessing.meta_regions import CENTILOID
 
             cli_checks.one_of("tracer", tracer, tuple(CENTILOID))
-        cli_checks.existing(pet, mri, reference_mask, normal_cohort)
+        cli_checks.positive("--pvc-fwhm", pvc_fwhm)
+        cli_checks.volumes(pet, mri, reference_mask)
+        cli_checks.existing(normal_cohort)
         cli_checks.outputs([output], [".csv"])
-        cli_checks.outputs([image, z_map])
+        cli_checks.outputs([image, z_map, label_map])
         from modality_synthesis.evaluation import suvr as run
         from modality_synthesis.volumes import with_series
 
@@ -293,9 +301,9 @@ def suvr(
                 with_series(pet, series), output, mri=mri, template_space=template_space,
                 reference_region=reference_region, custom_reference=reference_mask, normal_cohort=normal_cohort,
                 tracer=tracer, pvc_fwhm_mm=pvc_fwhm,
-                image=image, z_map=z_map, reporter=reporter,
+                image=image, z_map=z_map, label_map=label_map, reporter=reporter,
             )  # fmt: skip
-        written = {"table": output, "image": image, "z_map": z_map}
+        written = {"table": output, "image": image, "z_map": z_map, "label_map": label_map}
         files = {role: path for role, path in written.items() if path is not None}
         meta = {
             row.region: round(row.suvr, 4)
@@ -327,12 +335,13 @@ def export(
     """Write a synthetic volume as DICOM, marked as synthetic."""
     with _command(progress) as reporter:
         cli_checks.one_of("format", file_format, choices.EXPORT_FORMATS)
-        cli_checks.existing(volume, source_dicom)
+        if series is not None and source_dicom is None:
+            raise UsageError("--series chooses in the source's DICOM folder: add --source-dicom FOLDER.")
+        cli_checks.volumes(volume, source_dicom)
+        cli_checks.output_folder(output)
         from modality_synthesis.synthesis import export_dicom
         from modality_synthesis.volumes import with_series
 
-        if series is not None and source_dicom is None:
-            raise UsageError("--series chooses in the source's DICOM folder: add --source-dicom FOLDER.")
         if source_dicom is not None:
             source_dicom = with_series(source_dicom, series)
         with _one_result():
@@ -374,16 +383,18 @@ def cohort(
 ) -> None:
     """Write a BIDS dataset's cohort table (the best volumes of each visit), or look at all volumes (--check)."""
     with _command(progress) as reporter:
-        cli_checks.existing(folder)
-        if check:
-            _check_cohort(folder, output, require or (), jobs, cache, reporter)
-            return
-        if output is None:
+        if output is None and not check:
             raise UsageError("Say which table to write (-o cohort.tsv), or look at the volumes (--check).")
+        required = [cli_checks.modality("--require", name) for name in require or ()]
+        cli_checks.existing(folder)
+        cli_checks.outputs([output], [".tsv"] if check else [".tsv", ".csv"])
+        if check or output is None:
+            _check_cohort(folder, output, required, jobs, cache, reporter)
+            return
         from modality_synthesis.datasets.bids import write_bids_cohort
 
         with _one_result():
-            written = write_bids_cohort(folder, output, require=require or (), reporter=reporter)
+            written = write_bids_cohort(folder, output, require=required, reporter=reporter)
         files = {"cohort": output} | ({"not used": written.unused_list} if written.unused_list else {})
         _result(
             reporter, files, people=written.people, visits=written.visits, pairs=written.pairs,
@@ -427,7 +438,12 @@ def align(
 ) -> None:
     """Align each person's volumes before training; what does not fit is rejected and shown, with exit code 3."""
     with _command(progress) as reporter:
+        fixed = cli_checks.modality("--fixed", fixed)
+        moving = [cli_checks.modality("--moving", name) for name in moving]
+        if fixed in moving or len(set(moving)) < len(moving):
+            raise UsageError("--fixed and each --moving are different modalities.")
         cli_checks.existing(cohort)
+        cli_checks.output_folder(output)
         from modality_synthesis.datasets.alignment import COHORT, TABLE, align_cohort
 
         rows = align_cohort(
@@ -441,7 +457,7 @@ def align(
 
 @app.command(epilog="Example: modality-synthesis simulate -n 20 -o cohorts/demo --seed 1")
 def simulate(
-    count: Annotated[int, typer.Option("-n", "--count", min=3, help="Number of subjects.")],
+    count: Annotated[int, typer.Option("-n", "--count", min=3, max=100_000, help="Number of subjects.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Cohort folder (BIDS-like).")],
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same cohort.")] = 0,
     modalities: Annotated[str, typer.Option("--modalities", help="Comma-separated.")] = "T1w,T2w,CT,FDG-PET,TAU-PET",
@@ -454,6 +470,9 @@ def simulate(
         names = [name.strip() for name in modalities.split(",") if name.strip()]
         for name in names:
             cli_checks.one_of("modality", name, choices.SIMULATED_MODALITIES)
+        if not names:
+            raise UsageError(f"--modalities names none of {', '.join(choices.SIMULATED_MODALITIES)}.")
+        cli_checks.output_folder(output)
         from modality_synthesis.simulation import simulate_cohort
 
         left_out: list[str] = []
@@ -481,7 +500,9 @@ def train(
     cohort: Annotated[Path | None, typer.Option("--cohort", help="Cohort table instead of the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
     fold: Annotated[str | None, typer.Option("--fold", metavar="I/K", help="One fold of a cross-validation.")] = None,
-    folds: Annotated[int | None, typer.Option("--folds", metavar="K", help="All K folds, one after another.")] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", metavar="K", min=2, help="All K folds, one after another.")
+    ] = None,
     accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, gpu or mps.")] = "auto",
     devices: Annotated[
         int | None, typer.Option("--devices", min=1, help="Per machine; default 1, or what torchrun or SLURM started.")
@@ -504,16 +525,19 @@ def train(
             raise UsageError("Give --fold or --folds, not both.")
         cli_checks.existing(recipe, cohort)
         from modality_synthesis.training import parse_fold, read_recipe
+        from modality_synthesis.training.processes import check_wish
 
+        check_wish(accelerator, devices, num_nodes, strategy)
         part = None if fold is None else parse_fold(fold)
         settings = read_recipe(recipe, overrides or [])
         cli_checks.existing(cohort or Path(settings.cohort))
         cli_checks.models(settings.start_from)
+        folder = output or Path("runs") / settings.name
+        cli_checks.output_folder(folder)
         from modality_synthesis.training import train as run
         from modality_synthesis.training import train_folds
         from modality_synthesis.training.folds import TABLE
 
-        folder = output or Path("runs") / settings.name
         hardware: dict[str, Any] = {
             "accelerator": accelerator,
             "devices": devices,
@@ -608,19 +632,24 @@ def evaluate(
         cli_checks.one_of("split", split, choices.SPLITS)
         check_report(downstream, output, "The downstream evaluation")
         check_contenders(model or (), synthetic or (), uncertainty)
+        to = None if to is None else cli_checks.modality("--to", to)
+        cli_checks.positive("--data-range", data_range)
+        from modality_synthesis.evaluation import Classes
+
+        asked = None if classes is None else Classes.parse(classes)
         cli_checks.existing(cohort)
+        cli_checks.output_folder(output)
         cli_checks.models(*(model or ()))
         if downstream:
             _need("sklearn", extra="downstream")
         from modality_synthesis.cli_tables import print_evaluation
-        from modality_synthesis.evaluation import Classes
         from modality_synthesis.evaluation import evaluate as run
         from modality_synthesis.evaluation.verdict import verdicts
 
         result = run(
             cohort, model or (), output, synthetic=synthetic or (), uncertainty=uncertainty, to=to, split=split,
             folds=folds, groups=group, baselines=baselines, data_range=data_range, samples=samples, report=report,
-            classes=None if classes is None else Classes.parse(classes), downstream=downstream,
+            classes=asked, downstream=downstream,
             keep_volumes=keep_volumes, device=device, jobs=jobs, cache=cache, limit_s=row_timeout, reporter=reporter,
         )  # fmt: skip
         finish(reporter)
@@ -662,6 +691,8 @@ def models_list(
 ) -> None:
     """List the installed models."""
     with _command("none") as reporter:
+        source = None if source is None else cli_checks.modality("--from", source)
+        target = None if target is None else cli_checks.modality("--to", target)
         from modality_synthesis.models import hidden_by, list_models
 
         packages = list_models(source=source, target=target, reporter=reporter)
@@ -704,6 +735,8 @@ def models_install(
 ) -> None:
     """Install a model package; it is verified before it becomes visible."""
     with _command(progress) as reporter:
+        if "://" not in source:
+            cli_checks.existing(Path(source))
         from modality_synthesis.models import install_model
 
         package = install_model(source, sha256=sha256, replace=replace, reporter=reporter)
@@ -736,6 +769,8 @@ def models_export(
 ) -> None:
     """Pack a model into a zip file that `models install` takes."""
     with _command("none") as reporter:
+        cli_checks.models(model)
+        cli_checks.outputs([output], [".zip"])
         from modality_synthesis.models import export_model
 
         with _one_result():
@@ -759,6 +794,7 @@ def models_import(
         _need("yaml", extra="train")
         cli_checks.one_of("format", format, choices.CHECKPOINT_FORMATS)
         cli_checks.existing(checkpoint, config)
+        cli_checks.output_folder(output)
         from modality_synthesis.training import import_checkpoint
 
         with _one_result():

@@ -5,11 +5,12 @@ The rooms check the same again, with everything else, whoever calls them.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.errors import UsageError
 
 
 def existing(*paths: Path | None) -> None:
@@ -18,23 +19,23 @@ def existing(*paths: Path | None) -> None:
     Raises:
         BadInputError: names the first one that is not.
     """
-    from modality_synthesis.volumes import data_path, why_absent
+    from modality_synthesis.volumes.paths import check_is_there
 
-    for path in paths:
-        if path is None:
-            continue
-        try:
-            reason = why_absent(path)
-        except (OSError, ValueError) as error:
-            why = (getattr(error, "strerror", None) or str(error)).lower()
-            raise BadInputError(f"{path} cannot be read: {why}.") from None
-        if reason == "it does not exist":
-            raise BadInputError(f"{path} does not exist. Check the path.")
-        if reason is not None:
-            raise BadInputError(f"{path} cannot be read: {reason}.")
-        if not (data_path(path).is_file() or data_path(path).is_dir()):
-            # Reading one without a writer would never end, and no reader here is content with reading it once.
-            raise BadInputError(f"{path} is a pipe or a device, no file. Save what comes from it to a file first.")
+    for path in filter(None, paths):
+        check_is_there(path)
+
+
+def volumes(*paths: Path | None) -> None:
+    """Every input is there and can be a volume, by its ending or as DICOM; None was not given.
+
+    Raises:
+        BadInputError: names the first one that is not.
+    """
+    from modality_synthesis.volumes.dicom_files import is_dicom_input
+    from modality_synthesis.volumes.paths import data_path
+
+    for path in filter(None, paths):
+        is_dicom_input(data_path(path))
 
 
 def one_of(option: str, value: str, choices: Sequence[str]) -> None:
@@ -70,15 +71,18 @@ def models(*wanted: str | None) -> None:
         find_model(name)
 
 
-def target(to: str | None, model: str | None) -> None:
+def target(to: str | None, model: str | None, origin: str | None = None) -> None:
     """There is a model for the request.
 
     Raises:
-        UsageError: neither target nor model is given.
+        UsageError: neither target nor model is given, or what is no modality.
         ModelMissingError, BadInputError: no such model.
     """
     if model is None and to is None:
         raise UsageError("Say what to make: a target modality (--to FDG-PET) or a model (--model demo-t1w-fdg).")
+    for option, text in (("--to", to), ("--from", origin)):
+        if text is not None:
+            modality(option, text)
     models(model)
     if model is None and to is not None:
         from modality_synthesis.models import choose_model
@@ -97,17 +101,46 @@ def outputs(paths: Iterable[Path | None], endings: Sequence[str] | None = None) 
     Whether its folder can be written to is tried by the rooms, which load more for that.
 
     Raises:
-        BadInputError: names the output and the endings.
+        UsageError: names the output and the endings.
     """
-    from modality_synthesis.volumes.paths import WRITABLE
+    from modality_synthesis.volumes.paths import WRITABLE, check_output_name
 
-    allowed = WRITABLE if endings is None else tuple(endings)
-    for path in paths:
-        if path is None:
-            continue
-        if os.path.isdir(path):
-            raise BadInputError(
-                f"{path} is a folder. Give the name of a file to write, ending in {', '.join(allowed)}."
-            )
-        if not path.name.lower().endswith(tuple(allowed)):
-            raise BadInputError(f"{path.name} cannot be written: its ending is none of {', '.join(allowed)}.")
+    for path in filter(None, paths):
+        check_output_name(path, WRITABLE if endings is None else endings)
+
+
+def output_folder(path: Path | None) -> None:
+    """The output can be a folder: no file is in its place, or above it; None was not asked for.
+
+    Raises:
+        UsageError: names the file.
+    """
+    file = None if path is None else next((one for one in (path, *path.parents) if os.path.isfile(one)), None)
+    if file is not None:
+        raise UsageError(f"{file} is a file, where a folder for the results belongs. Name another folder (-o).")
+
+
+def modality(option: str, text: str) -> str:
+    """The modality that an option names, as the program writes it.
+
+    Raises:
+        UsageError: none; the nearest is named.
+    """
+    from modality_synthesis.modalities import MODALITIES, modality_of, nearest_modality
+
+    found = modality_of(text)
+    if found is None:
+        nearest = nearest_modality(text)
+        hint = f" Did you mean {nearest}?" if nearest else ""
+        raise UsageError(f"{option} {text!r} is no modality.{hint} Known: {', '.join(MODALITIES)}.")
+    return found
+
+
+def positive(option: str, value: float | None) -> None:
+    """The option's number is above 0 and finite; None was not given.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if value is not None and not 0 < value < math.inf:
+        raise UsageError(f"{option} {value:g} cannot be: it is a number above 0.")

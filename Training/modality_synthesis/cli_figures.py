@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from modality_synthesis import cli_checks
+from modality_synthesis import choices, cli_checks
 from modality_synthesis.cli_session import ProgressOption, command, result
 from modality_synthesis.errors import UsageError
 
@@ -43,14 +44,14 @@ def features(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Volume file, or a DICOM folder.")],
     output: FigureOption,
     slice_index: Annotated[
-        int | None, typer.Option("--slice", help="On the model's grid; default the largest.")
+        int | None, typer.Option("--slice", min=0, help="On the model's grid; default the largest.")
     ] = None,
     maps: Annotated[int, typer.Option("--maps", min=1, help="Feature maps per layer.")] = 8,
     progress: ProgressOption = "auto",
 ) -> None:
     """The feature maps of every layer for one axial slice."""
     with command(progress) as reporter:
-        cli_checks.existing(source)
+        cli_checks.volumes(source)
         cli_checks.models(model)
         cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_features
@@ -89,7 +90,8 @@ def difference(
 ) -> None:
     """Real, synthetic and their signed difference in three planes, with color bars."""
     with command(progress) as reporter:
-        cli_checks.existing(synthetic, reference, mask)
+        cli_checks.positive("--limit", limit)
+        cli_checks.volumes(synthetic, reference, mask)
         cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_difference
 
@@ -117,8 +119,9 @@ def profile(
     A real MRI that shares its panel with a synthetic one is shown in that one's signal.
     """
     with command("none") as reporter:
+        cli_checks.one_of("direction", direction, choices.DIRECTIONS)
         line_point = _point(point)
-        cli_checks.existing(*map(Path, _named(volumes).values()))
+        cli_checks.volumes(*map(Path, _named(volumes).values()))
         cli_checks.outputs([output], FIGURES)
         from modality_synthesis.evaluation.figures import draw_profile
 
@@ -141,7 +144,8 @@ def slices(
     """PSNR, SSIM and Tenengrad per slice, as the literature reports them and as they should be read."""
     with command("none") as reporter:
         limits = _range(value_range)
-        cli_checks.existing(synthetic, reference, mask)
+        cli_checks.volumes(synthetic, reference, mask)
+        cli_checks.outputs([output], [".json"])
         from modality_synthesis.evaluation.slicewise import write_slice_scores
 
         scores = write_slice_scores(synthetic, reference, mask, limits, output, threshold=threshold, reporter=reporter)
@@ -186,7 +190,7 @@ def _range(text: str) -> tuple[float, float]:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low = high = 0.0
-    if not low < high:
+    if not -math.inf < low < high < math.inf:
         raise UsageError(f"A range is written LOW,HIGH, 0,1 for example; {text!r} is not.")
     return low, high
 
@@ -197,5 +201,7 @@ def _point(text: str | None) -> tuple[float, float, float] | None:
     try:
         right, anterior, superior = (float(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"A point is written R,A,S in mm, 10,-20,35 for example; {text!r} is not.") from None
+        right = anterior = superior = math.nan
+    if not all(map(math.isfinite, (right, anterior, superior))):
+        raise UsageError(f"A point is written R,A,S in mm, 10,-20,35 for example; {text!r} is not.")
     return right, anterior, superior

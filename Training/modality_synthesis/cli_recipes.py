@@ -55,6 +55,7 @@ def recipes_copy(
     """Copy a recipe, to change it and train with it."""
     with command("none") as reporter:
         need("yaml", extra="train")
+        cli_checks.output_folder(output)
         from modality_synthesis.training.catalog import copy_recipe
 
         result(reporter, {"recipe": copy_recipe(name, output)})
@@ -85,8 +86,9 @@ def sample(
         if output.exists():
             raise cli_checks.already_there(output)
         from modality_synthesis.resources import resource
-        from modality_synthesis.volumes import atomic_output
+        from modality_synthesis.volumes import atomic_output, check_writable
 
+        check_writable(output)
         content = resource("SampleData", "sub-forrest_T1w.nii.gz").read_bytes()
         with atomic_output(output) as temporary:
             temporary.write_bytes(content)

@@ -30,7 +30,7 @@ def prepare() -> None:
     _open_closed_streams()
     _name_the_user()
     _place_library_caches()
-    sys.stdout, sys.stderr = _steady(sys.stdout), _steady(sys.stderr)
+    sys.stdout, sys.stderr = steady(sys.stdout), steady(sys.stderr)
 
 
 def shown(text: object) -> str:
@@ -111,7 +111,7 @@ def _place_library_caches() -> None:
         os.environ.setdefault("TRITON_CACHE_DIR", str(private / "triton"))
 
 
-def _steady(stream: TextIO) -> TextIO:
+def steady(stream: TextIO) -> TextIO:
     """The stream without its two ways of failing: a character its code page lacks, and a reader that went away."""
     try:
         raw = _Pipe(stream.fileno(), "wb", closefd=False)

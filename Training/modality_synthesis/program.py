@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from modality_synthesis import environment
@@ -19,9 +19,19 @@ def run(load: Callable[[], Callable[..., object]]) -> NoReturn:
         load: imports the typer application; signals are answered meanwhile.
     """
     environment.prepare()
+    sys.exit(_flushed(execute(load)))
+
+
+def execute(load: Callable[[], Callable[..., object]], arguments: Sequence[str] | None = None) -> int:
+    """Run one command line, and answer signals meanwhile; returns its exit code.
+
+    Args:
+        load: gives the typer application.
+        arguments: command and arguments; None takes those of the process.
+    """
     try:
         with stoppable():
-            load()(prog_name=environment.APPLICATION)
+            load()(args=arguments, prog_name=environment.APPLICATION)
     except SystemExit as finished:
         code = finished.code
     except (CancelledError, KeyboardInterrupt):
@@ -29,7 +39,7 @@ def run(load: Callable[[], Callable[..., object]]) -> NoReturn:
         code = CancelledError.exit_code
     else:
         code = 0
-    sys.exit(_flushed(code if isinstance(code, int) else int(bool(code))))
+    return code if isinstance(code, int) else int(bool(code))
 
 
 def _flushed(code: int) -> int:

@@ -96,6 +96,16 @@ def _watched(last_words: Callable[[], None]) -> Iterator[None]:
         told.close()
 
 
+def interrupt() -> None:
+    """From another thread: what Ctrl-C does to the main one."""
+    if os.name == "nt":
+        import _thread
+
+        _thread.interrupt_main()
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def end_with_process(number: int, every_s: float = 1.0) -> None:
     """End this process when its parent, of that number, is gone: for those that multiprocessing did not start."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from modality_synthesis.errors import BadInputError
 
@@ -37,12 +38,24 @@ def _describe(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        nearest = difflib.get_close_matches(key, sorted(_keys(model)), n=1, cutoff=0.6)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        return f"unknown key '{where}'.{hint}"
+        return f"unknown key '{where}'.{did_you_mean(key, sorted(_keys(model)))}"
     if first["type"] == "missing":
         return f"the key '{where}' is missing."
-    return f"'{where}': {first['msg'][:1].lower()}{first['msg'][1:]}."
+    return f"'{where}': {problem(first)}."
+
+
+def did_you_mean(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    """` Did you mean 'epochs'?` for a misspelled word; empty where nothing is near."""
+    nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def problem(details: ErrorDetails) -> str:
+    """What one failed check of pydantic says, for people."""
+    if details["type"] == "string_pattern_mismatch":
+        return f"{details['input']!r} is not written as it should be"
+    message = details["msg"].removeprefix("Value error, ")
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 def _keys(annotation: Any, seen: set[type] | None = None) -> set[str]:

@@ -45,6 +45,7 @@ from modality_synthesis.volumes import (
     write_rows,
     write_sidecar,
 )
+from modality_synthesis.volumes.marks import Mark, first_mark, mark_columns, statement, statement_with_hashes
 
 # Overlap of the two brains; on registered pairs of real and simulated heads it was above 0.93.
 REFUSE_BELOW = 0.85
@@ -74,6 +75,8 @@ class Aligned:
         information_after: same, after registration.
         dice: overlap of the brains found in each volume by itself, after registration; NaN for PET.
         reason: why rejected, failed or doubtful.
+        synthetic: yes or no: whether one of the two volumes is marked.
+        model: that made it, where its mark says so.
     """
 
     visit: str
@@ -88,6 +91,8 @@ class Aligned:
     information_after: float = float("nan")
     dice: float = float("nan")
     reason: str = ""
+    synthetic: str = "no"
+    model: str = ""
 
 
 def align_cohort(
@@ -124,9 +129,7 @@ def align_cohort(
         BadInputError: the table lacks a modality, or no pair could be aligned.
     """
     reporter = reporter or current()
-    table, folder = read_cohort(cohort, reporter, skip_unsafe=True), Path(output)
-    if table.refused and not table.visits:
-        raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
+    table, folder = read_cohort(cohort, reporter), Path(output)
     table.require_some(fixed, *moving)
     moved = [_files(visit, kind) for visit in table for kind in moving]
     pictures = [folder / picture for _, picture in moved]
@@ -138,8 +141,8 @@ def align_cohort(
     looking, aligning = parts(reporter, (1, 9))
     screening = screen(
         list(table), Request((fixed, *moving), (fixed, *moving), aligned=False),
-        cache_folder(table.path, cache, needed=False), tables=decision_tables(table.path, folder), jobs=jobs,
-        reporter=looking,
+        cache_folder(table.path, cache, needed=False), refused=table.refused,
+        tables=decision_tables(table.path, folder), jobs=jobs, reporter=looking,
     )  # fmt: skip
     visits = screening.usable()
 
@@ -196,7 +199,9 @@ def _align_volume(visit: Visit, name: str, still: _Head, folder: Path, affine: b
     moved = moved_volume(head.native, found, still.native)
     dice = _dice(still, head, found)
     file, check = (folder / relative for relative in _files(visit, name))
+    marks = [read_mark(visit.volumes[one]) for one in (name, still.modality)]
     figures: dict[str, Any] = {
+        **mark_columns(first_mark(marks)),
         "check": str(check.relative_to(folder)),
         "shift_mm": found.shift_mm,
         "rotation_degrees": found.rotation_degrees,
@@ -207,9 +212,9 @@ def _align_volume(visit: Visit, name: str, still: _Head, folder: Path, affine: b
     }
     reason = _objection(found, dice)
     with atomic_files():
-        _save_check(still, head, found, check, f"{visit.name}: {name} on {still.modality}")
+        _save_check(still, head, found, check, f"{visit.name}: {name} on {still.modality}", marks)
         if not reason:
-            mark = read_mark(visit.volumes[name])
+            mark = marks[0]
             text = describe(f"{name} aligned with {still.modality}", mark)
             if mark is None and is_simulated_file(visit.volumes[name]):
                 text = MARK  # stays: a model card says what its cohort was
@@ -303,8 +308,10 @@ def _dice(still: _Head, head: _Head, found: PairRegistration) -> float:
     return mask_dice(resample_isotropic(first, 2.0, is_mask=True), second, found.transform)
 
 
-def _save_check(still: _Head, head: _Head, found: PairRegistration, path: Path, title: str) -> None:
-    """Three planes through the middle: fixed, moved, and both as a checkerboard."""
+def _save_check(
+    still: _Head, head: _Head, found: PairRegistration, path: Path, title: str, marks: Sequence[Mark | None]
+) -> None:
+    """Three planes through the middle: fixed, moved, and both as a checkerboard; what is synthetic says so."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -324,9 +331,12 @@ def _save_check(still: _Head, head: _Head, found: PairRegistration, path: Path, 
             place.axis("off")
     for place, label in zip(axes[0], (still.modality, head.modality, "checkerboard"), strict=True):
         place.set_title(label, color="white", fontsize=9)
-    figure.suptitle(title, color="white", fontsize=10)
+    figure.suptitle("\n".join(filter(None, (title, statement(marks)))), color="white", fontsize=10)
+    told = statement_with_hashes(marks)
     with atomic_output(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=80, facecolor="black")
+        figure.savefig(
+            temporary, format="png", dpi=80, facecolor="black", metadata={"Description": told} if told else None
+        )
 
 
 def _shown(image: sitk.Image, modality: str) -> np.ndarray:

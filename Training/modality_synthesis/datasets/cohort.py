@@ -104,7 +104,7 @@ class Cohort:
         path: of the table.
         visits: rows that can be used.
         findings: what a user must know of the reading.
-        refused: rows that cannot be used; only where `read_cohort` was asked to go on without them.
+        refused: rows that cannot be used, whatever the rest is used for: who reads a table says so and counts them.
     """
 
     path: Path
@@ -124,11 +124,13 @@ class Cohort:
         return [visit for visit in self.visits if visit.subject in wanted]
 
     def require_some(self, *modalities: str) -> None:
-        """Check that the table has these modalities at all: at least one visit with each.
+        """Check that the table has a usable row, and these modalities at all: at least one visit with each.
 
         Raises:
-            BadInputError: names the modality.
+            BadInputError: names the first unusable row, or the modality.
         """
+        if self.refused and not self.visits:
+            raise BadInputError(f"{self.path.name}: no row can be used; {self.refused[0].text}.")
         for modality in modalities:
             if not any(modality in visit.volumes for visit in self.visits):
                 hints = [finding.text for finding in self.findings if modality in finding.text]
@@ -160,7 +162,7 @@ class Cohort:
         return [self.path, *(path for visit in self for path in visit.volumes.values()), *further]
 
 
-def read_cohort(path: str | Path, reporter: Reporter | None = None, *, skip_unsafe: bool = False) -> Cohort:
+def read_cohort(path: str | Path, reporter: Reporter | None = None) -> Cohort:
     """Read a CSV or TSV table, as spreadsheets and scripts write them (`tables.read_table`).
 
     Columns: `subject` (or BIDS `participant_id`); optional `session` and `split`; one column per modality (T1w, T2w,
@@ -168,13 +170,12 @@ def read_cohort(path: str | Path, reporter: Reporter | None = None, *, skip_unsa
     several series `FOLDER#2` or a column `CT_series`; every other column is a clinical variable (`manufacturer`: of the
     target's scanner). Capitals, spaces, hyphens and underscores in these
     names do not count. Empty, `NA`, `n/a`, `unknown` and the like mean unknown; a column `sex` or `gender` becomes F
-    and M where it is written in words.
+    and M where it is written in words. A row whose subject or session cannot name a file is no visit but one of
+    `Cohort.refused`.
 
     Args:
         path: of the table.
         reporter: receives the findings.
-        skip_unsafe: leave out rows whose subject or session cannot name a file (`Cohort.refused`), instead of refusing
-            the table.
 
     Raises:
         BadInputError: no such file, no subject column, a row without a subject, duplicate rows, or an empty table.
@@ -185,10 +186,6 @@ def read_cohort(path: str | Path, reporter: Reporter | None = None, *, skip_unsa
         raise BadInputError(f"{table.path.name}: the table has no rows.")
     rows = [(row, _visit(row, columns, table.path)) for row in table.rows]
     refused = _refused(rows, table.path)
-    if refused and not skip_unsafe:
-        first, more = refused[0], len(refused) - 1
-        also = f" {more} more row(s) too." if more else ""
-        raise BadInputError(f"{table.path.name}, line {first.line}: {first.reason}.{also}")
     lines = {row.line for row in refused}
     visits = tuple(visit for row, visit in rows if row.line not in lines)
     findings = (*table.findings, *columns.findings)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from modality_synthesis.datasets.cache_folder import CACHE_VARIABLE, cache_folder
-from modality_synthesis.datasets.cohort import Visit, read_cohort
+from modality_synthesis.datasets.cohort import RefusedRow, Visit, read_cohort
 from modality_synthesis.datasets.contents import content_hashes
 from modality_synthesis.datasets.qc import TABLE, Decisions, Findings, QcRow, refuse_foreign_qc, write_qc
 from modality_synthesis.datasets.visit_check import Noted, Request, check_visit
@@ -103,6 +103,7 @@ def screen(
     request: Request,
     cache: Path | None,
     *,
+    refused: Sequence[RefusedRow] = (),
     tables: Sequence[Path] = (),
     writes: bool = True,
     jobs: int | None = None,
@@ -115,6 +116,7 @@ def screen(
         visits: of a cohort.
         request: what to look at.
         cache: the cohort's cache folder; None remembers nothing.
+        refused: rows of the cohort's table that are no visits (`Cohort.refused`): left out, said and counted as those.
         tables: of earlier decisions (`qc.tsv`), the later ones winning; the last one is where `Screening.write` writes.
         writes: False of a screening that is not written.
         jobs: worker processes.
@@ -146,6 +148,11 @@ def screen(
     parallel_map(work, todo, jobs=jobs, reporter=reporter, stage="Checking the volumes", on_result=book)
     for index, visit in enumerate(visits):
         screening.findings.add(visit, kept[index])
+    for row in refused:
+        screening.visits.append(row.visit)
+        screening.findings.add(
+            row.visit, [("", Finding("unreadable", "refuse", f"{row.text[0].upper()}{row.text[1:]}."))]
+        )
     screening.note_far()
     return screening
 
@@ -184,16 +191,16 @@ def check_cohort(
         visits = [_without_detour(visit) for visit in table]
         kept = cache_folder(place / "cohort.tsv", cache) if cache or os.environ.get(CACHE_VARIABLE) else None
     else:
-        table = read_cohort(place, reporter, skip_unsafe=True)
+        table = read_cohort(place, reporter)
         visits = list(table)
         kept = cache_folder(place, cache, needed=False)
     beside = (place if place.is_dir() else place.parent) / TABLE
     tables = (beside,) if output is None else (beside, output)
     request = Request(required=tuple(require), quantity="SUVR")
-    screening = screen(visits, request, kept, tables=tables, writes=output is not None, jobs=jobs, reporter=reporter)
-    for row in table.refused:
-        screening.visits.append(row.visit)
-        screening.findings.add(row.visit, [("", Finding("unreadable", "refuse", row.text))])
+    screening = screen(
+        visits, request, kept, refused=table.refused, tables=tables, writes=output is not None, jobs=jobs,
+        reporter=reporter,
+    )  # fmt: skip
     screening.write()
     return screening
 

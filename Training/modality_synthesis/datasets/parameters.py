@@ -1,10 +1,15 @@
-"""What a recipe says about samples: which part of a volume, and how it is changed at random. Light: pydantic only."""
+"""What a recipe or a command says about samples: which part of a volume, how it is changed at random, which fold.
+
+Light: pydantic only.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from modality_synthesis.errors import UsageError
 
 Axis = Literal["axial", "coronal", "sagittal"]
 Positive = Annotated[int, Field(ge=1)]
@@ -66,3 +71,15 @@ class Augmentation(_Part):
     low_contrast: float = Field(
         0.3, ge=0, le=1, description="MRI: probability that gray and white matter lie 1.25 to 8 times closer together."
     )
+
+
+def check_fold(number: int, folds: int) -> None:
+    """Refuse a fold that cannot be.
+
+    Raises:
+        UsageError: fewer than two folds, or no such one.
+    """
+    if folds < 2:
+        raise UsageError(f"A cross-validation needs at least 2 folds, not {folds}.")
+    if not 1 <= number <= folds:
+        raise UsageError(f"There is no fold {number} of {folds}; folds are numbered from 1 to {folds}.")

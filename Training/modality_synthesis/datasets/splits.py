@@ -9,6 +9,7 @@ import numpy as np
 
 from modality_synthesis.datasets.cohort import Cohort
 from modality_synthesis.datasets.columns import SPLITS
+from modality_synthesis.datasets.parameters import check_fold
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.tables.words import person_key
 
@@ -96,14 +97,12 @@ def fold(subjects: Sequence[str], number: int, folds: int, *, seed: int = 0, val
         validation: share of all patients that validate.
 
     Raises:
-        BadInputError: no such fold, or too few patients for it.
+        UsageError: no such fold.
+        BadInputError: too few patients for it.
     """
+    check_fold(number, folds)
     patients = sorted(set(subjects))
     check_spellings(patients)
-    if folds < 2:
-        raise BadInputError(f"A cross-validation needs at least 2 folds, not {folds}.")
-    if not 1 <= number <= folds:
-        raise BadInputError(f"There is no fold {number} of {folds}; folds are numbered from 1 to {folds}.")
     # Besides the tested ones somebody must train, and somebody validate.
     fewest = max(folds, 4 if folds == 2 else 3)
     if len(patients) < fewest:

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.preprocessing import BiasField, BrainMask, ChainParameters, Register, Reorient, prepare
+from modality_synthesis.preprocessing.contents import brain_look, check_coarse_contrast
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import array, read_image, resample_like
 
@@ -22,15 +23,19 @@ def to_template(
 
     Args:
         mri: file or image.
-        reporter: receives progress and warnings.
+        reporter: receives progress, warnings, and the finding `contrast` where the MRI looks like no T1w.
         name: what messages call it.
 
     Raises:
         BadInputError: unreadable MRI, or the registration failed.
     """
+    reporter = reporter or current()
     name = name or ("The MRI" if isinstance(mri, sitk.Image) else Path(mri).name)
     source = mri if isinstance(mri, sitk.Image) else read_image(mri, reporter=reporter)
     prepared = prepare(source, _CHAIN, name=name, reporter=reporter)
+    look = brain_look(prepared.native, prepared.require_mask())
+    if look is not None:
+        check_coarse_contrast(look, "T1w", name, reporter, refuse=False)
     return prepared.to_native.GetInverse(), dict(prepared.quality)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import BadInputError, UsageError
+
+if TYPE_CHECKING:
+    from modality_synthesis.datasets.cohort import Visit
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,7 @@ def evaluate(
     if keep_volumes and (output is None or not packages):
         raise UsageError("Volumes are kept in the output folder (-o FOLDER), and made by a model (--model).")
     table = read_cohort(cohort, reporter)
+    table.require_some()
     source, target = _route(packages, table, to)
     table.require_some(source, target)
     divided = _parts(table, packages, division or _division(table, split, seed), split, folds)
@@ -305,7 +306,9 @@ def _screen(
     visits = [visit for visit in table if visit.name in used]
     tables = (*decision_tables(table.path, None if output is None else Path(output)), *([Path(qc)] if qc else []))
     writes = output is not None or qc is not None
-    screening = screen(visits, request, folder, tables=tables, writes=writes, jobs=jobs, reporter=reporter)
+    screening = screen(
+        visits, request, folder, refused=table.refused, tables=tables, writes=writes, jobs=jobs, reporter=reporter
+    )
     tests = [visit for part in divided for visit in part.tests]
     if not screening.usable(tests):
         screening.write()

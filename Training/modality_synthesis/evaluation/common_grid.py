@@ -13,7 +13,7 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.alignment import Alignment, align
 from modality_synthesis.evaluation.signal import with_signal
 from modality_synthesis.findings import Finding
-from modality_synthesis.progress import Reporter, current
+from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import (
     array,
     coverage_finding,
@@ -117,22 +117,6 @@ def on_common_grid(
         refuse=brain_only,
     )  # fmt: skip
     return CommonGrid(made, wanted, made_there, measured, alignment, round(percent, 2))
-
-
-def on_grid_of(reference: sitk.Image, synthetic: sitk.Image, reporter: Reporter | None = None) -> sitk.Image:
-    """The synthetic volume on the reference's grid, as `on_common_grid` brings it there.
-
-    Args:
-        reference: whose grid.
-        synthetic: in the same world.
-        reporter: receives the doubts; None where another grid is nothing unusual.
-
-    Raises:
-        BadInputError: the volumes hardly overlap.
-    """
-    return on_common_grid(
-        synthetic, reference, register=False, brain_only=False, reporter=reporter or current()
-    ).synthetic
 
 
 def mask_on_grid_of(reference: sitk.Image, mask: sitk.Image) -> sitk.Image:

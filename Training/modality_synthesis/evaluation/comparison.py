@@ -56,12 +56,14 @@ from modality_synthesis.volumes import (
     write_rows,
     write_sidecar,
 )
+from modality_synthesis.volumes.marks import first_mark
 
 # Files of a comparison's folder, and what they hold.
 MAPS = {
     "difference": "synthetic - reference",
     "absolute_difference": "|synthetic - reference|",
     "relative_difference": "100 (synthetic - reference) / reference",
+    "compared": "1 where both were measured and one of them shows more than air",
 }
 ALIGNED = "reference_aligned"
 WHOLE = "the whole volume, background included"
@@ -85,6 +87,8 @@ class Comparison:
         synthetic: what was compared, on the common grid.
         reference: what it was compared with.
         inside: the mask, bool (z, y, x).
+        compared: where the difference means something, bool, same shape: both were measured, and one of them shows more
+            than air. It holds the mask and what lies around it.
         scales: of MS-SSIM, inside the mask and over the whole volume.
         alignment: how the reference was moved; None when it was not.
         signal_factor: what the reference was multiplied by; None where the volumes have a unit, or nothing matches.
@@ -110,6 +114,7 @@ class Comparison:
     synthetic: sitk.Image
     reference: sitk.Image
     inside: np.ndarray
+    compared: np.ndarray
     scales: tuple[int, int]
     alignment: Alignment | None = None
     signal_factor: float | None = None
@@ -197,7 +202,8 @@ def compare(
         synthetic: file or image.
         reference: file or image, same units.
         output: folder for `metrics.json`, `difference.nii.gz`, `absolute_difference.nii.gz`,
-            `relative_difference.nii.gz` and what is asked for below; None writes nothing.
+            `relative_difference.nii.gz`, `compared.nii.gz` (where these maps mean something) and what is asked for
+            below; None writes nothing.
         mask: file or image; above 0.5 is inside.
         difference: file for the signed difference map alone.
         data_range: of PSNR and SSIM; default that of `data_range.known_range`, as `evaluate` has it.
@@ -260,7 +266,9 @@ def compare(
         raise BadInputError("The reference is constant inside the mask; nothing can be compared.")
     # Where nothing was synthesized (skull, scalp) or measured there is nothing to be wrong.
     comparable = common.comparable
-    error = np.where(comparable if shown is None else comparable & shown, first - second, 0.0)
+    comparable_here = comparable if shown is None else comparable & shown
+    error = np.where(comparable_here, first - second, 0.0)
+    compared = inside | (comparable_here & common.both & (with_signal(first)[0] | with_signal(second)[0]))
     measure = partial(compare_arrays, spacing=tuple(reversed(wanted.GetSpacing())), slice_axis=_slice_axis(wanted))
     floor = 0.05 * scale
     result = Comparison(
@@ -278,6 +286,7 @@ def compare(
         synthetic=made,
         reference=wanted,
         inside=inside,
+        compared=compared,
         scales=(scale_count(_extent(inside)), scale_count(inside.shape)),
         alignment=common.alignment,
         signal_factor=factor,
@@ -286,7 +295,7 @@ def compare(
             mri,
             template_space,
             replace(common, reference=wanted),
-            marks[0],
+            first_mark(marks),
             pet_modality(synthetic, None),
             signal,
             reporter.part(0.5, 0.8),
@@ -379,8 +388,7 @@ def _regions(
     elif not signal:
         check_template_space(common.reference, common.measured, "The reference", reporter)
     atlas = AtlasGrid.of(common.reference, common.both, transform)
-    model = "" if mark is None else mark.name
-    return compare_regions(array(common.synthetic), array(common.reference), atlas, modality=modality, model=model)
+    return compare_regions(array(common.synthetic), array(common.reference), atlas, modality=modality, mark=mark)
 
 
 def _inputs(**volumes: str | Path | sitk.Image | None) -> dict[str, Any]:
@@ -401,7 +409,8 @@ def _write(
         _write_map(result.difference, difference, MAPS["difference"], result.mark or result.reference_mark, sources)
     if folder is None:
         return
-    shown = (result.difference, result.absolute, result.relative)
+    compared = image_like(result.compared.astype(np.uint8), result.reference)
+    shown = (result.difference, result.absolute, result.relative, compared)
     maps = {name: (image, words) for (name, words), image in zip(MAPS.items(), shown, strict=True)}
     for name, (image, words) in maps.items():
         _write_map(image, folder / f"{name}.nii.gz", words, result.mark or result.reference_mark, sources)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modality_synthesis.findings import Finding, Level
-from modality_synthesis.preprocessing.region_names import reference_region_id
+from modality_synthesis.names import reference_region_id
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import Mark
 

@@ -33,8 +33,8 @@ from modality_synthesis.evaluation.surface import (
 from modality_synthesis.fingerprint import fingerprint
 from modality_synthesis.models.card import Card, ClinicalVariable
 from modality_synthesis.models.clinical import encode_variables
+from modality_synthesis.names import PRIMARY_REGIONS
 from modality_synthesis.preprocessing.atlas import Region, find_regions, regions
-from modality_synthesis.preprocessing.meta_regions import PRIMARY
 from modality_synthesis.tables import as_number
 from modality_synthesis.volumes import Mark, write_json, write_rows
 from modality_synthesis.volumes.coverage import LOOK_BELOW
@@ -80,7 +80,7 @@ def visit_questions(
 
 def focus_regions(card: Card) -> tuple[Region, ...]:
     """The MetaROIs that a model was trained with, or those in which its target shows disease."""
-    names = card.training.meta_roi or (PRIMARY[card.route.target][:1] if card.route.target in PRIMARY else ())
+    names = card.training.meta_roi or PRIMARY_REGIONS.get(card.route.target, ())[:1]
     return find_regions(names) if names else tuple(one for one in regions() if one.kind == "region")
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from modality_synthesis.evaluation.region_table import AtlasGrid, in_order, region_flags
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
 from modality_synthesis.preprocessing.atlas import Region
-from modality_synthesis.preprocessing.region_names import region_name
 from modality_synthesis.volumes.coverage import REFUSE_BELOW
+from modality_synthesis.volumes.marks import Mark, mark_columns
 
 _NAN = float("nan")
 
@@ -26,14 +26,15 @@ class RegionComparison:
         kind: region or meta-region.
         volume_ml: of the whole region.
         covered_percent: of that volume in which both hold something.
-        synthetic: mean of the synthetic volume over that part, like all the figures that follow.
-        reference: mean of the reference.
+        synthetic_mean: mean of the synthetic volume over that part, like all the figures that follow.
+        reference_mean: mean of the reference.
         bias: synthetic - reference.
         bias_percent: of the reference's mean.
         mae: mean absolute error of the voxels.
         rmse: root mean squared error of the voxels.
         flags: as in the table of `suvr` (`region_table.RegionRow`).
-        model: that made the synthetic volume, where its mark says so.
+        synthetic: yes or no: whether one of the two volumes is marked.
+        model: that made it, where its mark says so.
     """
 
     region: str
@@ -42,18 +43,24 @@ class RegionComparison:
     kind: str
     volume_ml: float
     covered_percent: float
-    synthetic: float = _NAN
-    reference: float = _NAN
+    synthetic_mean: float = _NAN
+    reference_mean: float = _NAN
     bias: float = _NAN
     bias_percent: float = _NAN
     mae: float = _NAN
     rmse: float = _NAN
     flags: str = ""
+    synthetic: str = "no"
     model: str = ""
 
 
 def compare_regions(
-    synthetic: np.ndarray, reference: np.ndarray, atlas: AtlasGrid, *, modality: str | None = None, model: str = ""
+    synthetic: np.ndarray,
+    reference: np.ndarray,
+    atlas: AtlasGrid,
+    *,
+    modality: str | None = None,
+    mark: Mark | None = None,
 ) -> tuple[RegionComparison, ...]:
     """Compare two volumes on one grid in every region.
 
@@ -62,24 +69,31 @@ def compare_regions(
         reference: same shape.
         atlas: around that grid, with the coverage of both.
         modality: of the target: its meta-regions come first.
-        model: for the table.
+        mark: of the synthetic volume, for the table.
     """
     first, second = (atlas.around(volume.astype(np.float64)).ravel() for volume in (synthetic, reference))
     whole, measured = Parcels(atlas.labels), Parcels(atlas.labels, atlas.covered)
     return tuple(
-        _compare(first, second, measured.voxels(region), whole.voxels(region).size, region, atlas.voxel_ml, model)
+        _compare(first, second, measured.voxels(region), whole.voxels(region).size, region, atlas.voxel_ml, mark)
         for region in in_order(modality)
     )
 
 
 def _compare(
-    first: np.ndarray, second: np.ndarray, where: np.ndarray, voxels: int, region: Region, voxel_ml: float, model: str
+    first: np.ndarray,
+    second: np.ndarray,
+    where: np.ndarray,
+    voxels: int,
+    region: Region,
+    voxel_ml: float,
+    mark: Mark | None,
 ) -> RegionComparison:
     percent = 100 * where.size / voxels if voxels else _NAN
     volume = round(voxels * voxel_ml, 4)
+    told = mark_columns(mark)
     row = RegionComparison(
-        region.name, region_name(region), region.hemisphere, region.kind, volume, round(percent, 2),
-        flags=region_flags(volume, percent), model=model,
+        region.name, region.title, region.hemisphere, region.kind, volume, round(percent, 2),
+        flags=region_flags(volume, percent), synthetic=told["synthetic"], model=told["model"],
     )  # fmt: skip
     if where.size < FEWEST_VOXELS or percent < REFUSE_BELOW:
         return row
@@ -87,8 +101,8 @@ def _compare(
     made, measured, bias = float(first[where].mean()), float(second[where].mean()), float(error.mean())
     return replace(
         row,
-        synthetic=made,
-        reference=measured,
+        synthetic_mean=made,
+        reference_mean=measured,
         bias=bias,
         bias_percent=100 * bias / measured if measured != 0 else _NAN,
         mae=float(np.abs(error).mean()),

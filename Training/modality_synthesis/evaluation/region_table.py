@@ -11,9 +11,8 @@ import SimpleITK as sitk
 
 from modality_synthesis.evaluation.normal_cohort import Key, Normal
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
+from modality_synthesis.names import region_place
 from modality_synthesis.preprocessing.atlas import Region, label_image, labels_on, regions
-from modality_synthesis.preprocessing.meta_regions import PRIMARY
-from modality_synthesis.preprocessing.region_names import region_name
 from modality_synthesis.volumes import Mark, mark_columns
 from modality_synthesis.volumes.coverage import LOOK_BELOW, REFUSE_BELOW
 
@@ -186,21 +185,14 @@ def region_table(
 
 def in_order(modality: str | None = None) -> tuple[Region, ...]:
     """The atlas' regions as tables list them: the tracer's meta-regions, the others, single regions."""
-    first = PRIMARY.get(modality or "", ())
-
-    def place(region: Region) -> tuple[int, int]:
-        if region.kind != "meta-region":
-            return 2, 0
-        return (0, first.index(region.name)) if region.name in first else (1, 0)
-
-    return tuple(sorted(regions(), key=place))
+    return tuple(sorted(regions(), key=lambda region: region_place(region.name, region.kind, modality)))
 
 
 def _row(inside: np.ndarray, voxels: int, region: Region, voxel_ml: float) -> RegionRow:
     percent = 100 * inside.size / voxels if voxels else _NAN  # the atlas lacks some of its labels
     volume = round(voxels * voxel_ml, 4)
     row = RegionRow(
-        region.name, region_name(region), region.hemisphere, region.kind, volume, round(percent, 2),
+        region.name, region.title, region.hemisphere, region.kind, volume, round(percent, 2),
         flags=region_flags(volume, percent),
     )  # fmt: skip
     if inside.size < FEWEST_VOXELS or percent < REFUSE_BELOW:

@@ -36,8 +36,8 @@ from modality_synthesis.evaluation.report_downstream import downstream_sections
 from modality_synthesis.evaluation.scoring import MEASURED, PLANES, middle_planes, record_path
 from modality_synthesis.evaluation.statistics import FEWEST_FOR_INTERVAL, patient_groups
 from modality_synthesis.evaluation.verdict import verdicts
+from modality_synthesis.names import PRIMARY_REGIONS, structure_name
 from modality_synthesis.preprocessing.atlas import regions
-from modality_synthesis.preprocessing.meta_regions import META_REGIONS, PRIMARY
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import atomic_files, bounding_box
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from modality_synthesis.evaluation.comparison import Comparison
     from modality_synthesis.evaluation.study import AgreementRow, Evaluation
 
-LABELS = {meta.name: meta.label for meta in META_REGIONS}
 _FOREST = ("MAE", "PSNR", "SSIM", "MS-SSIM", "NCC", "NMI", "Tenengrad ratio", "Spectrum ratio")
 FILES = ("report.html", "report.pdf")
 _MOST_SHOWN = 6  # contenders whose planes fit on a page
@@ -240,18 +239,18 @@ def _background_note(result: Comparison) -> str:
 
 def _regions_section(result: Comparison, units: str) -> Section:
     meta = [row for row in result.regions if row.kind == "meta-region" and row.hemisphere == "both"]
-    known = [row for row in meta if np.isfinite(row.synthetic)]
+    known = [row for row in meta if np.isfinite(row.synthetic_mean)]
     bars = figures.region_bars(
-        [LABELS[row.region] for row in known],
-        {"reference": [row.reference for row in known], "synthetic": [row.synthetic for row in known]},
+        [structure_name(row.region) for row in known],
+        {"reference": [row.reference_mean for row in known], "synthetic": [row.synthetic_mean for row in known]},
         units,
     )
     header = ["region", "side", "ml", "synthetic", "reference", "bias", "bias, %", "MAE", "RMSE"]
 
     def table(caption: str, rows: Sequence[Any], *, wide: bool) -> Table:
         cells = [
-            [LABELS.get(row.region, row.region), row.hemisphere, number(row.volume_ml), number(row.synthetic),
-             number(row.reference), number(row.bias), number(row.bias_percent), number(row.mae), number(row.rmse)]
+            [structure_name(row.region), row.hemisphere, number(row.volume_ml), number(row.synthetic_mean),
+             number(row.reference_mean), number(row.bias), number(row.bias_percent), number(row.mae), number(row.rmse)]
             for row in rows
         ]  # fmt: skip
         return Table(caption, header, cells, wide)
@@ -506,7 +505,7 @@ def _planes_of_patient(
 
 def _agreement_section(evaluation: Evaluation) -> Section:
     rows = evaluation.agreement()
-    primary = PRIMARY.get(evaluation.facts["route"]["target"], ("braak_5",))[0]
+    primary = PRIMARY_REGIONS.get(evaluation.facts["route"]["target"], ("braak_5",))[0]
     index = next(i for i, r in enumerate(regions()) if (r.name, r.hemisphere) == (primary, "both"))
     measured = evaluation.regional_of_patients(MEASURED)[:, index]
     pictures = []
@@ -516,14 +515,14 @@ def _agreement_section(evaluation: Evaluation) -> Section:
         known = np.isfinite(made) & np.isfinite(measured)
         if known.sum() >= 3:
             points[name] = (made[known], measured[known])
-            title = f"{LABELS[primary]}, {name}"
+            title = f"{structure_name(primary)}, {name}"
             pictures.append(
                 figures.bland_altman(
                     made[known], measured[known], title, evaluation.units, name=f"bland-altman-{len(points)}"
                 )
             )
     if points:
-        pictures.insert(0, figures.identity_scatter(points, LABELS[primary], evaluation.units))
+        pictures.insert(0, figures.identity_scatter(points, structure_name(primary), evaluation.units))
     pictures.append(_mean_bars(evaluation))
     meta = [row for row in rows if row.kind == "meta-region" and row.hemisphere == "both"]
     return Section(
@@ -545,14 +544,14 @@ def _mean_bars(evaluation: Evaluation) -> figures.Picture:
         name: [float(np.nanmean(evaluation.regional[name][:, i])) for i, _ in chosen]
         for name in (MEASURED, *evaluation.contenders)
     }
-    return figures.region_bars([LABELS[r.name] for _, r in chosen], series, evaluation.units)
+    return figures.region_bars([structure_name(r.name) for _, r in chosen], series, evaluation.units)
 
 
 def _agreement_table(caption: str, rows: Sequence[AgreementRow], *, wide: bool) -> Table:
     header = ["region", "side", "predictor", "patients", "bias [95 %]", "limits of agreement", "ICC(2,1) [95 %]",
               "slope [95 %]", "r", "MAE"]  # fmt: skip
     cells = [
-        [LABELS.get(row.region, row.region), row.hemisphere, row.predictor, str(row.count),
+        [structure_name(row.region), row.hemisphere, row.predictor, str(row.count),
          interval(row.bias, row.bias_low, row.bias_high), _limits(row), interval(row.icc, row.icc_low, row.icc_high),
          interval(row.slope, row.slope_low, row.slope_high), number(row.r, 2), number(row.mae, 2)]
         for row in rows

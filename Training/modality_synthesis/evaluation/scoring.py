@@ -57,7 +57,7 @@ from modality_synthesis.volumes import (
 from modality_synthesis.volumes.coverage import REFUSE_BELOW
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 # Of the records on disk: another number makes old ones be computed anew.
 _FORMAT = "4"
@@ -340,19 +340,6 @@ def grid_image(pair: Pair, shape: tuple[int, ...]) -> sitk.Image:
     return image
 
 
-@lru_cache(maxsize=4)
-def _generator(folder: Path, sha256: str, device: torch.device) -> Any:
-    """A model's generator, loaded once per process."""
-    from modality_synthesis.models import find_model
-    from modality_synthesis.synthesis.allocator import keep_freed_memory
-    from modality_synthesis.synthesis.pipeline import load_generator
-
-    keep_freed_memory()
-    generator = load_generator(find_model(folder))
-    generator.optimize_for_synthesis(device)
-    return generator
-
-
 def _clinical(package: ModelPackage, pair: Pair) -> list[float] | None:
     """The visit's clinical variables, standardized, as a model takes them; None when it takes none."""
     from modality_synthesis.synthesis.clinical import clinical_values
@@ -375,24 +362,15 @@ def synthesize_pair(
     """
     import torch
 
-    from modality_synthesis.generators.base import Batch
-    from modality_synthesis.synthesis.devices import choose_device
-    from modality_synthesis.synthesis.inference import run_generator
+    from modality_synthesis.synthesis.synthesizer import kept_synthesizer
 
-    card = package.card
-    device = choose_device(settings.device)
-    generator = _generator(package.folder, card.weights.sha256, device)
+    synthesizer = kept_synthesizer(package, settings.device)
     values = _clinical(package, pair) if clinical is None else clinical
     source = torch.from_numpy(pair.load()["source"])[None, None]
-    scaling = SampleSpec(card.route.target, card.preprocessing).scaling(pair.visit)
+    scaling = SampleSpec(package.card.route.target, package.card.preprocessing).scaling(pair.visit)
     drawn = []
-    for number in range(settings.samples):
-        batch = Batch(
-            source=source,
-            clinical=None if values is None else torch.tensor([values]),
-            seed=settings.seed + number,
-        )
-        output = run_generator(generator, batch, card.inference, device)[0, 0].numpy()
+    for seed in range(settings.seed, settings.seed + settings.samples):
+        output = synthesizer.output(source, seed, clinical=values)[0, 0].numpy()
         drawn.append(scaling.to_units(output, np.ones_like(output)))
     stacked = np.stack(drawn)
     return stacked.mean(axis=0), stacked.std(axis=0, ddof=1) if settings.samples > 1 else None

@@ -18,6 +18,7 @@ from modality_synthesis._version import __version__
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.common_grid import mask_on_grid_of, on_common_grid, read_volume
 from modality_synthesis.evaluation.signal import is_signal, match_signal
+from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import (
     Mark,
@@ -31,6 +32,7 @@ from modality_synthesis.volumes import (
     refuse_foreign_json,
     write_json,
 )
+from modality_synthesis.volumes.coverage import LOOK_BELOW
 
 SLICE_DEFINITIONS: Mapping[str, str] = {
     "PSNR": "20 log10(data range / RMSE) over the slice's mask pixels, dB",
@@ -128,9 +130,14 @@ def write_slice_scores(
     if not inside.any():
         raise BadInputError(f"{Path(mask).name}: the mask is empty.")
     # What one of them does not hold is nobody's error, as in `compare`.
+    covered = round(100 * float(common.both[inside].mean()), 2)
     inside &= common.both
     if not inside.any():
         raise BadInputError(f"{Path(mask).name}: inside the mask, the two volumes nowhere hold something both.")
+    if covered < LOOK_BELOW:
+        text = f"The two volumes hold something in {covered:.0f} % of the mask only; figures are of that part alone."
+        action = "Give volumes that show all of the mask, or a mask of what they show."
+        reporter.finding(Finding("coverage", "look", text, action, covered, LOOK_BELOW))
     factor = None
     if is_signal(synthetic):
         factor, _ = match_signal(made, real, inside, reporter)
@@ -140,6 +147,7 @@ def write_slice_scores(
         "slices": "axial, those the mask touches",
         "value_range": list(value_range),
         "threshold": threshold,
+        "covered_percent": covered,
     }
     facts["reference_multiplied_by"] = factor
     finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}

@@ -29,7 +29,6 @@ from modality_synthesis.evaluation.statistics import (
 )
 from modality_synthesis.evaluation.verdict import verdicts
 from modality_synthesis.preprocessing.atlas import Region, regions
-from modality_synthesis.preprocessing.region_names import region_name
 from modality_synthesis.volumes import Mark, mark_columns, write_json, write_rows
 
 FACTS = "metrics.json"
@@ -53,6 +52,7 @@ class AgreementRow:
 
     predictor: str
     region: str
+    name: str
     hemisphere: str
     kind: str
     count: int
@@ -218,9 +218,9 @@ class Evaluation:
 
 def _agreement_row(predictor: str, region: Region, found: Agreement) -> AgreementRow:
     return AgreementRow(
-        predictor, region.name, region.hemisphere, region.kind, found.count, found.bias.value, found.bias.low,
-        found.bias.high, *found.limits, found.proportional_slope, found.proportional_p, found.icc.value, found.icc.low,
-        found.icc.high, found.slope, *found.slope_interval, found.r, found.mae,
+        predictor, region.name, region.title, region.hemisphere, region.kind, found.count, found.bias.value,
+        found.bias.low, found.bias.high, *found.limits, found.proportional_slope, found.proportional_p,
+        found.icc.value, found.icc.low, found.icc.high, found.slope, *found.slope_interval, found.r, found.mae,
     )  # fmt: skip
 
 
@@ -350,7 +350,7 @@ def _write_regions(evaluation: Evaluation, folder: Path) -> None:
     write_rows(
         folder / "measured_regions.csv",
         [
-            {"subject": patient, "visit": subject, "region": region.name, "name": region_name(region)}
+            {"subject": patient, "visit": subject, "region": region.name, "name": region.title}
             | {"hemisphere": region.hemisphere}
             | {"kind": region.kind, "covered_percent": float(covered[visit, index])}
             | {value: float(measured[visit, index])}
@@ -362,7 +362,7 @@ def _write_regions(evaluation: Evaluation, folder: Path) -> None:
     write_rows(
         folder / "regions.csv",
         [
-            {"subject": subject, "predictor": predictor, "region": region.name, "name": region_name(region)}
+            {"subject": subject, "predictor": predictor, "region": region.name, "name": region.title}
             | {"hemisphere": region.hemisphere}
             | {"kind": region.kind, "covered_percent": float(covered[visit, index])}
             | {value: float(made[visit, index]), "measured": float(measured[visit, index])}

@@ -28,6 +28,9 @@ _WHOLE_HEAD = 0.6
 # centers of mass, the same 20 mm away 0.84 and 14 mm, simulated scans in native space at most 0.77.
 DICE_LOOK, DICE_REFUSE = 0.88, 0.80
 CENTER_LOOK_MM, CENTER_REFUSE_MM = 10.0, 15.0
+# Median of the lateral ventricles over that of cortex or white matter, whichever is brighter: fluid takes up no tracer.
+_FLUID_AT_MOST, _FEWEST_VOXELS = 1.1, 20
+_LATERAL_VENTRICLES, _WHITE_MATTER, _FIRST_CORTEX = (4, 43), (2, 41), 1000
 _ALIGN = (
     "Align the PET with the MRI first (modality-synthesis align, or a rigid registration in 3D Slicer), and check that "
     "both are of the same person."
@@ -126,6 +129,32 @@ def _shows_brain_only(uptake: sitk.Image, head: sitk.Image) -> bool:
     """Whether a PET's foreground is much smaller than the MRI's head within the PET's field of view."""
     inside = array(resample_like(head, uptake, interpolator="nearest")) > 0
     return bool(np.count_nonzero(array(uptake)) < _WHOLE_HEAD * np.count_nonzero(inside))
+
+
+def check_uptake(values: np.ndarray, labels: np.ndarray, name: str, reporter: Reporter) -> None:
+    """Doubt a PET in whose ventricles more is seen than in the brain, as in a T2w MRI.
+
+    Args:
+        values: of the PET, any unit, (z, y, x).
+        labels: of the atlas, same grid; 0 where the PET was not measured.
+        name: of the PET.
+        reporter: receives the finding `pet-contents`.
+    """
+    tissues = (_LATERAL_VENTRICLES, _WHITE_MATTER, np.unique(labels[labels >= _FIRST_CORTEX]))
+    shown = [values[np.isin(labels, codes)] for codes in tissues]
+    if min(part.size for part in shown) < _FEWEST_VOXELS:
+        return
+    fluid, white, cortex = (float(np.median(part)) for part in shown)
+    tissue = max(white, cortex)
+    if tissue <= 0 or fluid <= _FLUID_AT_MOST * tissue:
+        return
+    share = fluid / tissue
+    text = (
+        f"{name}: the ventricles are {share:.2f} times as bright as the brain; in a PET they are darker. It looks like "
+        "a T2w MRI."
+    )
+    action = "Give the PET first, and the person's T1w MRI as --mri; look at the alignment if it is a PET."
+    reporter.finding(Finding("pet-contents", "look", text, action, round(share, 3), _FLUID_AT_MOST))
 
 
 def check_template_space(pet: sitk.Image, covered: np.ndarray, name: str, reporter: Reporter) -> None:

@@ -13,12 +13,19 @@ from modality_synthesis._version import __version__
 from modality_synthesis.choices import REFERENCE_REGIONS
 from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.evaluation.atlas_space import custom_mask, to_template
+from modality_synthesis.evaluation.label_map import describe_regions, region_labels
 from modality_synthesis.evaluation.normal_cohort import read_normal_cohort
 from modality_synthesis.evaluation.partial_volume import iterative_yang
 from modality_synthesis.evaluation.region_table import AtlasGrid, RegionRow, region_table
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS
 from modality_synthesis.evaluation.requests import check_way_of_atlas
-from modality_synthesis.evaluation.suvr_checks import check_is_pet, check_on_mri, check_template_space, pet_modality
+from modality_synthesis.evaluation.suvr_checks import (
+    check_is_pet,
+    check_on_mri,
+    check_template_space,
+    check_uptake,
+    pet_modality,
+)
 from modality_synthesis.evaluation.z_map import paint_z
 from modality_synthesis.findings import Finding
 from modality_synthesis.preprocessing.atlas import reference_mask, regions
@@ -62,6 +69,7 @@ class SUVR:
         centiloid: of the amyloid summary; None without an amyloid tracer.
         pvc_fwhm_mm: point spread that was corrected for; None without correction.
         z_map: z-scores of the single regions on the PET's grid, 0 where none is known; None when not asked for.
+        label_map: labels of the atlas' regions on the PET's grid, uint16, 0 elsewhere.
         mark: of a synthetic PET; None for a measured one.
         findings: what was found about PET, MRI, coverage and reference region.
     """
@@ -75,6 +83,7 @@ class SUVR:
     centiloid: float | None = None
     pvc_fwhm_mm: float | None = None
     z_map: sitk.Image | None = None
+    label_map: sitk.Image | None = None
     mark: Mark | None = None
     findings: tuple[Finding, ...] = ()
 
@@ -92,6 +101,7 @@ def suvr(
     pvc_fwhm_mm: float | None = None,
     image: str | Path | None = None,
     z_map: str | Path | None = None,
+    label_map: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> SUVR:
     """Divide a PET by its reference region and tabulate its regions.
@@ -114,6 +124,7 @@ def suvr(
             The affine atlas' cortex is thinner than a person's: cortical values come out too high.
         image: file for the SUVR volume; its sidecar states units and reference region.
         z_map: file for a volume in which every region has its z-score; needs `normal_cohort`.
+        label_map: file for the labels of the regions on the PET's grid; its sidecar names them and says where each is.
         reporter: receives progress and warnings.
 
     Raises:
@@ -130,8 +141,8 @@ def suvr(
         raise UsageError(f"A point spread of {pvc_fwhm_mm:g} mm cannot be; PET scanners have 3 to 8 mm.")
     if z_map is not None and normal_cohort is None:
         raise UsageError("A z-map shows the distance from healthy people: add --normal-cohort TABLE.")
-    check_outputs([], described=[output, image, z_map], inputs=[pet, mri, custom_reference, normal_cohort])
-    for path, endings in ((output, [".csv"]), (image, None), (z_map, None)):
+    check_outputs([], described=[output, image, z_map, label_map], inputs=[pet, mri, custom_reference, normal_cohort])
+    for path, endings in ((output, [".csv"]), (image, None), (z_map, None), (label_map, None)):
         if path is not None:
             check_writable(path, **({"endings": endings} if endings else {}))
     normal = None if normal_cohort is None else read_normal_cohort(normal_cohort)
@@ -145,6 +156,7 @@ def suvr(
     reporter.progress(0.8, "Measuring regions")
     atlas = AtlasGrid.of(volume, covered, transform)
     values = array(volume)
+    check_uptake(values, np.where(covered, atlas.labels[atlas.inner], 0), name, reporter)
     if pvc_fwhm_mm is not None:
         spacing = (volume.GetSpacing()[2], volume.GetSpacing()[1], volume.GetSpacing()[0])
         values = iterative_yang(values, atlas.labels[atlas.inner], pvc_fwhm_mm, spacing, covered=covered)
@@ -157,6 +169,7 @@ def suvr(
     if z_map is not None and normal_cohort is not None:
         scores = {(row.region, row.hemisphere): row.z for row in rows}
         painted = paint_z(atlas.labels[atlas.inner], scores, regions(), Path(normal_cohort).name)
+    labels = image_like(region_labels(atlas.labels[atlas.inner], regions()), volume)
     result = SUVR(
         image=image_like(np.where(np.isfinite(array(raw)), scaled, np.nan), volume),
         reference_region=region,
@@ -167,6 +180,7 @@ def suvr(
         centiloid=None if tracer is None else _centiloid(rows, tracer, name, reporter),
         pvc_fwhm_mm=pvc_fwhm_mm,
         z_map=None if painted is None else image_like(painted[0], volume),
+        label_map=labels,
         mark=mark,
         findings=tuple(reporter.findings[found_before:]),
     )
@@ -182,6 +196,10 @@ def suvr(
         if z_map is not None and result.z_map is not None and painted is not None:
             write_image(result.z_map, z_map, description=describe(f"z-scores of SUVR, reference {region}", mark))
             write_sidecar(z_map, {**record, "Quantity": "z-score", "Units": "1", "Regions": painted[1]})
+        if label_map is not None:
+            write_image(labels, label_map, description=describe("labels of atlas regions", mark))
+            named = describe_regions(labels, regions())
+            write_sidecar(label_map, {**record, "Quantity": "label", "Units": "1", "Regions": named})
     reporter.progress(1.0, "Done")
     return result
 

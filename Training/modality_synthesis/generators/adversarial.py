@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modality_synthesis.generators.base import Generator
-from modality_synthesis.generators.registry import build_generator
+from modality_synthesis.generators.registry import build_generator, check_network
 from modality_synthesis.precision import full_precision
 
 Objective = Literal["bce", "least-squares"]
@@ -66,11 +66,10 @@ def build_network(choice: NetworkChoice, initial_std: float | None) -> Generator
     """A registered one-pass network, its convolutions drawn from N(0, initial_std²) unless that is None.
 
     Raises:
-        ValueError: no mapping of name and parameters, or a system that has its own way to train or to synthesize.
-        BadInputError: unknown name, or parameters it does not take.
+        ValueError: a system that has its own way to train or to synthesize.
+        BadInputError: no mapping of name and parameters, unknown name, or parameters it does not take.
     """
-    if not isinstance(choice, Mapping) or "name" not in choice or set(choice) - {"name", "parameters"}:
-        raise ValueError("a network is written {name: ..., parameters: {...}}")
+    check_network(choice)
     network = build_generator(choice["name"], choice.get("parameters"))
     kind = type(network)
     if kind.training_step is not Generator.training_step or kind.synthesize is not Generator.synthesize:

@@ -21,6 +21,7 @@ from modality_synthesis.generators.adversarial import (
 from modality_synthesis.generators.base import Batch, Criterion, Generator, StepReport
 from modality_synthesis.generators.discriminator import PatchDiscriminator
 from modality_synthesis.generators.image_pool import ImagePool
+from modality_synthesis.signatures import Count, CountOrZero, NotNegative
 
 
 class CycleGAN(Generator):
@@ -63,16 +64,16 @@ class CycleGAN(Generator):
         self,
         network: NetworkChoice | None = None,
         reverse: NetworkChoice | None = None,
-        in_channels: int = 1,
-        out_channels: int = 1,
+        in_channels: Count = 1,
+        out_channels: Count = 1,
         discriminator: Mapping[str, Any] | None = None,
         objective: Objective = "least-squares",
-        adversarial_weight: float = 1.0,
-        cycle_weight: float = 10.0,
-        identity_weight: float = 0.5,
-        pool_size: int = 50,
+        adversarial_weight: NotNegative = 1.0,
+        cycle_weight: NotNegative = 10.0,
+        identity_weight: NotNegative = 0.5,
+        pool_size: CountOrZero = 50,
         paired: bool = True,
-        initial_std: float | None = 0.02,
+        initial_std: NotNegative | None = 0.02,
     ) -> None:
         super().__init__()
         check_objective(objective)

@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.generators.adversarial import initialize_convolutions
+from modality_synthesis.signatures import Count, NotNegative
 
 Norm = Literal["instance", "batch", "none"]
 
@@ -32,12 +33,12 @@ class PatchDiscriminator(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
-        channels: int = 64,
-        layers: int = 3,
+        in_channels: Count,
+        channels: Count = 64,
+        layers: Count = 3,
         norm: Norm = "instance",
         spectral: bool = False,
-        initial_std: float = 0.02,
+        initial_std: NotNegative = 0.02,
     ) -> None:
         super().__init__()
         if norm not in get_args(Norm):

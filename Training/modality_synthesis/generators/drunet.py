@@ -18,6 +18,7 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.foreign_weights import load_foreign_weights
 from modality_synthesis.generators.convolutions import DoublingConv2d
 from modality_synthesis.generators.slicewise import HU_WINDOWS, Activation, Channels, SliceGenerator
+from modality_synthesis.signatures import Pair, WeightsFile
 
 # Features of the encoder's four residual layers before the bottleneck's expansion.
 _WIDTHS = (64, 128, 256, 512)
@@ -252,10 +253,10 @@ class DRUNet(SliceGenerator):
         literal: bool = False,
         skip_stem: bool = False,
         channels: Channels = "repeat",
-        windows: Sequence[Sequence[float]] = HU_WINDOWS,
-        source_range: Sequence[float] = (-1024.0, 2000.0),
+        windows: Sequence[Pair] = HU_WINDOWS,
+        source_range: Pair = (-1024.0, 2000.0),
         activation: Activation = "none",
-        encoder_weights: str | None = None,
+        encoder_weights: WeightsFile | None = None,
     ) -> None:
         network = DRUNetwork(block, counts, literal=literal, skip_stem=skip_stem)
         if encoder_weights is not None:

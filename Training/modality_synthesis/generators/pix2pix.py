@@ -19,6 +19,7 @@ from modality_synthesis.generators.adversarial import (
 )
 from modality_synthesis.generators.base import Batch, Criterion, Generator, StepReport
 from modality_synthesis.generators.discriminator import PatchDiscriminator
+from modality_synthesis.signatures import Count, NotNegative
 
 
 class Pix2Pix(Generator):
@@ -44,12 +45,12 @@ class Pix2Pix(Generator):
     def __init__(
         self,
         network: NetworkChoice | None = None,
-        in_channels: int = 1,
-        out_channels: int = 1,
+        in_channels: Count = 1,
+        out_channels: Count = 1,
         discriminator: Mapping[str, Any] | None = None,
         objective: Objective = "bce",
-        adversarial_weight: float = 1.0,
-        initial_std: float | None = 0.02,
+        adversarial_weight: NotNegative = 1.0,
+        initial_std: NotNegative | None = 0.02,
     ) -> None:
         super().__init__()
         check_objective(objective)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.signatures import Signature, signature
+from modality_synthesis.validation import did_you_mean
 
 if TYPE_CHECKING:
     from modality_synthesis.generators.base import Generator
@@ -28,6 +29,13 @@ _GENERATORS: dict[str, tuple[str, str]] = {
 }
 # The largest generator here has about 1,400.
 _MOST_TENSORS = 4_000
+_ROOM = __name__.rpartition(".")[0]
+# Parameters that are other generators, and those that are a mapping of the parameters of a part.
+_NETWORKS = ("network", "reverse")
+_PARTS = {
+    "discriminator": ("discriminator", "PatchDiscriminator"),
+    "sampling": ("pasta.volume", "Sampling"),
+}
 
 
 def generator_names() -> list[str]:
@@ -42,7 +50,52 @@ def check_generator_name(name: str) -> None:
         BadInputError: lists the names.
     """
     if name not in _GENERATORS:
-        raise BadInputError(f"Unknown generator {name!r}. Known: {', '.join(generator_names())}.")
+        raise BadInputError(
+            f"Unknown generator {name!r}.{did_you_mean(name, generator_names())} Known: {', '.join(generator_names())}."
+        )
+
+
+def generator_signature(name: str) -> Signature:
+    """The parameters of a generator, without loading it.
+
+    Raises:
+        BadInputError: unknown.
+    """
+    check_generator_name(name)
+    module, attribute = _GENERATORS[name]
+    return signature(f"{_ROOM}.{module}", attribute)
+
+
+def check_generator(name: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse a generator that cannot be built, as far as that is known without loading it.
+
+    Args:
+        name: of the generator.
+        parameters: of its constructor.
+
+    Raises:
+        BadInputError: unknown name, a parameter it does not take, or a value that makes no sense.
+    """
+    what, known = f"Generator {name!r}", generator_signature(name)
+    for key in _NETWORKS:
+        if key in known.parameters and parameters.get(key) is not None:
+            check_network(parameters[key])
+    known.check(what, parameters)
+    for key in parameters.keys() & _PARTS.keys():
+        module, attribute = _PARTS[key]
+        part = signature(f"{_ROOM}.{module}", attribute)
+        part.check(f"{what}, {key}", parameters[key] or {}, elsewhere=("in_channels",))
+
+
+def check_network(choice: Any) -> None:
+    """Refuse what is no generator inside another one: `{name: unet, parameters: {...}}`.
+
+    Raises:
+        BadInputError: as `check_generator`, or another form.
+    """
+    if not isinstance(choice, Mapping) or "name" not in choice or set(choice) - {"name", "parameters"}:
+        raise BadInputError("A network inside a generator is written {name: ..., parameters: {...}}.")
+    check_generator(choice["name"], choice.get("parameters") or {})
 
 
 def generator_class(name: str) -> type[Generator]:
@@ -67,12 +120,9 @@ def build_generator(name: str, parameters: dict[str, Any] | None = None) -> Gene
         BadInputError: unknown name, or parameters it does not take.
     """
     cls = generator_class(name)
-    known = inspect.signature(cls).parameters
     retired = getattr(cls, "retired_parameters", ())
     parameters = {key: value for key, value in (parameters or {}).items() if key not in retired}
-    unknown = [key for key in parameters if key not in known]
-    if unknown:
-        raise BadInputError(f"Generator {name!r} has no parameter {unknown[0]!r}. Known: {', '.join(known)}.")
+    check_generator(name, parameters)
     try:
         return cls(**parameters)
     except (BadInputError, MemoryError):

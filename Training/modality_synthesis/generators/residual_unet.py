@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from monai.networks.blocks import Convolution, ResidualUnit, SubpixelUpsample
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modality_synthesis.generators.base import Generator
+from modality_synthesis.signatures import Count, CountOrZero, Share
 
 
 class ResidualUNet(Generator):
@@ -31,12 +33,12 @@ class ResidualUNet(Generator):
 
     def __init__(
         self,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        channels: Sequence[int] = (32, 64, 96, 128),
-        stem_stride: int = 2,
-        residual_units: int = 2,
-        dropout: float = 0.0,
+        in_channels: Count = 1,
+        out_channels: Count = 1,
+        channels: Sequence[Count] = (32, 64, 96, 128),
+        stem_stride: Literal[1, 2] = 2,
+        residual_units: CountOrZero = 2,
+        dropout: Share = 0.0,
         final_bias: float = 0.0,
     ) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.generators.padding import divisible_size, run_padded
+from modality_synthesis.signatures import Count, Share
 
 _PATCH = 2
 _DIVISOR = _PATCH**5
@@ -35,15 +36,15 @@ class SwinUNETR(Generator):
 
     def __init__(
         self,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        feature_size: int = 48,
-        depths: Sequence[int] = (2, 2, 2, 2),
-        heads: Sequence[int] = (3, 6, 12, 24),
-        window_size: int = 7,
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-        path_dropout: float = 0.0,
+        in_channels: Count = 1,
+        out_channels: Count = 1,
+        feature_size: Count = 48,
+        depths: Sequence[Count] = (2, 2, 2, 2),
+        heads: Sequence[Count] = (3, 6, 12, 24),
+        window_size: Count = 7,
+        dropout: Share = 0.0,
+        attention_dropout: Share = 0.0,
+        path_dropout: Share = 0.0,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.generators.padding import divisible_size, run_padded
+from modality_synthesis.signatures import Count, CountOrZero, Share
 
 
 class UNet(Generator):
@@ -30,13 +31,13 @@ class UNet(Generator):
 
     def __init__(
         self,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        channels: Sequence[int] = (64, 128, 256, 512, 1024),
-        strides: Sequence[int] = (2, 2, 2, 2),
-        kernel_size: int = 3,
-        residual_units: int = 0,
-        dropout: float = 0.2,
+        in_channels: Count = 1,
+        out_channels: Count = 1,
+        channels: Sequence[Count] = (64, 128, 256, 512, 1024),
+        strides: Sequence[Count] = (2, 2, 2, 2),
+        kernel_size: Count = 3,
+        residual_units: CountOrZero = 0,
+        dropout: Share = 0.2,
     ) -> None:
         super().__init__()
         if len(strides) != len(channels) - 1:

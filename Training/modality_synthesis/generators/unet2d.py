@@ -8,6 +8,7 @@ from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 
 from modality_synthesis.generators.slicewise import HU_WINDOWS, Activation, Channels, SliceGenerator
+from modality_synthesis.signatures import Count, Pair
 
 
 class UNetwork(nn.Module):
@@ -49,11 +50,11 @@ class UNet2D(SliceGenerator):
 
     def __init__(
         self,
-        features: Sequence[int] = (32, 64, 128, 256, 512),
+        features: Sequence[Count] = (32, 64, 128, 256, 512),
         *,
         channels: Channels = "repeat",
-        windows: Sequence[Sequence[float]] = HU_WINDOWS,
-        source_range: Sequence[float] = (-1024.0, 2000.0),
+        windows: Sequence[Pair] = HU_WINDOWS,
+        source_range: Pair = (-1024.0, 2000.0),
         activation: Activation = "none",
     ) -> None:
         if len(features) != 5:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.generators.base import Generator
 from modality_synthesis.generators.padding import run_padded
+from modality_synthesis.signatures import Count, Share
 
 
 class UNETR(Generator):
@@ -31,14 +32,14 @@ class UNETR(Generator):
 
     def __init__(
         self,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        image_size: Sequence[int] = (96, 112, 96),
-        feature_size: int = 16,
-        hidden_size: int = 768,
-        mlp_size: int = 3072,
-        heads: int = 12,
-        dropout: float = 0.0,
+        in_channels: Count = 1,
+        out_channels: Count = 1,
+        image_size: Sequence[Count] = (96, 112, 96),
+        feature_size: Count = 16,
+        hidden_size: Count = 768,
+        mlp_size: Count = 3072,
+        heads: Count = 12,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__()
         if len(image_size) != 3 or any(length < 16 or length % 16 for length in image_size):

@@ -7,7 +7,7 @@ not where: it tolerates misregistration, and it sets neither positions nor inten
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.losses.feature_networks import load_feature_network
+from modality_synthesis.losses.feature_networks import FeatureNetworkName, load_feature_network
+from modality_synthesis.signatures import Count, Pair, Positive, WeightsFile
 
 # Of the published form: keeps the relative distance finite where a feature has an exact match.
 _DISTANCE_EPSILON = 1e-5
@@ -86,13 +87,13 @@ class ContextualLoss(nn.Module):
 
     def __init__(
         self,
-        weights: str | None = None,
-        network: str = "vgg16",
+        weights: WeightsFile | None = None,
+        network: FeatureNetworkName = "vgg16",
         layers: Mapping[str, float] | None = None,
-        bandwidth: float = 0.5,
-        value_range: Sequence[float] = (0.0, 1.0),
-        points: int = 4096,
-        slices: int | None = None,
+        bandwidth: Positive = 0.5,
+        value_range: Pair = (0.0, 1.0),
+        points: Count = 4096,
+        slices: Count | None = None,
     ) -> None:
         super().__init__()
         if bandwidth <= 0 or points < 2 or (slices is not None and slices < 1):

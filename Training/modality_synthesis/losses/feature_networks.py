@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,11 @@ class Published:
 
 _TORCHVISION_LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet, whose images are for research"
 
-PUBLISHED = {
+FeatureNetworkName = Literal[
+    "vgg16", "vgg19", "resnet50", "squeezenet1_1", "radimagenet-resnet50", "medicalnet-resnet10", "medicalnet-resnet50",
+    "brain-mask",
+]  # fmt: skip
+PUBLISHED: dict[str, Published] = {
     "vgg16": Published(
         "vgg16-397923af.pth from https://download.pytorch.org/models/", _TORCHVISION_LICENCE, _TORCHVISION, ("relu4_3",)
     ),

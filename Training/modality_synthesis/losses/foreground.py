@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.signatures import Fraction, NotNegative
 
 
 class ForegroundWeightedLoss(nn.Module):
@@ -29,8 +30,8 @@ class ForegroundWeightedLoss(nn.Module):
         self,
         loss: str = "mse",
         parameters: dict[str, Any] | None = None,
-        gain: float = 4.0,
-        quantile: float = 0.9,
+        gain: NotNegative = 4.0,
+        quantile: Fraction = 0.9,
         threshold: float | None = None,
     ) -> None:
         super().__init__()

@@ -1,8 +1,13 @@
-"""The names of the losses, without the losses: recipes are checked before torch is loaded."""
+"""The names and parameters of the losses, without the losses: recipes are checked before torch is loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.signatures import Signature, signature
+from modality_synthesis.validation import did_you_mean
 
 # Name -> module and class.
 PLACES: dict[str, tuple[str, str]] = {
@@ -31,4 +36,32 @@ def check_loss_name(name: str) -> None:
         BadInputError: lists the names.
     """
     if name not in PLACES:
-        raise BadInputError(f"Unknown loss {name!r}. Known: {', '.join(loss_names())}.")
+        raise BadInputError(
+            f"Unknown loss {name!r}.{did_you_mean(name, loss_names())} Known: {', '.join(loss_names())}."
+        )
+
+
+def loss_signature(name: str) -> Signature:
+    """The parameters of a loss, without loading it.
+
+    Raises:
+        BadInputError: unknown.
+    """
+    check_loss_name(name)
+    module, attribute = PLACES[name]
+    return signature(f"{__name__.rpartition('.')[0]}.{module}", attribute)
+
+
+def check_loss(name: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse a loss that cannot be built, as far as that is known without loading it.
+
+    Args:
+        name: of the loss.
+        parameters: of its constructor; `loss` and `parameters` among them are another loss.
+
+    Raises:
+        BadInputError: unknown name, a parameter it does not take, or a value that makes no sense.
+    """
+    loss_signature(name).check(f"Loss {name!r}", parameters)
+    if "loss" in parameters:
+        check_loss(parameters["loss"], parameters.get("parameters") or {})

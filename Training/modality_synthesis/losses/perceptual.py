@@ -23,28 +23,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.losses.feature_networks import FeatureNetwork, load_feature_network
+from modality_synthesis.losses.feature_networks import FeatureNetwork, FeatureNetworkName, load_feature_network
 from modality_synthesis.losses.intensity import Scale, scale_of
 from modality_synthesis.losses.plane_schedule import (
     AXES,
     CYCLE,
     PAPER_DURATION,
     PAPER_FACTOR,
+    Plane,
     plane_of_epoch,
     switch_epochs,
 )
 from modality_synthesis.losses.streaming import Part, streamed_sum
 from modality_synthesis.losses.target_features import TargetFeatures, digest
+from modality_synthesis.signatures import Count, NotNegative, Pair, WeightsFile
 
-FORMS = ("robust", "paper")
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+Form = Literal["robust", "paper"]
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: dict[Precision, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
 # Three halvings and a 3 x 3 convolution still see something; a multiple of the features' stride.
 _SMALLEST = 16
 _PAPER_EPSILON = 1e-8
@@ -73,18 +76,18 @@ class SlicePerceptualLoss(nn.Module):
     def __init__(
         self,
         *,
-        network: str = "vgg16",
+        network: FeatureNetworkName = "vgg16",
         layers: Sequence[str] | Mapping[str, float] | None = None,
-        weights: str | None = None,
-        normalization: str = "robust",
-        value_range: Sequence[float] | None = None,
-        slice_stride: int = 1,
-        chunk: int | None = None,
-        precision: str = "float32",
-        cache_gigabytes: float = 0.0,
+        weights: WeightsFile | None = None,
+        normalization: Form = "robust",
+        value_range: Pair | None = None,
+        slice_stride: Count = 1,
+        chunk: Count | None = None,
+        precision: Precision = "float32",
+        cache_gigabytes: NotNegative = 0.0,
     ) -> None:
         super().__init__()
-        check_choice("normalization", normalization, FORMS)
+        check_choice("normalization", normalization, get_args(Form))
         check_choice("precision", precision, tuple(PRECISIONS))
         if slice_stride < 1 or (chunk is not None and chunk < 1) or cache_gigabytes < 0:
             raise BadInputError("slice_stride and chunk are at least 1, cache_gigabytes at least 0.")
@@ -197,7 +200,7 @@ class Perceptual2DLoss(SlicePerceptualLoss):
         options: see `SlicePerceptualLoss`.
     """
 
-    def __init__(self, plane: str = "axial", **options: Any) -> None:
+    def __init__(self, plane: Plane = "axial", **options: Any) -> None:
         check_choice("plane", plane, CYCLE)
         super().__init__(**options)
         self.plane = plane
@@ -229,7 +232,7 @@ class PerceptualCyclic25DLoss(SlicePerceptualLoss):
         options: see `SlicePerceptualLoss`.
     """
 
-    def __init__(self, duration: int = PAPER_DURATION, factor: float | str = PAPER_FACTOR, **options: Any) -> None:
+    def __init__(self, duration: Count = PAPER_DURATION, factor: float | str = PAPER_FACTOR, **options: Any) -> None:
         try:
             self.plane = plane_of_epoch(0, duration=duration, factor=factor)
         except (ValueError, ZeroDivisionError) as error:

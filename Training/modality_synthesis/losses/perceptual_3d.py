@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.losses.feature_networks import FeatureNetworkName
 from modality_synthesis.losses.intensity import Scale, scale_of
 from modality_synthesis.losses.perceptual import (
     PRECISIONS,
+    Precision,
     check_choice,
     load_weighted,
     mean_square_response,
@@ -26,6 +28,7 @@ from modality_synthesis.losses.perceptual import (
 )
 from modality_synthesis.losses.streaming import Part, streamed_sum
 from modality_synthesis.losses.target_features import TargetFeatures, digest
+from modality_synthesis.signatures import NotNegative, WeightsFile
 
 # The coarsest features of the 3-D networks are at 1/16.
 _DIVISOR = 16
@@ -48,11 +51,11 @@ class Perceptual3DLoss(nn.Module):
 
     def __init__(
         self,
-        network: str = "brain-mask",
+        network: FeatureNetworkName = "brain-mask",
         layers: Sequence[str] | Mapping[str, float] | None = None,
-        weights: str | None = None,
-        precision: str = "float32",
-        cache_gigabytes: float = 0.0,
+        weights: WeightsFile | None = None,
+        precision: Precision = "float32",
+        cache_gigabytes: NotNegative = 0.0,
     ) -> None:
         super().__init__()
         check_choice("precision", precision, tuple(PRECISIONS))

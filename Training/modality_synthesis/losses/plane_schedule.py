@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Literal, get_args
 
-CYCLE = ("axial", "coronal", "sagittal")
+Plane = Literal["axial", "coronal", "sagittal"]
+CYCLE: tuple[Plane, ...] = get_args(Plane)
 
 # Of a volume (batch, channel, z, y, x).
 AXES = {"axial": 2, "coronal": 3, "sagittal": 4}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.losses.names import PLACES, check_loss_name
+from modality_synthesis.losses.names import PLACES, check_loss, check_loss_name
 from modality_synthesis.precision import full_precision
 
 
@@ -20,12 +19,8 @@ def build_loss(name: str, parameters: dict[str, Any] | None = None) -> nn.Module
     Raises:
         BadInputError: unknown name or parameter.
     """
-    cls = loss_class(name)
-    known = _parameters(cls)
-    for key in parameters or {}:
-        if key not in known:
-            raise BadInputError(f"Loss {name!r} has no parameter {key!r}. Known: {', '.join(known) or 'none'}.")
-    return cls(**(parameters or {}))
+    check_loss(name, parameters or {})
+    return loss_class(name)(**(parameters or {}))
 
 
 def loss_class(name: str) -> type[nn.Module]:
@@ -37,20 +32,6 @@ def loss_class(name: str) -> type[nn.Module]:
     check_loss_name(name)
     module, attribute = PLACES[name]
     return getattr(importlib.import_module(f"modality_synthesis.losses.{module}"), attribute)
-
-
-def _parameters(loss: type[nn.Module]) -> list[str]:
-    """Names of the constructor's parameters; `**options` stands for those of the class above."""
-    names: list[str] = []
-    for level in loss.__mro__:
-        constructor = vars(level).get("__init__")
-        if constructor is None:
-            continue
-        parameters = list(inspect.signature(constructor).parameters.values())[1:]
-        names += [parameter.name for parameter in parameters if parameter.kind != inspect.Parameter.VAR_KEYWORD]
-        if all(parameter.kind != inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return names
 
 
 class WeightedLosses(nn.Module):

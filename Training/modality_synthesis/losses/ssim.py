@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modality_synthesis.precision import full_precision
+from modality_synthesis.signatures import Count, Positive
 
 
 def gaussian_window(size: int, sigma: float) -> Tensor:
@@ -72,7 +73,7 @@ class SSIMLoss(nn.Module):
         masked: average over the mask (True) or over the whole volume (False, as MONAI does).
     """
 
-    def __init__(self, data_range: float = 1.0, window_size: int = 11, sigma: float = 1.5, masked: bool = True):
+    def __init__(self, data_range: Positive = 1.0, window_size: Count = 11, sigma: Positive = 1.5, masked: bool = True):
         super().__init__()
         self.data_range, self.window_size, self.sigma, self.masked = data_range, window_size, sigma, masked
 

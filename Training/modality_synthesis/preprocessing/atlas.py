@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.choices import REFERENCE_REGIONS
 from modality_synthesis.errors import BadInputError, UsageError
+from modality_synthesis.names import region_name, structure_of
 from modality_synthesis.preprocessing.meta_regions import META_REGIONS
 from modality_synthesis.preprocessing.parameters import Resample
 from modality_synthesis.preprocessing.resampling import model_grid
@@ -42,6 +43,11 @@ class Region:
     hemisphere: str = "both"
     kind: str = "region"
     structure: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name for people: `Precuneus, left`."""
+        return region_name(self.name, self.hemisphere)
 
 
 @dataclass(frozen=True)
@@ -87,16 +93,9 @@ def _tissue_labels() -> list[_Label]:
     tissue = [row for row in rows if row["tissue"] in ("GM", "WM", "mixed") and "unknown" not in row["name"]]
     sides = {"L": "left", "R": "right"}
     return [
-        _Label(int(row["index"]), row["name"], _without_side(row["name"]), sides.get(row["hemisphere"], "both"))
+        _Label(int(row["index"]), row["name"], structure_of(row["name"]), sides.get(row["hemisphere"], "both"))
         for row in tissue
     ]
-
-
-def _without_side(name: str) -> str:
-    for prefix, plain in (("ctx-lh-", "ctx-"), ("ctx-rh-", "ctx-"), ("Left-", ""), ("Right-", "")):
-        if name.startswith(prefix):
-            return plain + name[len(prefix) :]
-    return name
 
 
 @lru_cache(maxsize=1)

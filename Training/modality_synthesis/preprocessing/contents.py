@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from modality_synthesis.findings import Finding
+from modality_synthesis.findings import Finding, Level
 from modality_synthesis.preprocessing.resampling import resample_isotropic
 from modality_synthesis.progress import Reporter
 
@@ -169,7 +169,9 @@ def check_extents(extents_mm: Sequence[float], name: str, reporter: Reporter) ->
             return
 
 
-def check_coarse_contrast(look: BrainLook, modality: str, name: str, reporter: Reporter) -> None:
+def check_coarse_contrast(
+    look: BrainLook, modality: str, name: str, reporter: Reporter, *, refuse: bool = True
+) -> None:
     """Refuse an MRI of another contrast than the one it is given as, and what has no contrast at all.
 
     Args:
@@ -177,11 +179,16 @@ def check_coarse_contrast(look: BrainLook, modality: str, name: str, reporter: R
         modality: that the volume is given as; others than T1w, T2w and FLAIR are looked at for structure only.
         name: what messages call the volume.
         reporter: receives the finding `contrast`.
+        refuse: else it is only doubted: a registration finds the template through other contrasts, too.
+
+    Raises:
+        BadInputError: as the reporter decides.
     """
+    wrong: Level = "refuse" if refuse else "look"
     if look.spread < STRUCTURE_ABOVE:
         reporter.finding(
             Finding(
-                "contrast", "refuse", f"{name}: the brain is uniform (its values differ by {look.spread:.0%}).",
+                "contrast", wrong, f"{name}: the brain is uniform (its values differ by {look.spread:.0%}).",
                 "Export the scan again.", round(look.spread, 3), STRUCTURE_ABOVE,
             )
         )  # fmt: skip
@@ -192,11 +199,11 @@ def check_coarse_contrast(look: BrainLook, modality: str, name: str, reporter: R
     sign = 1 if modality == "T1w" else -1
     if sign * look.deep_ratio >= sign * doubted:
         return
-    level = "refuse" if sign * look.deep_ratio < sign * refused else "look"
+    level: Level = wrong if sign * look.deep_ratio < sign * refused else "look"
     usual = {"T1w": "1.13 and more", "T2w": "0.94 and less"}.get(modality, "1.04 and less")
     reporter.finding(
         Finding(
-            "contrast", level,  # type: ignore[arg-type]
+            "contrast", level,
             f"{name}: does not look like a {modality}: deep tissue is {look.deep_ratio:.2f} times as bright as the "
             f"cortex ({modality}: {usual}). Is it a {_ALIKE[modality]}?",
             f"Give a {modality} MRI.", round(look.deep_ratio, 3), refused if level == "refuse" else doubted,

@@ -10,14 +10,12 @@ class MetaRegion:
     """A union of regions in both hemispheres.
 
     Attributes:
-        name: as in the tables.
-        label: for people.
+        name: as in the tables; `names.REGIONS` has what people call it.
         parts: FreeSurfer structures (`Hippocampus`) and Desikan-Killiany parcels (`precuneus`).
         source: where it was defined.
     """
 
     name: str
-    label: str
     parts: tuple[str, ...]
     source: str
 
@@ -30,48 +28,41 @@ _BRAAK = "Schoell 2016, Neuron 89: 971, in the Desikan-Killiany form that ADNI r
 
 META_REGIONS: tuple[MetaRegion, ...] = (
     MetaRegion(
-        "tau_meta_temporal", "Tau meta-temporal",
+        "tau_meta_temporal",
         ("Amygdala", "entorhinal", "parahippocampal", "fusiform", "inferiortemporal", "middletemporal"),
         "Jack 2017, Alzheimers Dement 13: 205",
     ),
-    MetaRegion("braak_1", "Braak I", ("entorhinal",), _BRAAK),
-    MetaRegion("braak_2", "Braak II", ("Hippocampus",), _BRAAK),
-    MetaRegion("braak_3", "Braak III", ("parahippocampal", "fusiform", "lingual", "Amygdala"), _BRAAK),
+    MetaRegion("braak_1", ("entorhinal",), _BRAAK),
+    MetaRegion("braak_2", ("Hippocampus",), _BRAAK),
+    MetaRegion("braak_3", ("parahippocampal", "fusiform", "lingual", "Amygdala"), _BRAAK),
     MetaRegion(
-        "braak_4", "Braak IV",
+        "braak_4",
         ("middletemporal", "caudalanteriorcingulate", "rostralanteriorcingulate", "posteriorcingulate",
          "isthmuscingulate", "insula", "inferiortemporal", "temporalpole"),
         _BRAAK,
     ),
     MetaRegion(
-        "braak_5", "Braak V",
+        "braak_5",
         (*_FRONTAL, "lateraloccipital", "supramarginal", "inferiorparietal", "superiortemporal", "superiorparietal",
          "precuneus", "bankssts", "transversetemporal"),
         _BRAAK,
     ),
     MetaRegion(
-        "braak_6", "Braak VI", ("pericalcarine", "postcentral", "cuneus", "precentral", "paracentral"), _BRAAK
+        "braak_6", ("pericalcarine", "postcentral", "cuneus", "precentral", "paracentral"), _BRAAK
     ),
     MetaRegion(
-        "fdg_ad_signature", "FDG AD signature",
+        "fdg_ad_signature",
         ("inferiorparietal", "inferiortemporal", "middletemporal", "posteriorcingulate", "isthmuscingulate",
          "precuneus"),
         "after Landau 2011, Neurobiol Aging 32: 1207 (angular, posterior cingulate and temporal clusters), as parcels",
     ),
     MetaRegion(
-        "amyloid_global", "Amyloid cortical summary",
+        "amyloid_global",
         (*_FRONTAL, "caudalanteriorcingulate", "isthmuscingulate", "posteriorcingulate", "rostralanteriorcingulate",
          "inferiorparietal", "precuneus", "superiorparietal", "supramarginal", "middletemporal", "superiortemporal"),
         "Landau 2012, Ann Neurol 72: 578",
     ),
 )  # fmt: skip
-
-# What the literature reports for a tracer, the main one first: tables begin with these.
-PRIMARY: dict[str, tuple[str, ...]] = {
-    "FDG-PET": ("fdg_ad_signature",),
-    "TAU-PET": ("tau_meta_temporal", *(f"braak_{stage}" for stage in range(1, 7))),
-    "AMYLOID-PET": ("amyloid_global",),
-}
 
 
 @dataclass(frozen=True)

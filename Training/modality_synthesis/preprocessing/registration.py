@@ -80,6 +80,27 @@ def register_to_template(image: sitk.Image, mask: sitk.Image, template: Template
     return Registration(transform=affine, dice=mask_dice(template.mask, moving.mask, affine))
 
 
+def head_pose(image: sitk.Image, mask: sitk.Image) -> sitk.Euler3DTransform | None:
+    """Roughly how a head is turned, to a few degrees; a fifth of a CPU second.
+
+    Args:
+        image: float32 volume.
+        mask: uint8 brain mask on the same grid; a quarter too large does no harm.
+
+    Returns:
+        From points of the MNI152 template to points of the volume; None where the two do not overlap.
+    """
+    level = LEVELS_MM[0]
+    brain = resample_isotropic(sitk.Mask(image, mask), level)
+    template, moving = mni152(), Template(brain=brain, mask=mask, levels={level: brain})
+    with one_thread():
+        try:
+            start = min(_start_transforms(template, moving), key=lambda start: _value(template, moving, start, level))
+            return _optimize(template, moving, start, level, iterations=60)[0]
+        except RuntimeError:
+            return None
+
+
 def _search(template: Template, moving: Template) -> sitk.AffineTransform:
     try:
         starts = sorted(_start_transforms(template, moving), key=lambda start: _value(template, moving, start, 8.0))
@@ -131,14 +152,15 @@ def _working_template(image: sitk.Image, mask: sitk.Image) -> Template:
     return Template(brain=brain, mask=resample_isotropic(mask, LEVELS_MM[-1], is_mask=True), levels=levels)
 
 
-def _centroid(mask: sitk.Image) -> np.ndarray:
+def centroid(mask: sitk.Image) -> np.ndarray:
+    """Of a binary mask, mm in the world."""
     shapes = sitk.LabelShapeStatisticsImageFilter()
     shapes.Execute(mask)
     return np.array(shapes.GetCentroid(1))
 
 
 def _start_transforms(fixed: Template, moving: Template) -> list[sitk.Euler3DTransform]:
-    center, target = _centroid(fixed.mask), _centroid(moving.mask)
+    center, target = centroid(fixed.mask), centroid(moving.mask)
     starts = []
     for angles in _STARTS:
         start = sitk.Euler3DTransform()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -53,24 +55,37 @@ def resample_isotropic(image: sitk.Image, spacing_mm: float, *, is_mask: bool = 
     )
 
 
-def tilt_degrees(image: sitk.Image) -> float:
-    """How far the axis that is tilted most lies from the nearest axis of the world."""
-    cosines = np.abs(np.array(image.GetDirection()).reshape(3, 3)).max(axis=0)
+def tilt_degrees(axes: np.ndarray) -> float:
+    """How far the axis that is tilted most lies from the nearest axis of the frame that it is given in.
+
+    Args:
+        axes: (3, 3), columns are unit vectors.
+    """
+    cosines = np.abs(axes).max(axis=0)
     return float(np.degrees(np.arccos(np.clip(cosines.min(), 0.0, 1.0))))
 
 
-def resample_upright(image: sitk.Image, spacing_mm: float) -> sitk.Image:
-    """On an isotropic grid along the world's axes that holds the image's field of view; float32, 0 outside it."""
+def resample_along(
+    image: sitk.Image, axes: np.ndarray, center: Sequence[float], size: Sequence[int], spacing_mm: float
+) -> sitk.Image:
+    """On an isotropic grid that is turned.
+
+    Args:
+        image: volume.
+        axes: (3, 3), columns are the grid's x, y and z axes in the world.
+        center: of the grid, mm in the world.
+        size: x, y, z.
+        spacing_mm: of the grid.
+
+    Returns:
+        float32 volume, 0 outside the image's field of view.
+    """
     spacing = (spacing_mm,) * 3
-    extent = np.array(image.GetSize()) * image.GetSpacing()
-    needed = np.abs(np.array(image.GetDirection()).reshape(3, 3)) @ extent
-    size = np.ceil(needed / spacing_mm).astype(int)
-    middle = image.TransformContinuousIndexToPhysicalPoint([(count - 1) / 2 for count in image.GetSize()])
-    origin = np.array(middle) - spacing_mm * (size - 1) / 2
+    origin = np.array(center) - axes @ (spacing_mm * (np.array(size) - 1) / 2)
     source = antialias(sitk.Cast(image, sitk.sitkFloat32), spacing)
     return sitk.Resample(
-        source, size.tolist(), sitk.Transform(), sitk.sitkLinear, origin.tolist(), spacing, np.eye(3).ravel().tolist(),
-        0.0, sitk.sitkFloat32,
+        source, list(size), sitk.Transform(), sitk.sitkLinear, origin.tolist(), spacing, axes.ravel().tolist(), 0.0,
+        sitk.sitkFloat32,
     )  # fmt: skip
 
 

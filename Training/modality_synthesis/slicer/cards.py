@@ -8,13 +8,16 @@ from __future__ import annotations
 import html
 import json
 import logging
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modality_synthesis.json_files import LARGEST_BYTES
+from modality_synthesis.names import reference_region_name, shortened
 from modality_synthesis.resources import model_folders
 
 DEMONSTRATION = "demonstration"
+LONGEST_NAME = 26  # characters of a model's name that the selector has room for in the narrowest panel
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,46 @@ def installed_cards(sources: tuple[str, ...] = (), targets: tuple[str, ...] = ()
     return sorted(fitting, key=lambda card: (card.is_demonstration, card.target, card.is_stochastic, card.name))
 
 
+def short_names(found: list[Card]) -> list[str]:
+    """The models' names for the selector: no two alike, without what all of them, or the card's line, say.
+
+    Args:
+        found: the models of a panel.
+    """
+    said = ["demonstration"]
+    if len({card.source for card in found}) == 1:
+        said.append(f"from {found[0].source}(?: MRI| scan)?")
+    shown = [shortened(_without(card.name, said), LONGEST_NAME) for card in found]
+    return [
+        text
+        if shown.count(text) == 1
+        else f"{shortened(text, LONGEST_NAME // 2)} · {shortened(card.id, LONGEST_NAME // 2)}"
+        for text, card in zip(shown, found)  # noqa: B905 - Python 3.9
+    ]
+
+
+def _without(name: str, said: list[str]) -> str:
+    """A name without some words; brackets and commas that are left with nothing go too."""
+    text = re.sub(rf"\b(?:{'|'.join(said)})\b", "", name)
+    text = re.sub(r"[\s,]*\)", ")", re.sub(r"\([\s,]*", "(", text)).replace("()", "")
+    return " ".join(text.split()).strip(" ,") or name
+
+
+def card_line(card: Card) -> str:
+    """The card in one line below the model's name: the quantity it makes, learned from whom, how far to trust it."""
+    training = card.facts["training"]
+    people = f"{training['subjects']['train']} {'simulated ' if training['simulated'] else ''}people"
+    trust = DEMONSTRATION if card.is_demonstration else "research only"
+    return f"{card.quantity} · {people} · <b>{trust}</b>"
+
+
 def card_html(card: Card) -> str:
     """The card as rich text: what was learned from what, how good it is, what it is for."""
     facts = card.facts
     training = facts["training"]
     subjects = training["subjects"]
     rows = [
+        ("Model", card.name),
         ("Route", f"{card.source} → {card.target}, {_units(card)}"),
         ("Generator", f"{facts['generator']['name']}, version {card.version}"),
         (
@@ -130,11 +167,12 @@ def card_html(card: Card) -> str:
         ("Citation", facts["citation"]),
     ]
     text = "".join(f"<tr><td><b>{label}&nbsp;</b></td><td>{_escape(value)}</td></tr>" for label, value in rows)
-    return f"<table>{text}</table>{_metrics_html(facts.get('metrics') or [])}"
+    badge = f"<p>{badge_text(card)}</p>"
+    return f"{badge}<table width='100%'>{text}{_metrics_rows(facts.get('metrics') or [])}</table>"
 
 
 def badge_text(card: Card) -> str:
-    """What kind of model this is, for the line above the card."""
+    """What kind of model this is."""
     return _badge(card) + (
         f" <b>Hides {_escape(card.id)} {_escape(', '.join(card.hides))}</b>, installed too." if card.hides else ""
     )
@@ -151,25 +189,23 @@ def _escape(text: str) -> str:
 
 
 def _units(card: Card) -> str:
-    reference = f" (reference region: {card.reference_region})" if card.reference_region else ""
+    reference = f" (reference region: {reference_region_name(card.reference_region)})" if card.reference_region else ""
     return f"{card.quantity}{reference}" if card.quantity == card.units else f"{card.quantity}, {card.units}{reference}"
 
 
-def _metrics_html(metrics: list) -> str:
+def _metrics_rows(metrics: list) -> str:
+    """A row for each figure: the value with its interval, simple predictors, and in whom it was measured."""
     rows = []
     for metric in metrics:
         interval = f" [{metric['low']:.3g}, {metric['high']:.3g}]" if metric.get("low") is not None else ""
+        lines = [f"{metric['value']:.3g}{interval} {metric.get('unit') or ''}".strip()]
         others = ", ".join(f"{name} {value:.3g}" for name, value in (metric.get("compared_with") or {}).items())
-        where = f"{metric['region']}, {metric['subjects']} people of {metric['dataset']}"
-        rows.append(
-            f"<tr><td title='{html.escape(metric['definition'], quote=True)}'>{html.escape(metric['name'])}&nbsp;</td>"
-            f"<td>{metric['value']:.3g}{interval} {html.escape(metric.get('unit') or '')}&nbsp;</td>"
-            f"<td>{html.escape(others)}&nbsp;</td><td>{html.escape(where)}</td></tr>"
-        )
-    if not rows:
-        return "<p>No figures were measured for this model.</p>"
-    head = "<tr><th align='left'>Metric</th><th align='left'>Value [95 %]</th>"
-    return f"<table>{head}<th align='left'>Simple predictors</th><th align='left'>Measured in</th></tr>{''.join(rows)}</table>"
+        lines += [f"Simple predictors: {others}"] if others else []
+        lines.append(f"{metric['region']}, {metric['subjects']} people of {metric['dataset']}")
+        tip = html.escape(metric["definition"], quote=True)
+        name = html.escape(metric["name"])
+        rows.append(f"<tr><td title='{tip}'><b>{name}&nbsp;</b></td><td>{_escape(chr(10).join(lines))}</td></tr>")
+    return "".join(rows) or "<tr><td></td><td>No figures were measured for this model.</td></tr>"
 
 
 def _read(path: Path) -> Card | None:
@@ -186,6 +222,7 @@ def _read(path: Path) -> Card | None:
         for name in ("is_demonstration", "is_stochastic", "display_window", "clinical_variables", "input_ranges"):
             getattr(card, name)
         card_html(card)
+        card_line(card)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         logging.warning("Model package %s is left out: its card cannot be read (%r).", path.parent, error)
         return None

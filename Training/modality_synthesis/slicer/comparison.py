@@ -23,6 +23,7 @@ DIFFERENCE_FILES = {
     "absolute": "absolute_difference.nii.gz",
     "relative": "relative_difference.nii.gz",
 }
+COMPARED_FILE = "compared.nii.gz"  # where these mean something
 ALIGNED_FILE = "reference_aligned.nii.gz"
 REGIONS_FILE = "regions.csv"
 REPORT_FILES = ("report.html", "report.pdf", "metrics.json", REGIONS_FILE)
@@ -80,7 +81,7 @@ class Request:
     def load(self, outcome: Outcome) -> dict:
         """Bring the result into the scene.
 
-        :return: `signed`, `absolute` and `relative` difference maps, the `reference` (another node when it was
+        :return: `signed`, `absolute` and `relative` difference maps (NaN where nothing was compared), the `reference` (another node when it was
             aligned), the `factor` that gave it the synthetic volume's signal, the tables `metrics`, `histogram`, `regions` and `calibration` (the last two may be None), the
             `chart` of the histogram, and the path of the `report` when one was asked for.
         """
@@ -93,6 +94,11 @@ class Request:
             kind: exchange.readOnGridOf(os.path.join(folder, name), reference).astype(np.float32)
             for kind, name in DIFFERENCE_FILES.items()
         }
+        compared = os.path.join(folder, COMPARED_FILE)
+        if os.path.isfile(compared):  # a worker of an older version does not say it
+            outside = exchange.readOnGridOf(compared, reference) == 0
+            for array in arrays.values():
+                array[outside] = np.nan
         made = {"reference": reference, **_differenceMaps(arrays, synthetic, reference)}
         made.update(_tables(folder, outcome.files["metrics"], synthetic))
         made.update(_histogram(arrays, synthetic))
@@ -133,7 +139,7 @@ def _limit(synthetic: slicer.vtkMRMLScalarVolumeNode) -> float:
 def _differenceNode(synthetic: slicer.vtkMRMLScalarVolumeNode, kind: str) -> slicer.vtkMRMLScalarVolumeNode:
     node = differenceVolume(synthetic, kind)
     if node is None:
-        name = f"{synthetic.GetName()} difference ({kind})"
+        name = results.derivedName(synthetic, f"difference ({kind})")
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
         results.handOnMark(synthetic, node)
         synthetic.SetNodeReferenceID(DIFFERENCE_ROLE + kind, node.GetID())
@@ -153,7 +159,11 @@ def _tables(folder: str, metricsPath: str, synthetic: slicer.vtkMRMLScalarVolume
     path = os.path.join(folder, REGIONS_FILE)
     if os.path.isfile(path):
         made["regions"] = tables.makeRegions(
-            _("{name} regions").format(name=name), path, ["synthetic", "reference"], BAR_COLORS
+            _("{name} regions").format(name=name),
+            path,
+            ["synthetic_mean", "reference_mean"],
+            results.cardTarget(synthetic),
+            BAR_COLORS,
         )
     if content.get("calibration"):
         title = _("{name} calibration").format(name=name)
@@ -166,8 +176,7 @@ def _tables(folder: str, metricsPath: str, synthetic: slicer.vtkMRMLScalarVolume
 
 def _histogram(arrays: dict, synthetic: slicer.vtkMRMLScalarVolumeNode) -> dict:
     name = _("{name} differences").format(name=synthetic.GetName())
-    compared = arrays["relative"] != 0  # the map leaves out what lies outside the head
-    header, rows = tables.histogram(arrays["signed"][compared], _limit(synthetic))
+    header, rows = tables.histogram(arrays["signed"][np.isfinite(arrays["signed"])], _limit(synthetic))
     table = tables.makeNamedTable(name, header, rows)
     return {"histogram": table, "chart": tables.makePlot(name, table, header[0], header[1:], bars=False)}
 

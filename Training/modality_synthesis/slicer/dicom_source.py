@@ -13,6 +13,7 @@ from modality_synthesis.slicer import results
 INSTANCES = "DICOM.instanceUIDs"
 # Image Position (Patient) and Image Orientation (Patient).
 POSITION, ORIENTATION = "0020,0032", "0020,0037"
+MODALITY = "0008,0060"
 
 
 def sourceFiles(volume: slicer.vtkMRMLScalarVolumeNode | None) -> list:
@@ -45,6 +46,20 @@ def stackGeometry(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple | None:
         return np.array(positions), np.array(_numbers(database.instanceValue(instances[0], ORIENTATION), 6))
     except ValueError:
         return None
+
+
+def modality(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """What a volume was acquired as (MR, CT, PT …), as Slicer's DICOM database or the volume's own quantity says.
+
+    :return: empty when neither says.
+    """
+    instances = (volume.GetAttribute(INSTANCES) or "").split()
+    database = getattr(slicer, "dicomDatabase", None)
+    if instances and database is not None and database.isOpen:
+        return (database.instanceValue(instances[0], MODALITY) or "").strip()
+    quantity = volume.GetVoxelValueQuantity()
+    meaning = (quantity.GetCodeMeaning() or "").lower() if quantity is not None else ""
+    return "PT" if "uptake" in meaning else ""
 
 
 def _numbers(text: str, count: int) -> list:

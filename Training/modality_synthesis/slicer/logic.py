@@ -18,8 +18,9 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from modality_synthesis.slicer import cards, comparison, dicom_source, exchange, preflight, results, suvr
 from modality_synthesis.slicer.cards import Card
 from modality_synthesis.slicer.command import WorkerCommand, run_blocking, worker_command
-from modality_synthesis.slicer.process import WorkerProcess
+from modality_synthesis.slicer.job import Job
 from modality_synthesis.slicer.protocol import Outcome
+from modality_synthesis.slicer.warm import warm
 from modality_synthesis.tables import is_unknown, unsafe_name
 
 DICOM_FORMATS = {"DICOM series": "dicom-series", "DICOM parametric map": "dicom-parametric-map"}
@@ -96,9 +97,14 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
         """
         if self.running:
             return False
-        self._worker = WorkerProcess(self.command(), onMessage, onFinished)
+        self._worker = Job(self.command(), onMessage, onFinished)
         self._worker.start(arguments, needsResult)
         return True
+
+    def warmUp(self) -> None:
+        """Have a worker ready for the next job."""
+        if not self.running:
+            warm.prepare(self.command())
 
     def cancel(self) -> None:
         """Stop the job; its process tree ends within seconds and the scene stays as it is."""

@@ -7,15 +7,17 @@ import os
 import qt
 import slicer
 import vtk
-from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from modality_synthesis.slicer import dependencies, display
-from modality_synthesis.slicer.parameters import resetUnknownChoices
+from modality_synthesis.slicer import connectors, dependencies, linked_views, marks, plots, remembered, results
+from modality_synthesis.slicer.install_dialog import InstallDialog
+from modality_synthesis.slicer.parameters import readOldPaths, resetUnknownChoices
+from modality_synthesis.slicer.warm import warm
 
 # A section may change the parameter node while it updates (the first model of a list); the others must see it.
 MOST_ROUNDS = 4
+CALM_MILLISECONDS = 1500
 # Slicer's own documentation has no page for an extension's module.
 HELP_PAGE = "https://github.com/ModalitySynthesis/SlicerModalitySynthesis#in-3d-slicer"
 UI_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Resources", "UI")
@@ -43,11 +45,12 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = None
         self.ui = None
         self.sections = {}
-        self.marks = display.marks()
+        self.marks = marks.marks()
         self._guiTag = None
         self._updating = False
         self._changedMeanwhile = False
         self._uiWidget = None
+        self._calmTimer = None
 
     def setup(self) -> None:
         """Build the panel. Nothing is installed, loaded from the network, or started."""
@@ -65,10 +68,15 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for widget in (self._uiWidget, *sectionWidgets):
             widget.setMRMLScene(slicer.mrmlScene)
 
+        self._calmTimer = qt.QTimer()
+        self._calmTimer.setSingleShot(True)
+        self._calmTimer.connect("timeout()", self._warmUp)
+
         self.logic = self.logicClass()
         self.sections = {cls.__name__: cls(self) for cls in self.sectionClasses}
         for section in self.sections.values():
             section.setup()
+        remembered.rememberSections(self._uiWidget, self.moduleName)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
@@ -76,15 +84,21 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """The module is unloaded: end what runs, let everything go."""
+        self._calmTimer.stop()
         self.logic.abandon()
+        for section in self.sections.values():
+            section.cleanup()
+        warm.end()
         self.setParameterNode(None)
         self.removeObservers()
         self.marks.detach()
+        plots.names().detach()
 
     def enter(self) -> None:
         """The user opens the module."""
         self.initializeParameterNode()
         self.marks.attach()
+        plots.names().attach()
 
     def exit(self) -> None:
         """The user leaves the module. What runs goes on; the bindings of the widgets rest."""
@@ -100,7 +114,7 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.onSceneClose()
         self.setParameterNode(None)
         self.marks.detach()
-        display.leaveComparison()
+        linked_views.views().leave()
 
     def onSceneEndClose(self, caller: object, event: str) -> None:
         """The scene is empty again."""
@@ -117,9 +131,17 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Make sure that the parameter node exists, and that an input is chosen when there is one."""
         self.setParameterNode(self.logic.getParameterNode())
         if self.parameters.inputVolume is None:
-            firstVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if firstVolume is not None:
-                self.parameters.inputVolume = firstVolume
+            self.parameters.inputVolume = self._likelyInput()
+
+    def _likelyInput(self) -> object:
+        """A measured volume of the scene, the one in the views before others; None when there is none."""
+        volumes = [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            if type(node) is slicer.vtkMRMLScalarVolumeNode and not results.isSynthetic(node)
+        ]
+        shown = linked_views.shownVolumes()
+        return next((node for node in volumes if node.GetID() in shown), volumes[0] if volumes else None)
 
     def setParameterNode(self, parameters: object) -> None:
         """Bind the widgets to a parameter node, and release the one before."""
@@ -129,9 +151,13 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag = None
         self.parameters = parameters
         if parameters is not None:
+            readOldPaths(parameters)
             resetUnknownChoices(parameters)
             self._guiTag = parameters.connectGui(self.ui)
+            connectors.nameChoices(parameters, self._uiWidget)
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+            for section in self.sections.values():
+                section.onBound()
             self.update()
 
     def update(self) -> None:
@@ -158,10 +184,16 @@ class SynthesisPanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def ready(self) -> bool:
         """True when the worker's packages are there; otherwise asks to install them."""
         missing = dependencies.missing()
-        if not missing:
-            return True
-        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
-            return dependencies.install(missing)
+        return not missing or InstallDialog(missing, self.parent, self.log).run()
+
+    def warmUpSoon(self) -> None:
+        """The main job could be started: have a worker ready for it, once what goes on now is done."""
+        if not self._calmTimer.isActive():
+            self._calmTimer.start(CALM_MILLISECONDS)
+
+    def _warmUp(self) -> None:
+        if self.parent.isEntered and not dependencies.missing():
+            self.logic.warmUp()
 
     def log(self, text: str) -> None:
         """Add a line to the log under Advanced."""

@@ -7,29 +7,43 @@ The Python that runs the worker is no part of it: that is a setting of the machi
 # classes among them, so that they must be concrete ones.
 
 from pathlib import Path
-from typing import Annotated, Union, get_args
+from typing import Annotated, Optional, Union, get_args
 
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
+from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import Choice, WithinRange
+
+from modality_synthesis import names
 
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 DIFFERENCE_KINDS = ["signed", "absolute", "relative"]
 ORIENTATIONS = ["Axial", "Coronal", "Sagittal", "All"]
 EXPORT_FORMATS = ["NIfTI", "NRRD", "DICOM series", "DICOM parametric map"]
 CUSTOM_MASK = "custom-mask"
-REFERENCE_REGIONS = [
-    "cerebellar-gray",
-    "whole-cerebellum",
-    "pons",
-    "cerebellum-pons",
-    "white-matter-eroded",
-    CUSTOM_MASK,
-]
+REFERENCE_REGIONS = [*names.REFERENCE_REGIONS, CUSTOM_MASK]
 NO_TRACER = "none"
-TRACERS = [NO_TRACER, "florbetapir", "florbetaben"]
+TRACERS = [NO_TRACER, *names.TRACERS]
 CENTILOID_REGION = "whole-cerebellum"  # the only one that Centiloid constants hold for
 COMPARISON_TABLES = ["Metrics", "Regions", "Calibration"]
 PET, Z_SCORES, UNCERTAINTY = "PET", "z-scores", "uncertainty"
+# What the panel shows for a choice; the scene keeps the value.
+CHOICE_TEXTS = {
+    "auto": _("Automatic (GPU if there is one)"),
+    "cpu": _("CPU"),
+    "cuda": _("NVIDIA GPU (CUDA)"),
+    "mps": _("Apple GPU (MPS)"),
+    "signed": _("Signed: synthetic - measured"),
+    "absolute": _("Absolute"),
+    "relative": _("Relative, % of the measured"),
+    "All": _("All three planes"),
+    **names.REFERENCE_REGIONS,
+    CUSTOM_MASK: _("My own mask"),
+    NO_TRACER: _("None, or not amyloid"),
+    **names.TRACERS,
+    PET: _("SUVR"),
+    Z_SCORES: _("z-scores"),
+    UNCERTAINTY: _("Uncertainty (SD)"),
+}
 LARGEST_PVC_MM = 20
 LARGEST_Z = 5  # of the threshold; `display.Z_LIMIT` is the end of the colors
 LARGEST_SEED = 2**31 - 1
@@ -79,17 +93,17 @@ class SynthesisParameters:
     differenceVolume: vtkMRMLScalarVolumeNode
     differenceKind: Annotated[str, Choice(DIFFERENCE_KINDS)] = "signed"
     differenceOpacity: Annotated[float, WithinRange(0, 100)] = 100.0
-    differenceThreshold: Annotated[float, WithinRange(0, 100)] = 5.0
+    differenceThreshold: Annotated[float, WithinRange(0, 100)] = 0.0
     comparisonOrientation: Annotated[str, Choice(ORIENTATIONS)] = "Axial"
     compareRegions: bool = True
     metricsTable: vtkMRMLTableNode
     regionsTable: vtkMRMLTableNode
     calibrationTable: vtkMRMLTableNode
     comparisonTable: Annotated[str, Choice(COMPARISON_TABLES)] = "Metrics"
-    batchTable: Path
-    batchFolder: Path
+    batchTable: Optional[Path]  # noqa: UP045 - what Slicer reads
+    batchFolder: Optional[Path]  # noqa: UP045 - what Slicer reads
     batchResume: bool = True
-    exportFolder: Path
+    exportFolder: Optional[Path]  # noqa: UP045 - what Slicer reads
     exportFormat: Annotated[str, Choice(EXPORT_FORMATS)] = "NIfTI"
     exportSourceDicom: bool = True
 
@@ -107,11 +121,12 @@ class SuvrParameters:
     suvrOverlay - What is drawn over the MRI.
     suvrOpacity - Of the overlay over the MRI, percent.
     zThreshold - z-scores below this are not drawn.
+    suvrOutlines - The atlas regions are outlined.
     """
 
     referenceRegion: Annotated[str, Choice(REFERENCE_REGIONS)] = "cerebellar-gray"
     referenceMask: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 - what Slicer reads
-    normalCohort: Path
+    normalCohort: Optional[Path]  # noqa: UP045 - what Slicer reads
     tracer: Annotated[str, Choice(TRACERS)] = NO_TRACER
     pvcFwhm: Annotated[float, WithinRange(0, LARGEST_PVC_MM)] = 0.0
     suvrVolume: vtkMRMLScalarVolumeNode
@@ -120,6 +135,18 @@ class SuvrParameters:
     suvrOverlay: Annotated[str, Choice([PET, Z_SCORES, UNCERTAINTY])] = PET
     suvrOpacity: Annotated[float, WithinRange(0, 100)] = 50.0
     zThreshold: Annotated[float, WithinRange(0, LARGEST_Z)] = 2.0
+    suvrOutlines: bool = True
+
+
+def readOldPaths(parameters: object) -> None:
+    """Take over the paths of scenes in which they could not be empty: these hold `exportFolder`, not `exportFolder.0`."""
+    node = parameters.parameterNode
+    for name, parameter in parameters.allParameters.items():
+        if Path in get_args(parameter.unalteredType) and node.HasParameter(name):
+            stored = node.GetParameter(name)
+            node.UnsetParameter(name)
+            if stored not in ("", ".") and getattr(parameters, name) is None:
+                setattr(parameters, name, Path(stored))
 
 
 def resetUnknownChoices(parameters: object) -> list:
@@ -129,8 +156,13 @@ def resetUnknownChoices(parameters: object) -> list:
     """
     changed = []
     for name, parameter in parameters.allParameters.items():
-        choice = next((note for note in get_args(parameter.unalteredType) if isinstance(note, Choice)), None)
+        choice = choiceOf(parameter)
         if choice is not None and getattr(parameters, name) not in choice.choices:
             setattr(parameters, name, parameters.default(name).value)
             changed.append(name)
     return changed
+
+
+def choiceOf(parameter: object) -> Union[Choice, None]:  # noqa: UP007 - evaluated by Python 3.9 here
+    """The annotation that limits a parameter to some values; None when there is none."""
+    return next((note for note in get_args(parameter.unalteredType) if isinstance(note, Choice)), None)

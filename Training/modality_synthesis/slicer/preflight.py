@@ -5,6 +5,7 @@ The worker repeats the decisive ones and adds those that need preprocessing; her
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,7 @@ MODALITY_WORDS = {
     "T2w": ("t2", "flair"),
     "PET": ("pet", "fdg", "suvr", "tau", "amyloid"),
 }
+DICOM_WORDS = {"PT": "PET", "MR": "MRI", "NM": "SPECT"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,23 @@ def examine_stack(array: np.ndarray, positions: np.ndarray, orientation: np.ndar
     return findings
 
 
+def mismatch(array: np.ndarray, name: str, modality: str, source: str) -> str:
+    """Why a volume cannot be what a model starts from, as far as can be told at once; empty when it may be.
+
+    :param array: voxels, in the order slice, row, column.
+    :param modality: what DICOM says (MR, CT, PT …); empty when unknown.
+    :param source: of the model: T1w, T2w, CT …
+    """
+    if array.ndim != 3:
+        return f"{array.ndim} dimensions"
+    if modality and modality != ("CT" if source == "CT" else "MR"):
+        return DICOM_WORDS.get(modality, modality)
+    findings = _check_modality(array[::3, ::3, ::3], name, source)
+    if refusal(findings):
+        return "no CT in Hounsfield units" if source == "CT" else "CT"
+    return "" if source == "CT" else _named(name, source)
+
+
 def refusal(findings: list[Finding]) -> str:
     """The first reason to refuse; empty when there is none."""
     return next((finding.text for finding in findings if finding.level == REFUSE), "")
@@ -145,13 +164,21 @@ def _check_modality(sample: np.ndarray, name: str, source: str) -> list[Finding]
                 f"{name} is no CT in Hounsfield units: its lowest value is {lowest:.0f}, air would be about -1000.",
             )
         ]
-    words = name.lower()
-    for modality, hints in MODALITY_WORDS.items():
-        if modality != source and source != "CT" and any(hint in words for hint in hints):
-            own = any(hint in words for hint in MODALITY_WORDS.get(source, ()))
-            if not own:
-                return [Finding(WARN, f"The name says {modality}, but this model needs a {source} MRI.")]
+    other = _named(name, source) if source != "CT" else ""
+    if other:
+        return [Finding(WARN, f"The name says {other}, but this model needs a {source} MRI.")]
     return [Finding(INFO, "Values as in a CT" if source == "CT" else f"Values as in an MRI; {source} is assumed")]
+
+
+def _named(name: str, source: str) -> str:
+    """The modality that a name says, when it is another one. Its words stand alone: `Petra` is no PET."""
+    words = name.lower()
+    if any(hint in words for hint in MODALITY_WORDS.get(source, ())):
+        return ""
+    for modality, hints in MODALITY_WORDS.items():
+        if modality != source and re.search(rf"(?<![a-z])(?:{'|'.join(hints)})+w?(?![a-z])", words):
+            return modality
+    return ""
 
 
 def _check_ranges(sample: np.ndarray, spacing: np.ndarray, card: object) -> list[Finding]:

@@ -1,8 +1,9 @@
-"""One run of the worker as a QProcess: messages while it runs, an `Outcome` when it ends, cancel that ends the tree."""
+"""A worker as a QProcess: what it says, line by line, jobs for it, and ending its process tree."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -10,26 +11,26 @@ import subprocess
 import qt
 
 from modality_synthesis.slicer.command import WorkerCommand
-from modality_synthesis.slicer.protocol import LineReader, Outcome, Transcript
+from modality_synthesis.slicer.protocol import READY, LineReader, parse_line
 
 GRACE_MILLISECONDS = 4000
 
 
 class WorkerProcess:
-    """Starts the worker, passes its messages on, and tells how it ended. Used once."""
+    """One process, started once. Whoever `listen`s hears it: `onLines`, `onErrorLines` and, once, `onEnd`.
 
-    def __init__(self, command: WorkerCommand, onMessage: object, onFinished: object) -> None:
-        """
-        :param command: what to start.
-        :param onMessage: called with each protocol message (a dict).
-        :param onFinished: called once, with the `Outcome`.
-        """
-        self._command, self._onMessage, self._onFinished = command, onMessage, onFinished
-        self._output, self._errors = LineReader(), LineReader()
-        self._transcript = Transcript()
-        self._pid = None
-        self._needsResult = True
-        self.cancelled = False
+    Attributes:
+        pid: of the Python itself, not of a launcher; None until it said so.
+        ready: True once a serving worker can take jobs.
+        running: until it has ended.
+    """
+
+    def __init__(self, command: WorkerCommand, listener: object) -> None:
+        self._command, self._listener = command, listener
+        # What one job floods standard error with is not kept whole.
+        self._output, self._errors = LineReader(), LineReader(longest=10_000)
+        self.pid = None
+        self.ready = False
         self.running = False
         self._process = qt.QProcess()
         self._process.connect("readyReadStandardOutput()", self._onOutput)
@@ -40,88 +41,85 @@ class WorkerProcess:
         self._timer.setSingleShot(True)
         self._timer.connect("timeout()", self.kill)
 
-    @property
-    def pid(self) -> int | None:
-        """The worker's process id: of the Python itself, not of a launcher."""
-        return self._pid
+    def listen(self, listener: object) -> None:
+        """From now on, another one hears the process; None is nobody."""
+        self._listener = listener
 
-    def start(self, arguments: list, needsResult: bool = True) -> None:
-        """Start the command; returns at once.
+    def start(self, arguments: list) -> None:
+        """Start it; returns at once.
 
-        :param arguments: the command and its arguments.
-        :param needsResult: False for commands that end without a result message.
+        :param arguments: what follows the command's own arguments.
         """
         environment = qt.QProcessEnvironment()
         for name, value in self._command.environment().items():
             environment.insert(name, value)
-        self._needsResult = needsResult
         self.running = True
         self._process.setProcessEnvironment(environment)
         self._process.start(self._command.program, self._command.line(arguments))
 
-    def cancel(self) -> None:
-        """Ask the worker to stop; end its whole process tree when it has not after some seconds."""
-        if not self.running or self.cancelled:
-            return
-        self.cancelled = True
+    def send(self, message: dict) -> None:
+        """Write a line of JSON to the standard input of a serving worker."""
+        self._process.write(json.dumps(message).encode("ascii") + b"\n")
+
+    def stop(self) -> None:
+        """Ask it to stop; end its whole process tree when it has not after some seconds."""
         self._process.closeWriteChannel()
-        if self._pid is not None and os.name != "nt":
-            ask_to_stop(self._pid)  # PythonSlicer is a launcher, and not every one passes standard input on
+        if self.pid is not None and os.name != "nt":
+            ask_to_stop(self.pid)  # PythonSlicer is a launcher, and not every one passes standard input on
         self._timer.start(GRACE_MILLISECONDS)
 
     def kill(self) -> None:
         """End the process tree now."""
         if not self.running:
             return
-        self.cancelled = True
-        if self._pid is not None:
-            kill_tree(self._pid)
+        if self.pid is not None:
+            kill_tree(self.pid)
         self._process.kill()
 
     def abandon(self) -> None:
-        """End the process tree and call nobody: the panel goes away."""
-        self._onMessage = self._onFinished = None
+        """End the process tree, wait until it is gone, and tell nobody."""
+        self.listen(None)
         if self.running:
             self._process.closeWriteChannel()
             self.kill()
             self._process.waitForFinished(2000)
 
     def _onOutput(self) -> None:
-        self._take(self._output.feed(bytes(self._process.readAllStandardOutput().data())))
+        self._passOn(self._output.feed(bytes(self._process.readAllStandardOutput().data())))
 
     def _onErrorOutput(self) -> None:
-        data = bytes(self._process.readAllStandardError().data())
-        self._transcript.log.extend(self._errors.feed(data))
+        lines = self._errors.feed(bytes(self._process.readAllStandardError().data()))
+        if lines and self._listener is not None:
+            self._listener.onErrorLines(lines)
 
-    def _take(self, lines: list) -> None:
-        for line in lines:
-            message = self._transcript.add(line)
-            if message is None:
-                continue
-            if message.get("pid"):
-                self._pid = int(message["pid"])
-            if self._onMessage is not None and not self.cancelled:
-                self._onMessage(message)
+    def _passOn(self, lines: list) -> None:
+        if self.pid is None or not self.ready:
+            for message in filter(None, map(parse_line, lines)):
+                if message.get("pid"):
+                    self.pid = int(message["pid"])
+                self.ready = self.ready or message["type"] == READY
+        if lines and self._listener is not None:
+            self._listener.onLines(lines)
 
     def _onProcessError(self, error: object) -> None:
         if error == qt.QProcess.FailedToStart:
-            self._end(Outcome("INTERNAL", f"{self._command.program} could not be started."))
+            self._end(None, f"{self._command.program} could not be started.")
 
     def _onProcessFinished(self, exitCode: int, exitStatus: object) -> None:
         self._onOutput()
         self._onErrorOutput()
-        self._take(self._output.finish())
-        self._transcript.log.extend(self._errors.finish())
-        normal = exitStatus == qt.QProcess.NormalExit
-        self._end(self._transcript.outcome(exitCode if normal else None, self.cancelled, self._needsResult))
+        self._passOn(self._output.finish())
+        if self._listener is not None:
+            self._listener.onErrorLines(self._errors.finish())
+        self._end(exitCode if exitStatus == qt.QProcess.NormalExit else None, "")
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, exitCode: int | None, failure: str) -> None:
         if not self.running:
             return
         self.running = False
         self._timer.stop()
-        if self._onFinished is not None:
-            self._onFinished(outcome)
+        if self._listener is not None:
+            self._listener.onEnd(exitCode, failure)
 
 
 def ask_to_stop(pid: int) -> None:

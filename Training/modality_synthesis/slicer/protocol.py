@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from dataclasses import dataclass, field
 
 OK, PARTLY, CANCELLED = "OK", "PARTLY", "CANCELLED"
-KINDS = ("status", "progress", "warning", "result", "error")
-_EXIT_CODES = {0: OK, 3: PARTLY, 130: CANCELLED}
+READY, JOB = "ready", "job"  # what a worker that serves many jobs says beside what the job says
+KINDS = ("status", "progress", "warning", "result", "error", READY, JOB)
+CANCELLED_EXIT = 130
+_EXIT_CODES = {0: OK, 3: PARTLY, CANCELLED_EXIT: CANCELLED}
+# A library that floods standard error must not fill the panel's memory; the last lines say what happened.
+MOST_LOG_LINES = 2000
 
 
 class LineReader:
-    """Puts bytes together into lines; a line may come in several pieces."""
+    """Puts bytes together into lines; a line may come in many pieces."""
 
-    def __init__(self) -> None:
-        self._rest = b""
+    def __init__(self, longest: int | None = None) -> None:
+        """
+        :param longest: bytes of a line to keep; what follows in it is dropped.
+        """
+        self._longest = longest
+        self._pieces: list[bytes] = []
+        self._kept = 0
 
     def feed(self, data: bytes) -> list[str]:
         """The complete lines."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *ends, rest = data.split(b"\n")
+        lines = [self._completed(end) for end in ends]
+        self._keep(rest)
         return [line.decode("utf-8", errors="replace").strip() for line in lines if line.strip()]
+
+    def _completed(self, end: bytes) -> bytes:
+        self._keep(end)
+        line = b"".join(self._pieces)
+        self._pieces, self._kept = [], 0
+        return line
+
+    def _keep(self, piece: bytes) -> None:
+        if self._longest is not None:
+            piece = piece[: max(self._longest - self._kept, 0)]
+        if piece:
+            self._pieces.append(piece)
+            self._kept += len(piece)
 
     def finish(self) -> list[str]:
         """What is left when the stream ends."""
@@ -72,13 +97,17 @@ class Transcript:
         self.result: dict = {}
         self.error: dict = {}
         self.warnings: list = []
-        self.log: list = []
+        self.log: deque = deque(maxlen=MOST_LOG_LINES)
+
+    def note(self, line: str) -> None:
+        """Keep a line that is no message of the protocol."""
+        self.log.append(line)
 
     def add(self, line: str) -> dict | None:
         """Take one line of standard output; returns its message."""
         message = parse_line(line)
         if message is None:
-            self.log.append(line)
+            self.note(line)
         elif message["type"] == "result":
             self.result = message
         elif message["type"] == "error":

@@ -87,6 +87,16 @@ def writeSidecar(node: slicer.vtkMRMLNode, volumePath: str) -> None:
             json.dump(record, file, indent=2, ensure_ascii=False)
 
 
+def derivedName(volume: slicer.vtkMRMLNode, what: str) -> str:
+    """The name of what was computed from a volume; of a synthetic one it says so, whatever the volume was renamed to.
+
+    The name is all that the data tree and the selectors show of a node.
+    """
+    name = volume.GetName()
+    mark = " (synthetic)" if isSynthetic(volume) and "synthetic" not in name.lower() else ""
+    return f"{name}{mark} {what}"
+
+
 def handOnMark(synthetic: slicer.vtkMRMLNode, node: slicer.vtkMRMLNode) -> None:
     """Mark a node that was computed from a synthetic volume as synthetic itself, made by the same model."""
     node.SetAttribute(SYNTHETIC, "YES")
@@ -158,7 +168,7 @@ def makeUncertainty(
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Put a synthesis' uncertainty (a standard deviation in its units) into the scene."""
     if node is None:
-        name = f"{synthetic.GetName()} uncertainty"
+        name = derivedName(synthetic, "uncertainty")
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
     exchange.setVolume(node, array, synthetic)
     handOnMark(synthetic, node)

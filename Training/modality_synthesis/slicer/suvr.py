@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import display, exchange, results, tables
+from modality_synthesis.slicer import display, exchange, regions, results, tables
 from modality_synthesis.slicer.parameters import CUSTOM_MASK
 
 
@@ -42,6 +42,7 @@ class Request:
         results.handOver(self.mri, mri)
         arguments = ["suvr", pet, "--mri", mri, "-o", os.path.join(folder, "suvr.csv")]
         arguments += ["--image", os.path.join(folder, "suvr.nrrd")]
+        arguments += ["--label-map", os.path.join(folder, "labels.nrrd")]
         if self.region == CUSTOM_MASK:
             path = os.path.join(folder, "mask.nrrd")
             writeMask(self.mask, self.pet, path)
@@ -57,18 +58,28 @@ class Request:
     def load(self, folder: str) -> dict:
         """Bring the result into the scene.
 
-        :return: the SUVR `image`, the `table` of regions, their bar `chart`, and the `z` volume (None without cohort).
+        :return: the SUVR `image`, the `table` of regions (which refers to their outlines), their bar `chart`, and the
+            `z` volume (None without cohort).
         """
         record = tables.readJson(os.path.join(folder, "suvr.csv.json"))
         array = exchange.readOnGridOf(os.path.join(folder, "suvr.nrrd"), self.pet)
         scores = exchange.readOnGridOf(os.path.join(folder, "z.nrrd"), self.pet) if self.cohort else None
         image = self._image(array, record)
         z = None if scores is None else self._zVolume(scores, record)
-        table = tables.makeRegions(image.GetName(), os.path.join(folder, "suvr.csv"), ["suvr"])
+        path, modality = os.path.join(folder, "suvr.csv"), results.cardTarget(self.pet)
+        table = tables.makeRegions(image.GetName(), path, ["suvr"], modality)
+        tables.setRecord(table, record)
+        self._outlines(folder, table)
         return {"image": image, "z": z, "table": table, "chart": tables.chartOf(table)}
 
+    def _outlines(self, folder: str, table: slicer.vtkMRMLTableNode) -> None:
+        path = os.path.join(folder, "labels.nrrd")
+        if os.path.isfile(path):  # a worker of an older version writes none
+            described = tables.readJson(os.path.join(folder, "labels.json"))["Regions"]
+            regions.make(exchange.readOnGridOf(path, self.pet), described, self.pet, table)
+
     def _image(self, array: object, record: dict) -> slicer.vtkMRMLScalarVolumeNode:
-        image = results.namedNode("vtkMRMLScalarVolumeNode", f"{self.pet.GetName()} SUVR ({self.region})")
+        image = results.namedNode("vtkMRMLScalarVolumeNode", results.derivedName(self.pet, f"SUVR ({self.region})"))
         exchange.setVolume(image, array, self.pet)
         synthetic = results.isSynthetic(self.pet)
         if synthetic:
@@ -83,7 +94,7 @@ class Request:
         return image
 
     def _zVolume(self, array: object, record: dict) -> slicer.vtkMRMLScalarVolumeNode:
-        node = results.namedNode("vtkMRMLScalarVolumeNode", f"{self.pet.GetName()} z-scores ({self.region})")
+        node = results.namedNode("vtkMRMLScalarVolumeNode", results.derivedName(self.pet, f"z-scores ({self.region})"))
         exchange.setVolume(node, array, self.pet)
         node.SetAttribute(results.SYNTHETIC, self.pet.GetAttribute(results.SYNTHETIC))
         results.setMeasurement(node, {**record, "Quantity": "z-score", "Units": "1"}, self.region)

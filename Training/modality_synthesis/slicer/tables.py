@@ -7,15 +7,17 @@ import io
 import json
 
 import numpy as np
-import qt
 import slicer
 import vtk
 
+from modality_synthesis import names
 from modality_synthesis.slicer import results
 
 HISTOGRAM_BINS = 81
+LARGE = 1000  # from here on whole numbers, which `.3g` would write with an exponent
 CHART_ROLE = "ModalitySynthesis.Chart"
 META_REGION = "meta-region"
+_SIDES = ("both", "left", "right")
 BLUE = ((0.25, 0.45, 0.75),)
 
 
@@ -81,13 +83,16 @@ def calibrationRows(calibration: dict) -> tuple[list, list]:
 
 
 def formatNumber(value: object) -> str:
-    """Four significant digits; nothing for what is not known; what is no number stays as it is."""
+    """Three significant digits; nothing for what is not known; what is no number stays as it is."""
     if value is None:
         return ""
     try:
-        return f"{float(value):.4g}"
+        number = float(value)
     except (TypeError, ValueError):
         return str(value)
+    if np.isinf(number):
+        return "∞" if number > 0 else "-∞"
+    return f"{number:.0f}" if abs(number) >= LARGE else f"{number:.3g}"
 
 
 def makeTable(
@@ -124,26 +129,69 @@ def histogram(values: np.ndarray, limit: float) -> tuple[list, list]:
 
 def makeNamedTable(name: str, header: list, rows: list) -> slicer.vtkMRMLTableNode:
     """A table node; an earlier one of the same name is overwritten."""
-    return makeTable(name, header, rows, slicer.util.getFirstNodeByClassByName("vtkMRMLTableNode", name))
+    return makeTable(name, header, rows, results.namedNode("vtkMRMLTableNode", name))
 
 
-def makeRegions(name: str, path: str, columns: list, colors: tuple = BLUE) -> slicer.vtkMRMLTableNode:
-    """The worker's table of regions, meta-regions first, with a bar chart of the meta-regions of both hemispheres.
+def makeRegions(name: str, path: str, columns: list, modality: str, colors: tuple = BLUE) -> slicer.vtkMRMLTableNode:
+    """The worker's table of regions, those that matter first, with a bar chart of the meta-regions of both hemispheres.
 
     :param path: CSV file.
     :param columns: to draw as bars.
+    :param modality: of the tracer; what the literature reports for it comes first.
     """
     header, rows = readCsv(path)
     # Older tables call the mean SUVR `mean`.
     header = ["suvr" if title == "mean" and "suvr" not in header else title for title in header]
-    kind, side = header.index("kind"), header.index("hemisphere")
-    rows.sort(key=lambda row: row[kind] != META_REGION)  # the order stays otherwise
+    region, kind, side = (header.index(title) for title in ("region", "kind", "hemisphere"))
+    if "name" not in header:  # older tables
+        rows = [[*row[: region + 1], names.region_name(row[region], row[side]), *row[region + 1 :]] for row in rows]
+        header.insert(region + 1, "name")
+        region, kind, side = (header.index(title) for title in ("region", "kind", "hemisphere"))
+    structures = list(dict.fromkeys(names.structure_of(row[region]) for row in rows))
+
+    def place(row: list) -> tuple:
+        sides = _SIDES.index(row[side]) if row[side] in _SIDES else len(_SIDES)
+        listed = names.region_place(row[region], row[kind], modality)
+        return (*listed, structures.index(names.structure_of(row[region])), sides)
+
+    rows.sort(key=place)
     table = makeNamedTable(name, header, rows)
     title = f"{name} meta-regions"
     meta = [row for row in rows if row[kind] == META_REGION and row[side] == "both"]
-    chart = makePlot(title, makeNamedTable(title, header, meta), header[0], columns, bars=True, colors=colors)
+    chart = makePlot(title, makeNamedTable(title, header, meta), "name", columns, bars=True, colors=colors)
     table.SetNodeReferenceID(CHART_ROLE, chart.GetID())
     return table
+
+
+def setRecord(table: slicer.vtkMRMLTableNode, record: dict) -> None:
+    """Let a table say what its figures are of, and whether that is synthetic."""
+    table.SetAttribute(results.SIDECAR, json.dumps(record))
+    table.SetAttribute(results.SYNTHETIC, "YES" if record.get("SyntheticData") else None)
+
+
+def export(table: slicer.vtkMRMLTableNode, path: str) -> None:
+    """Write a table with its record beside it, as the worker writes them: a file of one name is replaced.
+
+    :param path: `.tsv` for tabs, commas otherwise; the record's name is `PATH.json`.
+    """
+    data = table.GetTable()
+    columns = [data.GetColumn(index) for index in range(data.GetNumberOfColumns())]
+    rows = [[column.GetName() for column in columns]]
+    for row in range(data.GetNumberOfRows()):
+        rows.append([_plain(column.GetValue(row)) for column in columns])
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter="\t" if path.lower().endswith(".tsv") else ",").writerows(rows)
+    record = results.sidecarOf(table)
+    if record:
+        with open(path + ".json", "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=2, ensure_ascii=False)
+
+
+def _plain(value: object) -> str:
+    """A cell as it was read: nothing for what is not known, no .0 behind whole numbers."""
+    if isinstance(value, str):
+        return value
+    return "" if value != value else f"{value:.10g}"
 
 
 def chartOf(table: slicer.vtkMRMLTableNode | None) -> slicer.vtkMRMLPlotChartNode | None:
@@ -179,50 +227,6 @@ def makePlot(
     chart.SetYAxisTitle(", ".join(columns))
     chart.SetLegendVisibility(len(columns) > 1)
     return chart
-
-
-def showPlot(chart: slicer.vtkMRMLPlotChartNode) -> None:
-    """Show a chart: the layout becomes its own variant with a plot view, when it has none."""
-    slicer.modules.plots.logic().ShowChartInLayout(chart)
-    layoutManager = slicer.app.layoutManager()
-    if layoutManager is not None and layoutManager.plotViewCount:
-        # Only after a turn of the event loop has the view its chart.
-        qt.QTimer.singleShot(0, lambda: _nameBars(layoutManager.plotWidget(0).plotView().chart(), chart))
-
-
-def _nameBars(drawn: vtk.vtkChartXY, chart: slicer.vtkMRMLPlotChartNode) -> None:
-    """Write names under bars, numbers under lines: Slicer writes 0, 1, 2 under bars, and names stay for the next chart.
-
-    :param drawn: the VTK chart in the view.
-    """
-    axis = drawn.GetAxis(vtk.vtkAxis.BOTTOM)
-    series = chart.GetNthPlotSeriesNode(0)
-    names = series.GetLabelColumnName() if series is not None else ""
-    positions, labels = vtk.vtkDoubleArray(), vtk.vtkStringArray()
-    if names:
-        column = series.GetTableNode().GetTable().GetColumnByName(names)
-        for index in range(column.GetNumberOfValues()):
-            positions.InsertNextValue(index)
-            labels.InsertNextValue(str(column.GetValue(index)))
-    else:
-        for value in _ticks(series):
-            positions.InsertNextValue(value)
-            labels.InsertNextValue(f"{value:.3g}")
-    axis.SetCustomTickPositions(positions, labels)
-    axis.GetLabelProperties().SetOrientation(35 if names else 0)
-    if names:
-        axis.GetLabelProperties().SetJustificationToRight()
-    else:
-        axis.GetLabelProperties().SetJustificationToCentered()
-
-
-def _ticks(series: slicer.vtkMRMLPlotSeriesNode | None) -> list:
-    """Five numbers over the range of a line's x values."""
-    column = series.GetTableNode().GetTable().GetColumnByName(series.GetXColumnName()) if series is not None else None
-    if column is None or not column.GetNumberOfValues():
-        return []
-    low, high = column.GetRange()
-    return [float(value) for value in np.linspace(low, high, 5)]
 
 
 def _numbers(cells: list) -> list | None:

@@ -1,4 +1,4 @@
-"""The worker process: runs one command of `modality_synthesis.cli` for the panel.
+"""The worker process: runs one command of `modality_synthesis.cli` for the panel, or with `--serve` one after another.
 
 A script, not imported: it needs no installed package, so it works from a source tree too. It says its process id first,
 is the leader of its own process group (so that the whole tree can be ended), and stops like after Ctrl-C when its
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
+from collections.abc import Callable
 
 OLDEST_PYTHON = (3, 10)
+SERVE = "--serve"
 
 
 def say(message: dict) -> None:
@@ -21,17 +22,12 @@ def say(message: dict) -> None:
     print(json.dumps(message), flush=True)
 
 
-def stop_when_input_closes() -> None:
+def stop_when_input_closes(interrupt: Callable[[], None]) -> None:
     """Interrupt the command once nobody holds the other end of standard input."""
     # Not through sys.stdin: its lock, held by this thread, would crash the interpreter when it ends.
     while os.read(0, 1):
         pass
-    if os.name == "nt":
-        import _thread
-
-        _thread.interrupt_main()
-    else:
-        os.kill(os.getpid(), signal.SIGTERM)
+    interrupt()
 
 
 def main() -> None:
@@ -52,13 +48,21 @@ def main() -> None:
         )
         say({"type": "error", "code": "BAD_PYTHON", "message": message})
         raise SystemExit(1)
-    threading.Thread(target=stop_when_input_closes, daemon=True).start()
+    from modality_synthesis.stopping import interrupt
+
+    serves = sys.argv[1:] == [SERVE]
+    if not serves:
+        threading.Thread(target=stop_when_input_closes, args=(interrupt,), daemon=True).start()
     try:
         from modality_synthesis import cli
     except ImportError as error:
         message = f"{error.name or error} is not installed in {sys.executable}. Install the requirements and try again."
         say({"type": "error", "code": "DEPENDENCIES_MISSING", "message": message})
         raise SystemExit(1) from None
+    if serves:
+        from modality_synthesis.serving import serve
+
+        serve(cli.app)
     cli.main()
 
 

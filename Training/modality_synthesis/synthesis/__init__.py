@@ -9,15 +9,26 @@ from modality_synthesis._lazy import lazy_names
 if TYPE_CHECKING:
     from modality_synthesis.synthesis.batch import synthesize_batch
     from modality_synthesis.synthesis.dicom_export import export_dicom
-    from modality_synthesis.synthesis.pipeline import Synthesis, load_generator, synthesize
+    from modality_synthesis.synthesis.pipeline import Synthesis, synthesize
+    from modality_synthesis.synthesis.synthesizer import Synthesizer, load_generator, load_synthesizer
 
 _LAZY = {
     "Synthesis": "pipeline",
     "export_dicom": "dicom_export",
-    "load_generator": "pipeline",
+    "Synthesizer": "synthesizer",
+    "load_generator": "synthesizer",
+    "load_synthesizer": "synthesizer",
     "synthesize": "pipeline",
     "synthesize_batch": "batch",
 }
 
 __getattr__ = lazy_names(__name__, _LAZY)
-__all__ = ["Synthesis", "export_dicom", "load_generator", "synthesize", "synthesize_batch"]
+__all__ = [
+    "Synthesis",
+    "Synthesizer",
+    "export_dicom",
+    "load_generator",
+    "load_synthesizer",
+    "synthesize",
+    "synthesize_batch",
+]

@@ -20,6 +20,7 @@ from modality_synthesis.progress import Reporter, current
 from modality_synthesis.synthesis.choice import choose_for_table
 from modality_synthesis.synthesis.manufacturer import manufacturers
 from modality_synthesis.synthesis.pipeline import Synthesis, check_samples, synthesis_fingerprint, synthesize
+from modality_synthesis.synthesis.synthesizer import kept_synthesizer
 from modality_synthesis.tables import safe_place
 from modality_synthesis.volumes import (
     check_outputs,
@@ -106,10 +107,9 @@ def synthesize_batch(
         UsageError: a result would replace a volume of the table, or something that this program did not write.
     """
     reporter = reporter or current()
-    table = read_cohort(cohort, reporter, skip_unsafe=True)
+    table = read_cohort(cohort, reporter)
+    table.require_some()
     package = choose_for_table(table, to, model, origin)
-    if table.refused and not table.visits:
-        raise BadInputError(f"{table.path.name}: no row can be used; {table.refused[0].text}.")
     if not any(package.card.route.source in visit.volumes for visit in table):
         raise BadInputError(f"{table.path.name}: no row has a {package.card.route.source} volume.")
     check_samples(package.card, samples)
@@ -182,7 +182,7 @@ def _screen(
     source = package.card.route.source
     return screen(
         list(table), Request((source,), (source,)), cache_folder(table.path, cache, needed=False),
-        tables=decision_tables(table.path, folder), jobs=jobs, reporter=reporter.part(0.0, 0.1),
+        refused=table.refused, tables=decision_tables(table.path, folder), jobs=jobs, reporter=reporter.part(0.0, 0.1),
     )  # fmt: skip
 
 
@@ -214,9 +214,10 @@ def _run_row(
             )
             if all(_is_made(file, made_of) for file in (target, spread) if file is not None):
                 return _Outcome(book(state="skipped", message="done already"))
+        model = kept_synthesizer(package, device)
         made = synthesize(
-            source, target, model=package, clinical=clinical, manufacturer=manufacturer, device=device, seed=seed,
-            samples=samples, uncertainty=spread, reporter=reporter,
+            source, target, model=model, clinical=clinical, manufacturer=manufacturer, seed=seed, samples=samples,
+            uncertainty=spread, reporter=reporter,
         )  # fmt: skip
         if preview is not None:
             preview(made, preview_path(target))

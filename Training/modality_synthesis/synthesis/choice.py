@@ -23,7 +23,11 @@ _T1W_ABOVE, _T2W_BELOW = 1.10, 0.86
 
 
 def choose_for_volume(
-    path: Path, to: str | None, model: str | Path | ModelPackage | None, origin: str | None, reporter: Reporter
+    volume: Path | sitk.Image,
+    to: str | None,
+    model: str | Path | ModelPackage | None,
+    origin: str | None,
+    reporter: Reporter,
 ) -> ModelPackage:
     """The model for one volume.
 
@@ -31,7 +35,7 @@ def choose_for_volume(
     for several sources are installed, its contents; in this order.
 
     Args:
-        path: volume file or DICOM folder.
+        volume: file, DICOM folder, or a volume in memory.
         to: target modality, any spelling.
         model: id, folder or opened package, instead of `to`.
         origin: the volume's modality, any spelling.
@@ -48,26 +52,27 @@ def choose_for_volume(
     sources = _sources_of(target)
     if not sources:
         return choose_package(target, None)  # its message says what there is
-    said = stated_modalities(path)
+    said = [] if isinstance(volume, sitk.Image) else stated_modalities(volume)
+    name = "The volume" if isinstance(volume, sitk.Image) else volume.name
     if len({statement.modality for statement in said}) > 1:
         claims = ", but its ".join(f"{statement.where} says {statement.modality}" for statement in said)
-        raise UsageError(f"{path.name}: its {claims}. {_way_out(target, sources)}")
+        raise UsageError(f"{name}: its {claims}. {_way_out(target, sources)}")
     if said:
         if said[0].modality not in sources:
             raise UsageError(
-                f"{path.name} is a {said[0].modality} by its {said[0].where}; installed models make {target} from "
+                f"{name} is a {said[0].modality} by its {said[0].where}; installed models make {target} from "
                 f"{_either(sources)}. {_way_out(target, sources)}"
             )
         return choose_package(target, None, said[0].modality)
     if len(sources) == 1:
         return choose_package(target, None, sources[0])  # the checks of its contents follow
-    found = _by_contents(path, sources)
+    found = _by_contents(volume, name, sources)
     if found is None:
         raise UsageError(
-            f"{path.name}: models make {target} from {_either(sources)}, and neither its header, name nor contents say "
+            f"{name}: models make {target} from {_either(sources)}, and neither its header, name nor contents say "
             f"which it is. {_way_out(target, sources)}"
         )
-    reporter.status(f"{path.name} is taken for a {found}, by its contents")
+    reporter.status(f"{name} is taken for a {found}, by its contents")
     return choose_package(target, None, found)
 
 
@@ -123,13 +128,13 @@ def _sources_of(target: str) -> list[str]:
     return sorted({package.card.route.source for package in list_models(target=target)})
 
 
-def _by_contents(path: Path, sources: Iterable[str]) -> str | None:
+def _by_contents(volume: Path | sitk.Image, name: str, sources: Iterable[str]) -> str | None:
     """The source that a volume's voxels show; None where they leave it open."""
-    image = read_image(path, reporter=current())
+    image = volume if isinstance(volume, sitk.Image) else read_image(volume, reporter=current())
     if looks_like_ct(image):
         return "CT" if "CT" in sources else None
     magnetic = [source for source in sources if source != "CT"]
-    return magnetic[0] if len(magnetic) == 1 else _by_contrast(image, path.name, magnetic)
+    return magnetic[0] if len(magnetic) == 1 else _by_contrast(image, name, magnetic)
 
 
 def _by_contrast(image: sitk.Image, name: str, sources: Iterable[str]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.models.clinical import encode_variables
 from modality_synthesis.models.clinical_words import names_of
 from modality_synthesis.tables import key
@@ -18,13 +18,13 @@ def parse_clinical(text: str) -> dict[str, str]:
     """`age=71,sex=F` as a mapping.
 
     Raises:
-        BadInputError: a part is not NAME=VALUE.
+        UsageError: a part is not NAME=VALUE.
     """
     values: dict[str, str] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, sign, value = part.partition("=")
         if not sign or not name.strip():
-            raise BadInputError(f"Clinical variables are written NAME=VALUE, separated by commas; {part!r} is not.")
+            raise UsageError(f"Clinical variables are written NAME=VALUE, separated by commas; {part!r} is not.")
         values[name.strip()] = value.strip()
     return values
 

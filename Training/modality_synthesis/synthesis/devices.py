@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from modality_synthesis.errors import UsageError
@@ -15,10 +16,12 @@ def check_device_name(wanted: str) -> None:
     """Refuse a device that cannot exist, without loading torch.
 
     Raises:
-        UsageError: not one of the names `choose_device` takes.
+        UsageError: not one of the names `choose_device` takes, or of another system.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", wanted):
         raise UsageError(f"Unknown device {wanted!r}. Use auto, cpu, cuda, cuda:0 or mps.")
+    if wanted == "mps" and sys.platform != "darwin":
+        raise _no_mps()
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -38,8 +41,12 @@ def choose_device(wanted: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"The device {wanted} is not there: {torch.cuda.device_count()} CUDA device(s) found.")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("The device mps is not there. Use auto or cpu.")
+        raise _no_mps()
     return device
+
+
+def _no_mps() -> UsageError:
+    return UsageError("The device mps is not there. Use auto or cpu.")
 
 
 def describe_device(device: torch.device) -> str:

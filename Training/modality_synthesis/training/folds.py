@@ -65,7 +65,9 @@ def train_folds(
     """
     settings = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
     reporter, folder = reporter or current(), Path(output)
-    subjects = [visit.subject for visit in read_cohort(cohort or settings.cohort)]
+    table = read_cohort(cohort or settings.cohort)
+    table.require_some()
+    subjects = [visit.subject for visit in table]
     tested = [fold(subjects, number, folds, seed=settings.training.seed).test for number in range(1, folds + 1)]
     _require_each_once(subjects, tested)
     helps = False
@@ -86,11 +88,11 @@ def train_folds(
         left_out += [name for name in trained.left_out if name not in left_out]
     if helps:  # the first process of a distributed training puts the scores together
         return FoldsResult(folder, None, tuple(left_out))
-    table = read_fold_table([folder / f"fold-{number}" for number in range(1, folds + 1)])
+    scores = read_fold_table([folder / f"fold-{number}" for number in range(1, folds + 1)])
     with atomic_files():
         for name in (TABLE, "folds.md"):
-            write_fold_table(table, folder / name)
-    return FoldsResult(folder, table, tuple(left_out))
+            write_fold_table(scores, folder / name)
+    return FoldsResult(folder, scores, tuple(left_out))
 
 
 def _require_each_once(subjects: Sequence[str], tested: Sequence[Sequence[str]]) -> None:

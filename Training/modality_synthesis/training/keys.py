@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import types
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from modality_synthesis.generators import generator_class, generator_names
-from modality_synthesis.losses import loss_names
+from modality_synthesis.generators import generator_names, generator_signature
+from modality_synthesis.losses import loss_names, loss_signature
+from modality_synthesis.signatures import Signature
 from modality_synthesis.training.recipe import Recipe
 
 
@@ -42,19 +42,13 @@ def _steps() -> Iterator[str]:
 def _generators() -> Iterator[str]:
     yield "# generator.name and generator.parameters\n"
     for name in generator_names():
-        cls = generator_class(name)
-        yield f"- `{name}`: {_first_line(_class(cls).__doc__)}"
-        yield from _parameters(cls)
+        yield from _signature(name, generator_signature(name))
 
 
 def _losses() -> Iterator[str]:
-    from modality_synthesis.losses.registry import loss_class
-
     yield "# losses[].name and losses[].parameters\n"
     for name in loss_names():
-        cls = loss_class(name)
-        yield f"- `{name}`: {_first_line(cls.__doc__)}"
-        yield from _parameters(cls)
+        yield from _signature(name, loss_signature(name))
 
 
 def _model_keys(model: type[BaseModel], prefix: str, above: set[type]) -> Iterator[str]:
@@ -118,24 +112,15 @@ def _step_models() -> list[type[BaseModel]]:
     return [model for model in _models_in(source.model_fields["source"].annotation) if _is_step(model)]
 
 
-def _parameters(made_by: Any) -> Iterator[str]:
-    """The constructor's parameters; `**options` stands for those of the class above."""
-    fixed = made_by.keywords if isinstance(made_by, functools.partial) else {}
-    for level in _class(made_by).__mro__:
-        constructor = vars(level).get("__init__")
-        if constructor is None:
-            continue
-        parameters = list(inspect.signature(constructor).parameters.values())[1:]
-        for parameter in parameters:
-            if parameter.name not in fixed and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-                given = "required" if parameter.default is parameter.empty else f"default {_value(parameter.default)}"
-                yield f"  - `{parameter.name}` ({given})"
-        if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters):
-            return
+def _signature(name: str, signature: Signature) -> Iterator[str]:
+    yield f"- `{name}`: {signature.about}"
+    for parameter in signature.parameters.values():
+        given = "required" if parameter.default is None else f"default {_written(parameter.default)}"
+        yield f"  - `{parameter.name}` ({_type(parameter.annotation)}; {given})"
 
 
-def _class(made_by: Any) -> Any:
-    return made_by.func if isinstance(made_by, functools.partial) else made_by
+def _written(default: str) -> str:
+    return "none" if default == "None" else f"`{default}`"
 
 
 def _first_line(text: str | None) -> str:

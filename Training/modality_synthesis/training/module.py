@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning
@@ -18,6 +18,7 @@ from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.evaluation.metrics import QUICK, compare_arrays
 from modality_synthesis.generators.base import Batch, Generator
 from modality_synthesis.losses import WeightedLosses
+from modality_synthesis.preprocessing import TargetScaling
 from modality_synthesis.synthesis.inference import run_generator
 from modality_synthesis.training.monitor import Monitor
 from modality_synthesis.training.rates import plateau_of, rate_scheduler
@@ -227,15 +228,10 @@ class GeneratorModule(lightning.LightningModule):
         source, target, region, brain = (
             batch[name][0, 0].float().cpu().numpy() for name in ("source", "target", "mask", "brain")
         )
-        synthetic = output[0, 0].float().cpu().numpy()
-        low = -np.inf if mapping.minimum is None else mapping.minimum
-        synthetic, reference = np.maximum(synthetic * scale + offset, low), target * scale + offset
-        return Example(
-            source,
-            np.where(region > 0, synthetic, mapping.background).astype(np.float32),
-            np.where(region > 0, reference, mapping.background).astype(np.float32),
-            brain,
-        )
+        scaling = TargetScaling(scale, offset, mapping.minimum, mapping.background)
+        measured = replace(scaling, minimum=None)  # what was measured is not clamped
+        synthetic = scaling.to_units(output[0, 0].float().cpu().numpy(), region)
+        return Example(source, synthetic, measured.to_units(target, region), brain)
 
     def _example(self, batch: dict[str, Tensor]) -> Batch:
         return Batch(

@@ -8,12 +8,11 @@ others that nobody started.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
-
-import torch
 
 from modality_synthesis.choices import ACCELERATORS, STRATEGIES
 from modality_synthesis.errors import UsageError
@@ -91,6 +90,8 @@ class Placement:
         Raises:
             UsageError: 16-bit floats without a device that computes with them.
         """
+        import torch
+
         if wanted == "16-mixed" and self.accelerator == "cpu":
             raise UsageError("training.precision 16-mixed needs a GPU. Use bf16-mixed, 32-true or auto.")
         if wanted != "auto":
@@ -100,6 +101,8 @@ class Placement:
 
     def describe(self) -> str:
         """For people."""
+        import torch
+
         name = torch.cuda.get_device_name() if self.accelerator == "cuda" else self.accelerator.upper()
         machines = f", {self.nodes} machines" if self.nodes > 1 else ""
         return name if self.processes == 1 else f"{self.processes} processes on {name}{machines}"
@@ -117,7 +120,38 @@ def place(
         strategy: auto, or ddp.
 
     Raises:
-        UsageError: an unknown name, or devices that this machine does not have.
+        UsageError: as `check_wish`, or devices that this machine does not have.
+    """
+    import torch
+
+    wish = check_wish(accelerator, devices, num_nodes, strategy)
+    kind = _kind(accelerator)
+    present = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind)
+    if present is not None and wish.devices > present:
+        raise UsageError(
+            f"{wish.devices} devices were asked for, but this machine has {present} {kind.upper()} device(s)."
+        )
+    distributed = strategy == "ddp" or wish.devices * wish.nodes > 1
+    return Placement(kind, wish.devices, wish.nodes, distributed, wish.launcher, wish.note)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What `Placement` says of the processes, before anybody looked for the devices."""
+
+    devices: int
+    nodes: int
+    launcher: Launcher
+    note: str
+
+
+def check_wish(
+    accelerator: str = "auto", devices: int | None = None, num_nodes: int | None = None, strategy: str = "auto"
+) -> Wish:
+    """Check a wish against what started the process, without loading torch; arguments as of `place`.
+
+    Raises:
+        UsageError: an unknown name, or more processes than were started.
     """
     if accelerator not in ACCELERATORS:
         raise UsageError(f"Unknown accelerator {accelerator!r}. Use auto, cpu, gpu or mps.")
@@ -138,17 +172,14 @@ def place(
     devices = devices or (started[0] if started else 1)
     nodes = num_nodes or (started[1] if started else 1)
     launcher: Launcher = "self" if not started else "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else "srun"
-    kind = _kind(accelerator)
-    present = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind)
-    if present is not None and devices > present:
-        raise UsageError(f"{devices} devices were asked for, but this machine has {present} {kind.upper()} device(s).")
     if started and (devices, nodes) != started:
         raise UsageError(
             f"{started[0]} processes on {started[1]} machine(s) were started, but {devices} devices on {nodes} "
             "machine(s) were asked for. Leave out --devices and --num-nodes, or make them agree."
         )
-    distributed = strategy == "ddp" or devices * nodes > 1
-    return Placement(kind, devices, nodes, distributed, launcher, note)
+    if accelerator == "mps" and sys.platform != "darwin":
+        raise _no_mps()
+    return Wish(devices, nodes, launcher, note)
 
 
 def started_processes(environment: Mapping[str, str]) -> tuple[int, int] | None:
@@ -179,7 +210,13 @@ def _is_batch_script(environment: Mapping[str, str]) -> bool:
     return "TORCHELASTIC_RUN_ID" not in environment and not any(name in environment for name in _STEP)
 
 
+def _no_mps() -> UsageError:
+    return UsageError("The device mps is not there. Use --accelerator cpu or auto.")
+
+
 def _kind(accelerator: str) -> str:
+    import torch
+
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if accelerator == "auto":
         return "cuda" if cuda else "mps" if mps else "cpu"
@@ -190,5 +227,5 @@ def _kind(accelerator: str) -> str:
             return "mps"
         raise UsageError("No CUDA device was found on this machine. Use --accelerator cpu or auto.")
     if accelerator == "mps" and not mps:
-        raise UsageError("The device mps is not there. Use --accelerator cpu or auto.")
+        raise _no_mps()
     return accelerator

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from modality_synthesis.datasets.parameters import Augmentation, AugmentationPreset, Sampling
+from modality_synthesis.datasets.parameters import Augmentation, AugmentationPreset, Sampling, check_fold
 from modality_synthesis.errors import BadInputError, UsageError
-from modality_synthesis.generators import check_generator_name
-from modality_synthesis.losses import check_loss_name
+from modality_synthesis.generators import check_generator
+from modality_synthesis.losses import check_loss
 from modality_synthesis.models.card import ClinicalVariable, Inference, Licence, Line, Output, Route, Slug, Version
 from modality_synthesis.preprocessing import ChainParameters
 from modality_synthesis.training.rates import CosineRate, Rate
@@ -253,11 +253,12 @@ def parse_fold(text: str) -> tuple[int, int]:
     """`2/5` as (2, 5).
 
     Raises:
-        UsageError: written otherwise.
+        UsageError: written otherwise, or no such fold.
     """
     number, sign, folds = text.partition("/")
     if not sign or not number.strip().isdigit() or not folds.strip().isdigit():
         raise UsageError(f"A fold is written NUMBER/FOLDS, 1/5 for example; {text!r} is not.")
+    check_fold(int(number), int(folds))
     return int(number), int(folds)
 
 
@@ -269,16 +270,18 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     `losses.2.weight=0.5` is the third loss's.
 
     Raises:
-        BadInputError: unreadable, an unknown key (the nearest known one is named), or a value out of range.
+        BadInputError: unreadable, an unknown key, generator, loss or parameter of one (the nearest known one is
+            named), or a value out of range.
+        UsageError: an override that is none.
     """
     path = Path(path)
     data = merged_recipe(path)
     for override in overrides:
         _apply(data, override)
     recipe = validate(Recipe, data, path.name)
-    check_generator_name(recipe.generator.name)
+    check_generator(recipe.generator.name, recipe.generator.parameters)
     for term in recipe.losses:
-        check_loss_name(term.name)
+        check_loss(term.name, term.parameters)
     return recipe
 
 
@@ -298,9 +301,11 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     try:
         with path.open(encoding="utf-8") as stream:
             text = stream.read(_LONGEST)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"The recipe {path} cannot be read: {error}") from None
-    data = _yaml(text, f"{path.name} is")
+    except OSError as error:
+        raise BadInputError(f"The recipe {path} cannot be read: {(error.strerror or str(error)).lower()}.") from None
+    except UnicodeDecodeError:
+        raise BadInputError(f"{path.name} is no recipe: a recipe is text in UTF-8 (YAML), and it is not.") from None
+    data = _yaml(text, path.name)
     if not isinstance(data, dict):
         raise BadInputError(f"{path.name}: a recipe is a YAML mapping.")
     bases = data.pop("extends", None) or []
@@ -314,17 +319,17 @@ def _yaml(text: str, what: str) -> Any:
     """The value that a text of YAML stands for.
 
     Raises:
-        BadInputError: no YAML (`what` begins the message), or more than a recipe can be.
+        BadInputError: not YAML (`what` begins the message), or more than a recipe can be.
     """
     try:
         value = yaml.safe_load(text)
         entries = _entries(value, _MOST_ENTRIES)
     except (yaml.YAMLError, ValueError) as error:
-        raise BadInputError(f"{what} no YAML: {(str(error).splitlines() or ['?'])[0][:200]}.") from None
+        raise BadInputError(f"{what} is not YAML: {(str(error).splitlines() or ['?'])[0][:200]}.") from None
     except RecursionError:
-        raise BadInputError(f"{what} no part of a recipe: it is nested too deeply to be read.") from None
+        raise BadInputError(f"{what} is no recipe: it is nested too deeply to be read.") from None
     if len(text) >= _LONGEST or entries > _MOST_ENTRIES:
-        raise BadInputError(f"{what} no part of a recipe: it is too large.")
+        raise BadInputError(f"{what} is no recipe: it is too large.")
     return value
 
 
@@ -351,8 +356,11 @@ def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
 def _apply(data: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     if not sign:
-        raise BadInputError(f"Overrides are written KEY=VALUE, training.epochs=5 for example; {override!r} is not.")
-    value = _yaml(text, f"The override {override[:80]!r} has a value that is")
+        raise UsageError(f"Overrides are written KEY=VALUE, training.epochs=5 for example; {override!r} is not.")
+    try:
+        value = _yaml(text, "its value")
+    except BadInputError as error:
+        raise UsageError(f"The override {override[:80]!r} cannot be applied: {error}") from None
     *parents, last = key.strip().split(".")
     place: Any = data
     for parent in parents:
@@ -366,9 +374,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
 def _position(place: Any, key: str, override: str) -> int:
     """A key inside a list is a position, counted from 0."""
     if not isinstance(place, list):
-        raise BadInputError(f"The override {override!r} names a key inside something that is no mapping.")
+        raise UsageError(f"The override {override!r} names a key inside something that is no mapping.")
     if not key.isdecimal() or int(key) >= len(place):
-        raise BadInputError(
+        raise UsageError(
             f"The override {override!r} names {key!r} in a list of {len(place)}: give a position, counted from 0."
         )
     return int(key)

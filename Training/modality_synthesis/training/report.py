@@ -14,6 +14,7 @@ from modality_synthesis.evaluation.figures.style import COLORS, INK, PAGE_WIDTH,
 from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
 from modality_synthesis.evaluation.report import document_files, metrics_tables, write_document
 from modality_synthesis.evaluation.report_figures import Picture, canvas, picture
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.training.callbacks import LOG, read_rows
 from modality_synthesis.training.folder import RunFacts, RunFolder
 from modality_synthesis.training.panels import draw_example
@@ -38,6 +39,8 @@ def write_report(folder: str | Path) -> Path:
         BadInputError: the folder holds no finished run.
     """
     run = RunFolder(Path(folder))
+    if not run.path.is_dir():
+        raise BadInputError(f"{run.path} is no folder. Give the folder of a training run.")
     recipe, facts = run.recipe(), run.facts()
     if not facts.epochs or not (run.path / LOG).is_file():
         raise BadInputError(f"{run.path}: the training is not finished. Go on with it: train ... --resume")
@@ -187,7 +190,12 @@ def _examples(run: RunFolder, recipe: Recipe) -> list[Picture]:
 
 
 def _scored(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        return read_json_object(path)
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path} cannot be read: {error}. Evaluate again, or remove it.") from None
 
 
 def _scores_note(scored: Mapping[str, Any]) -> list[str]:

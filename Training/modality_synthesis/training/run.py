@@ -165,8 +165,8 @@ def train(
     looking, preprocessing = parts(preparing, (1, 9))
     quantity = settings.output.quantity
     screening = screen(
-        visits, Request(names, names, quantity), kept_in, tables=decision_tables(table.path, folder.path), jobs=jobs,
-        wait=not leads, reporter=looking if leads else None,
+        visits, Request(names, names, quantity), kept_in, refused=table.refused,
+        tables=decision_tables(table.path, folder.path), jobs=jobs, wait=not leads, reporter=looking if leads else None,
     )  # fmt: skip
     pairs = preprocess_pairs(
         screening.usable(),

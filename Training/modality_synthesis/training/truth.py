@@ -39,8 +39,8 @@ def cohort_facts(recipe: Recipe, cohort: Cohort, split: Split, left_out: Collect
 def truthful(recipe: Recipe, facts: TrainingCohort, reporter: Reporter | None = None) -> Recipe:
     """The recipe with what its card would say of the data corrected, before anything is trained.
 
-    Whether the images were simulated is counted (`datasets.simulated`). Sentences cannot be corrected by a program: a
-    demonstration's text over another cohort is refused.
+    Whether the images were simulated is counted (`datasets.simulated`). Sentences cannot be corrected by a program:
+    those of a recipe that was written for a simulated cohort, or that speak of one, are refused over another cohort.
 
     Raises:
         BadInputError: names the keys to change.
@@ -52,8 +52,9 @@ def truthful(recipe: Recipe, facts: TrainingCohort, reporter: Reporter | None = 
     claims = [key for key, text in _sentences(package) if _CLAIM.search(text)]
     if package.simulated and shipped_model(package.id) is not None:
         claims.insert(0, "package.id")
-    if claims:
-        keys = [*claims, *(["package.data"] if _CLAIM.search(package.data) else []), "package.simulated"]
+    if claims or package.simulated:
+        speaks = package.simulated or _CLAIM.search(package.data)
+        keys = [*claims, *(["package.data"] if speaks else []), "package.simulated"]
         raise BadInputError(
             f"{recipe.name}: the recipe's card would say that its images were simulated, but {_counted(facts)} of "
             f"{facts.table} are marked so. Change {', '.join(dict.fromkeys(keys))} to what is true of your cohort "
@@ -61,8 +62,8 @@ def truthful(recipe: Recipe, facts: TrainingCohort, reporter: Reporter | None = 
             f"'{COLUMN}' of the table."
         )
     changes: dict[str, Any] = {}
-    if package.simulated or _CLAIM.search(package.data):
-        changes = {"simulated": False, "data": f"The cohort {facts.table}", "access": ""}
+    if _CLAIM.search(package.data):
+        changes = {"data": f"The cohort {facts.table}", "access": ""}
     if simulated:
         data = changes.get("data", package.data).rstrip(".")
         changes |= {"data": f"{data}; {simulated} of {total} visits were simulated"}

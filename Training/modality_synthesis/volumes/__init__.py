@@ -12,6 +12,7 @@ from modality_synthesis._lazy import lazy_names
 
 if TYPE_CHECKING:
     from modality_synthesis.volumes.atomic import atomic_files, atomic_folder, atomic_output, scratch_folder, written
+    from modality_synthesis.volumes.checks import checked_image
     from modality_synthesis.volumes.coverage import (
         coverage_finding,
         filled,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         resample_covered,
     )
     from modality_synthesis.volumes.dicom_index import SeriesInfo, dicom_series
-    from modality_synthesis.volumes.files import detached_files, file_sha256, write_json, write_rows
+    from modality_synthesis.volumes.files import detached_files, file_sha256, image_sha256, write_json, write_rows
     from modality_synthesis.volumes.geometry import (
         affine,
         array,
@@ -80,6 +81,7 @@ _LAZY = {
     "check_outputs": "guard",
     "check_sidecar": "sidecars",
     "check_writable": "guard",
+    "checked_image": "checks",
     "clean_stale": "recovery",
     "coverage_finding": "coverage",
     "data_path": "paths",
@@ -94,6 +96,7 @@ _LAZY = {
     "found_sidecar": "paths",
     "first_mark": "marks",
     "image_like": "geometry",
+    "image_sha256": "files",
     "is_own_json": "guard",
     "mark_columns": "marks",
     "matrix_transform": "geometry",
@@ -138,6 +141,7 @@ __all__ = [
     "check_outputs",
     "check_sidecar",
     "check_writable",
+    "checked_image",
     "clean_stale",
     "coverage_finding",
     "data_path",
@@ -152,6 +156,7 @@ __all__ = [
     "first_mark",
     "found_sidecar",
     "image_like",
+    "image_sha256",
     "is_own_json",
     "mark_columns",
     "matrix_transform",

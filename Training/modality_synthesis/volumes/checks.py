@@ -75,6 +75,22 @@ def not_orthonormal(name: str) -> BadInputError:
     )
 
 
+def checked_image(image: sitk.Image, name: str) -> sitk.Image:
+    """A volume that came from elsewhere than a file, held to what files are held to.
+
+    Returns:
+        float32, same grid.
+
+    Raises:
+        BadInputError: color or not 3-D, tiny, implausible voxel size, sheared axes, NaN, infinity or constant values.
+    """
+    check_shape(image.GetSize(), image.GetNumberOfComponentsPerPixel(), name)
+    check_grid(image.GetSpacing(), image.GetDirection(), name)
+    image = sitk.Cast(image, sitk.sitkFloat32)
+    check_values(image, name)
+    return image
+
+
 def check_values(image: sitk.Image, name: str, *, unmeasured: bool = False) -> None:
     """Refuse constant volumes, and NaN and infinity.
 

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 from modality_synthesis.findings import Finding, Level
 from modality_synthesis.progress import Reporter
+from modality_synthesis.volumes.ct_padding import LOWEST_HU, MIXED_BELOW_HU, Padding, is_hounsfield
 from modality_synthesis.volumes.geometry import Interpolator, array, image_like, resample_like, same_geometry
 
 # Scattered zeros in air (a scanner clips noise) are measured; a zone of one value this thick is none.
@@ -27,7 +28,8 @@ def find_coverage(image: sitk.Image, *, zones: bool = True) -> np.ndarray:
     """Where a volume holds a measurement, bool (z, y, x).
 
     Not measured: NaN and infinity; planes along a voxel axis that hold one value only (padding, lost slices); and zones
-    of the lowest value, or of exact zeros, that reach the border and are at least `BLANK_MM` thick.
+    of the lowest value, or of exact zeros, that reach the border and are at least `BLANK_MM` thick. In a CT what fills
+    the corners around a round field of view (`ct_padding`) takes the place of the lowest value, which may be air.
 
     Args:
         image: volume of any grid.
@@ -38,19 +40,33 @@ def find_coverage(image: sitk.Image, *, zones: bool = True) -> np.ndarray:
     if not covered.any():
         return covered
     known = values if covered.all() else np.where(covered, values, np.nan)
-    covered &= ~_flat_planes(known)
+    padding = Padding(known) if is_hounsfield(known) else None
+    covered &= ~_flat_planes(known, padding)
     spacing = image.GetSpacing()[::-1]
-    for blank in {0.0, float(np.fmin.reduce(known, axis=None))} if zones else ():
+    for blank in _blanks(known, padding) if zones else ():
         covered &= ~_blank_zone(known == blank, spacing)
+        if padding is not None and blank < MIXED_BELOW_HU:
+            covered &= ~(known < MIXED_BELOW_HU)  # with interpolation's mixtures of padding and air
     return covered
 
 
-def _flat_planes(known: np.ndarray) -> np.ndarray:
-    """The planes along each axis in which everything known has one value."""
+def _blanks(known: np.ndarray, padding: Padding | None) -> set[float]:
+    """The values whose zones may not have been measured."""
+    lowest = float(np.fmin.reduce(known, axis=None))
+    if padding is None:
+        return {0.0, lowest}
+    return {0.0, *padding.values(known.size), *((lowest,) if padding.holds(lowest) else ())}
+
+
+def _flat_planes(known: np.ndarray, padding: Padding | None) -> np.ndarray:
+    """The planes along each axis in which everything known has one value, unless that is what a CT's air is."""
     found = np.zeros(known.shape, dtype=bool)
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
-        flat = ~(np.fmax.reduce(known, axis=others) > np.fmin.reduce(known, axis=others))
+        highest = np.fmax.reduce(known, axis=others)
+        flat = ~(highest > np.fmin.reduce(known, axis=others))
+        if padding is not None:
+            flat &= np.array([not padding.is_air(value) for value in highest.tolist()], dtype=bool)
         found[(slice(None),) * axis + (flat,)] = True
     return found
 
@@ -96,11 +112,14 @@ def _spread(zone: np.ndarray, reach: list[int]) -> np.ndarray:
     return zone
 
 
-def filled(image: sitk.Image, value: float = 0.0) -> sitk.Image:
-    """The volume with a value in place of NaN and infinity, for what cannot compute with these."""
+def filled(image: sitk.Image) -> sitk.Image:
+    """The volume with 0 (in a CT: air) in place of NaN and infinity, for what cannot compute with these."""
     values = array(image)
     known = np.isfinite(values)
-    return image if known.all() else image_like(np.where(known, values, np.float32(value)), image)
+    if known.all():
+        return image
+    value = LOWEST_HU if is_hounsfield(np.where(known, values, np.nan)) else 0.0
+    return image_like(np.where(known, values, np.float32(value)), image)
 
 
 def resample_covered(
@@ -178,7 +197,7 @@ def read_covered(path: str | Path, *, reporter: Reporter | None = None) -> tuple
     """Read a volume in which NaN may mark what was not measured (`reading.read_image`), with its coverage.
 
     Returns:
-        float32 volume, 0 in place of NaN and infinity, and `find_coverage`.
+        float32 volume, `filled`, and `find_coverage`.
     """
     from modality_synthesis.volumes.reading import read_image
 

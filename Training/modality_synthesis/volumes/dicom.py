@@ -20,7 +20,7 @@ from modality_synthesis.volumes.dicom_stack import Stack, build_stack
 _MOST_PLANES = 12
 
 
-def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image:
+def read_dicom(path: Path, series: str | None, reporter: Reporter, *, unmeasured: bool = False) -> sitk.Image:
     """Read one series of a DICOM folder.
 
     Gantry tilt is corrected by shifting the slices within their planes, and slices at uneven distances (two blocks of
@@ -30,6 +30,8 @@ def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image
         path: the folder, or one file of it (then that file's series, with a warning if it has other files).
         series: SeriesInstanceUID, series number or description; needed when the folder holds several volumes.
         reporter: receives warnings.
+        unmeasured: what its header names as padding, and what lies beside tilted slices, is NaN; else a CT's padding is
+            air, and beside tilted slices the volume has its lowest value.
 
     Returns:
         float32 volume, LPS world in mm.
@@ -46,7 +48,7 @@ def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image
             "regular volume. Use an evenly spaced reconstruction."
         )
     check_grid(stack.spacing, stack.direction.ravel().tolist(), name)
-    voxels = stack_values(stack.slices, name, reporter)
+    voxels = stack_values(stack.slices, name, reporter, unmeasured=unmeasured)
     files = len({part.path for part in stack.slices})
     if path.is_file() and files > 1:
         reporter.warning(f"{path.name} is one image of a DICOM series: the whole series of {files} images is read.")
@@ -61,13 +63,13 @@ def read_dicom(path: Path, series: str | None, reporter: Reporter) -> sitk.Image
             f"apart. {stack.depth} planes every {stack.spacing[2]:.2f} mm were interpolated between them; the result "
             "is on that grid, and shows no more detail than the slices."
         )
-    return on_grid(stack, voxels)
+    return on_grid(stack, voxels, outside=np.nan if unmeasured else float(voxels.min()))
 
 
 def stack_grid(stack: Stack) -> sitk.Image:
     """The grid of the volume that `read_dicom` makes of a stack; all its voxels are zero."""
     columns, rows = stack.slices[0].size
-    return on_grid(stack, np.zeros((len(stack.slices), rows, columns), dtype=np.uint8))
+    return on_grid(stack, np.zeros((len(stack.slices), rows, columns), dtype=np.uint8), outside=0)
 
 
 def find_stack(path: Path, series: str | None, reporter: Reporter) -> Stack:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.dicom_numbers import frame_count, integer
-from modality_synthesis.volumes.paths import cannot_read
+from modality_synthesis.volumes.paths import cannot_read, check_is_there, unsupported_ending, volume_ending
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -33,6 +33,22 @@ def dicom_files(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.rglob("*")):
         if file.is_file() and not file.name.startswith(".") and is_dicom_file(file):
             yield file
+
+
+def is_dicom_input(path: Path) -> bool:
+    """Whether a path is to be read as DICOM: a folder, or a DICOM file under any name.
+
+    Raises:
+        BadInputError: missing, empty or unsupported file.
+    """
+    check_is_there(path)
+    if path.is_dir():
+        return True
+    if volume_ending(path):
+        return False
+    if not is_dicom_file(path):
+        raise unsupported_ending(path)
+    return True
 
 
 def is_dicom_file(path: Path) -> bool:

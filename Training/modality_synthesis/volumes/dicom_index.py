@@ -202,8 +202,8 @@ def choose(series: Sequence[SeriesInfo], wanted: str | None, name: str, file: Pa
     listing = _listing(series)
     if wanted is not None:
         wanted = wanted.strip()
-        fitting = [info for info in series if wanted in (info.uid, str(info.number))]
-        fitting = fitting or [info for info in series if info.description.lower() == wanted.lower()]
+        fitting = [info for info in series if wanted and wanted in _names(info)]
+        fitting = fitting or [info for info in series if wanted and info.description.lower() == wanted.lower()]
         if len(fitting) != 1:
             count = "no series" if not fitting else f"{len(fitting)} series"
             raise BadInputError(f"{name} holds {count} named '{wanted}'. It holds: {listing}.")
@@ -221,6 +221,10 @@ def choose(series: Sequence[SeriesInfo], wanted: str | None, name: str, file: Pa
     if fitting[0].problem:
         raise BadInputError(f"{name}: series {fitting[0]}.")
     return fitting[0]
+
+
+def _names(info: SeriesInfo) -> tuple[str, ...]:
+    return (info.uid,) if info.number is None else (info.uid, str(info.number))
 
 
 def _listing(series: Sequence[SeriesInfo]) -> str:

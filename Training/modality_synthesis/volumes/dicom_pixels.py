@@ -9,36 +9,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.dicom_files import check_room, damaged, quiet_pydicom, read_dataset
 from modality_synthesis.volumes.dicom_index import Slice
+from modality_synthesis.volumes.dicom_lut import apply_modality_lut, has_modality_lut
 from modality_synthesis.volumes.dicom_numbers import frame_count, integer, text
-from modality_synthesis.volumes.dicom_values import (
-    Scaling,
-    apply_modality_lut,
-    has_modality_lut,
-    philips_factor,
-    scalings,
-    states_scale,
-    without_padding,
-)
+from modality_synthesis.volumes.dicom_scales import OtherScale, other_scale, with_other_scales
+from modality_synthesis.volumes.dicom_values import Scaling, scalings, states_scale, without_padding
 from modality_synthesis.volumes.itk_paths import path_for_itk
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# Of the mean; the scanner's slopes hold seven digits.
-_SAME_FACTOR = 1e-4
 
-
-def stack_values(slices: tuple[Slice, ...], name: str, reporter: Reporter) -> np.ndarray:
+def stack_values(slices: tuple[Slice, ...], name: str, reporter: Reporter, *, unmeasured: bool = False) -> np.ndarray:
     """The voxels of ordered slices in their units, float32 (z, y, x).
 
     Args:
         slices: in the order wanted.
         name: the series' name, for messages.
         reporter: receives findings.
+        unmeasured: what the header names as padding becomes NaN, not air.
 
     Raises:
         BadInputError: damaged pixel data, or an encoding that cannot be decoded.
@@ -46,60 +37,40 @@ def stack_values(slices: tuple[Slice, ...], name: str, reporter: Reporter) -> np
     width, height = slices[0].size
     voxels = np.empty((len(slices), height, width), dtype=np.float32)
     unscaled = [False] * len(slices)
-    factors: list[float | None] = [None] * len(slices)
+    scales: list[OtherScale | None] = [None] * len(slices)
+    modality = ""
     places: dict[Path, list[int]] = {}
     for index, plane in enumerate(slices):
         places.setdefault(plane.path, []).append(index)
     for path, indices in places.items():
-        frames = _frames(path)
+        frames = _frames(path, unmeasured)
+        modality = frames.modality
         for index in indices:
             frame = slices[index].frame
             if frame >= len(frames.values) or frames.values.shape[1:] != (height, width):
                 raise BadInputError(f"{name}: {path.name} holds fewer pixels than its header announces.")
-            voxels[index], factors[index] = frames.values[frame], frames.philips_factor
-            unscaled[index] = not frames.states_scale
+            voxels[index], scales[index] = frames.values[frame], frames.other_scales[frame]
+            unscaled[index] = not frames.states_scale[frame]
     if any(unscaled) and not all(unscaled):
         raise BadInputError(
             f"{name}: {sum(unscaled)} of {len(slices)} slices do not say how their stored numbers are meant (Rescale "
             "Slope and Intercept), the others do, so that their values do not belong together. Export the series again."
         )
-    return _evened(voxels, factors, name, reporter)
+    return with_other_scales(voxels, scales, modality, name, reporter)
 
 
 @dataclass(frozen=True)
 class _Frames:
-    """Of one file: values in units, float32 (frames, rows, columns), Philips' factor, and whether its header says how
-    stored numbers become values."""
+    """Of one file: values in units, float32 (frames, rows, columns); by frame, other scales and whether the header says
+    how stored numbers become values; DICOM's code of the modality."""
 
     values: np.ndarray
-    philips_factor: float | None
-    states_scale: bool
+    other_scales: tuple[OtherScale | None, ...]
+    states_scale: tuple[bool, ...]
+    modality: str
 
 
-def _evened(voxels: np.ndarray, factors: list[float | None], name: str, reporter: Reporter) -> np.ndarray:
-    """Apply Philips' private scale where the slices' own differ; a common factor is no matter in MRI."""
-    known = [factor for factor in factors if factor is not None]
-    if not known or np.ptp(known) <= _SAME_FACTOR * np.mean(np.abs(known)):
-        return voxels
-    if len(known) < len(factors):
-        raise BadInputError(
-            f"{name}: only {len(known)} of {len(factors)} slices hold Philips' private scale, which differs from slice "
-            "to slice. Export the series from the scanner again, with private elements."
-        )
-    reporter.finding(
-        Finding(
-            "philips-scale",
-            "look",
-            f"{name}: the slices' public scale is not the scanner's: Philips' private scale (2005,100E) was applied, "
-            f"which differs by a factor of up to {max(known) / min(known):.2f} between slices. 3D Slicer does not "
-            "apply it.",
-            "Check that no stripes are left across the slices.",
-        )
-    )
-    return voxels * np.array(known, dtype=np.float32)[:, None, None]
-
-
-def _frames(path: Path) -> _Frames:
+def _frames(path: Path, unmeasured: bool) -> _Frames:
     """All frames of a file."""
     from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
@@ -118,8 +89,13 @@ def _frames(path: Path) -> _Frames:
         raise damaged(path, error) from None
     values = _decoded_by_gdcm(path, dataset, scaling) if needs_gdcm else _decoded(path, dataset, scaling)
     if len(set(scaling)) == 1 and not has_modality_lut(dataset):
-        values = without_padding(values, dataset, scaling[0])
-    return _Frames(values, philips_factor(dataset, scaling[0]), states_scale(dataset))
+        values = without_padding(values, dataset, scaling[0], unmeasured=unmeasured)
+    stated = tuple(states_scale(dataset, frame) for frame in range(len(scaling)))
+    scales = tuple(
+        None if has_modality_lut(dataset) else other_scale(dataset, frame, line, rescaled=stated[frame])
+        for frame, line in enumerate(scaling)
+    )
+    return _Frames(values, scales, stated, text(dataset, "Modality"))
 
 
 def _decoded(path: Path, dataset: Dataset, scaling: list[Scaling]) -> np.ndarray:
@@ -127,8 +103,7 @@ def _decoded(path: Path, dataset: Dataset, scaling: list[Scaling]) -> np.ndarray
         with quiet_pydicom():
             stored = dataset.pixel_array
             if has_modality_lut(dataset):
-                values = apply_modality_lut(stored, dataset)
-                return values.reshape(-1, *values.shape[-2:])
+                return apply_modality_lut(stored.reshape(-1, *stored.shape[-2:]), dataset)
     except Exception as error:
         raise damaged(path, error) from None
     frames = stored.reshape(-1, *stored.shape[-2:])

@@ -112,6 +112,15 @@ def detached_files(path: Path) -> list[Path]:
     return [] if found == path else [found]
 
 
+def image_sha256(image: Any) -> str:
+    """SHA-256 of a volume in memory (SimpleITK): its grid and its voxels."""
+    from modality_synthesis.volumes.geometry import affine, array
+
+    values = array(image)
+    grid = f"{values.shape} {values.dtype} {affine(image).tolist()}"
+    return hashlib.sha256(grid.encode() + values.tobytes()).hexdigest()
+
+
 def _hash(path: Path) -> str:
     with path.open("rb") as stream:
         digest = hashlib.sha256()

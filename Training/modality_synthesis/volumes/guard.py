@@ -19,6 +19,7 @@ from modality_synthesis.volumes.paths import (
     READABLE,
     WRITABLE,
     cannot_write,
+    check_output_name,
     found_sidecar,
     sidecar_path,
     split_ending,
@@ -37,14 +38,11 @@ def check_writable(path: str | Path, *, endings: Sequence[str] = WRITABLE) -> No
         endings: the allowed file endings.
 
     Raises:
-        BadInputError: unsupported ending, the path is a folder, a name is too long, or the folder cannot be created or
-            written to.
+        UsageError: unsupported ending, or the path is a folder.
+        BadInputError: a name is too long, or the folder cannot be created or written to.
     """
     path = Path(path)
-    if os.path.isdir(path):
-        raise BadInputError(f"{path} is a folder. Give the name of a file to write, ending in {', '.join(endings)}.")
-    if not path.name.lower().endswith(tuple(endings)):
-        raise BadInputError(f"{path.name} cannot be written: its ending is none of {', '.join(endings)}.")
+    check_output_name(path, endings)
     for file in (path, sidecar_path(path)):
         check_name(file)
     check_folder_writable(path.parent, path)

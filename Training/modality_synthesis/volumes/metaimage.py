@@ -79,7 +79,10 @@ def data_file(path: Path, header: Header) -> Path:
     if named.upper() == "LOCAL":
         return path
     if named.upper().startswith("LIST") or "%" in named:
-        raise BadInputError(f"{path.name} is spread over several data files. Save it as one .mha file.")
+        raise BadInputError(
+            f"{path.name} is spread over several data files, which are not read. Load it in 3D Slicer and save it as "
+            "one .mha file."
+        )
     return detached_data(path, named, "ElementDataFile")
 
 

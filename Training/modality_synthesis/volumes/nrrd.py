@@ -99,7 +99,10 @@ def data_file(path: Path, header: Header) -> Path:
     if named is None:
         return path
     if named.upper().startswith("LIST") or "%" in named:
-        raise BadInputError(f"{path.name} is spread over several data files. Save it as one .nrrd file.")
+        raise BadInputError(
+            f"{path.name} is spread over several data files, which are not read. Load it in 3D Slicer and save it as "
+            f"one .nrrd file (or: unu save -f nrrd -i {path.name} -o NEW.nrrd)."
+        )
     return detached_data(path, named, "data file")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from modality_synthesis.errors import BadInputError
+from modality_synthesis.errors import BadInputError, UsageError
 
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # .nhdr and .mhd keep their voxels in a second file; two files cannot be moved into place in one step.
@@ -22,6 +23,7 @@ _KNOWN_ELSEWHERE = {
     ".rec": "a Philips volume; convert it with 'dcm2niix'",
 }
 
+_NOTHING = "it does not exist"
 _LARGEST_POINTER = 1024
 _DATALAD = "get it with 'datalad get' or 'git annex get'"
 _GIT_LFS = b"version https://git-lfs.github.com/spec/"
@@ -101,7 +103,7 @@ def _absence(path: Path) -> str | None:
             return f"its content is not here (git-annex); {_DATALAD}"
         return f"it is a link to {target}, which does not exist"
     if not path.exists():
-        return "it does not exist"
+        return _NOTHING
     if path.is_file() and path.stat().st_size < _LARGEST_POINTER:
         with path.open("rb") as stream:
             start = stream.read(256)
@@ -118,16 +120,21 @@ def check_is_there(path: Path) -> None:
     Raises:
         BadInputError: says which, and how to get the file.
     """
+    reason = why_absent(path)
+    if reason == _NOTHING:
+        raise BadInputError(f"{path} does not exist. Check the path.")
+    if reason is not None:
+        raise BadInputError(f"{path}: {reason}.")
     try:
-        check_regular(path)
-        reason = why_absent(path)
-        if reason is not None and not path.exists() and not path.is_symlink():
-            raise BadInputError(f"{path} does not exist. Check the path.")
-        empty = reason is None and path.is_file() and path.stat().st_size == 0
+        there = data_path(path)
+        if not there.is_dir() and not there.is_file():
+            # Reading one without a writer would never end, and no reader here is content with reading it once.
+            raise BadInputError(
+                f"{path} is no regular file (a pipe or device). Save what comes from it as a file first."
+            )
+        empty = there.is_file() and there.stat().st_size == 0
     except OSError as error:
         raise cannot_read(path, error) from None
-    if reason is not None:
-        raise BadInputError(f"{path.name}: {reason}.")
     if empty:
         raise BadInputError(f"{path.name} is empty (0 bytes). Copy or download it again.")
 
@@ -185,6 +192,18 @@ def detached_data(path: Path, named: str, field: str) -> Path:
     if not there:
         raise missing_data(path, file, field)
     return file
+
+
+def check_output_name(path: Path, endings: Sequence[str]) -> None:
+    """Refuse an output whose ending is not written, or in whose place a folder is.
+
+    Raises:
+        UsageError: names the output and the endings.
+    """
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a folder. Give the name of a file to write, ending in {', '.join(endings)}.")
+    if not path.name.lower().endswith(tuple(endings)):
+        raise UsageError(f"{path.name} cannot be written: its ending is none of {', '.join(endings)}.")
 
 
 def missing_data(path: Path, file: Path, field: str) -> BadInputError:

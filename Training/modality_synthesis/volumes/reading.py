@@ -11,8 +11,9 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.progress import Reporter, current
 from modality_synthesis.volumes import metaimage, nifti, nrrd
 from modality_synthesis.volumes.checks import check_values
+from modality_synthesis.volumes.dicom_files import is_dicom_input
 from modality_synthesis.volumes.geometry import Grid
-from modality_synthesis.volumes.paths import check_is_there, split_series, unsupported_ending, volume_ending
+from modality_synthesis.volumes.paths import split_series, volume_ending
 
 
 def read_image(
@@ -27,7 +28,8 @@ def read_image(
         path: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a DICOM folder, or one file
             of it; `FOLDER#2` is series 2 of a DICOM folder.
         series: for DICOM: the SeriesInstanceUID, series number or description to take.
-        unmeasured: accept NaN and infinity as voxels that were not measured (`coverage.read_covered`).
+        unmeasured: accept NaN and infinity as voxels that were not measured (`coverage.read_covered`), and make NaN of
+            what a DICOM header names as padding.
         reporter: receives findings and warnings: conflicting or missing orientation, corrected gantry tilt or uneven
             slices. Default: the one of the command under way (`progress.current`).
 
@@ -45,31 +47,13 @@ def read_image(
     if is_dicom_input(path):
         from modality_synthesis.volumes.dicom import read_dicom
 
-        image = read_dicom(path, series, reporter)
+        image = read_dicom(path, series, reporter, unmeasured=unmeasured)
     else:
         if series is not None:
             raise BadInputError(f"{path.name} is no DICOM data, so that no series can be chosen in it.")
         image = _read_file(path, reporter)
     check_values(image, path.name, unmeasured=unmeasured)
     return image
-
-
-def is_dicom_input(path: Path) -> bool:
-    """Whether a path is to be read as DICOM: a folder, or a DICOM file under any name.
-
-    Raises:
-        BadInputError: missing, empty or unsupported file.
-    """
-    check_is_there(path)
-    if path.is_dir():
-        return True
-    if volume_ending(path):
-        return False
-    from modality_synthesis.volumes.dicom_files import is_dicom_file
-
-    if not is_dicom_file(path):
-        raise unsupported_ending(path)
-    return True
 
 
 def grid_reader(ending: str) -> Callable[[Path], tuple[tuple[int, ...], Grid]]:

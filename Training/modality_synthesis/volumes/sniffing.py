@@ -10,8 +10,9 @@ import numpy as np
 
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes import metaimage, nifti, nrrd
+from modality_synthesis.volumes.dicom_files import is_dicom_input
 from modality_synthesis.volumes.paths import split_series, volume_ending
-from modality_synthesis.volumes.reading import grid_reader, is_dicom_input
+from modality_synthesis.volumes.reading import grid_reader
 
 _FORMATS = {
     ".nii": "NIfTI",

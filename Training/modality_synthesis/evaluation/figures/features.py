@@ -46,7 +46,7 @@ def draw_features(
         BadInputError: a generator without named layers, or a slice outside the volume.
     """
     from modality_synthesis.preprocessing import prepare
-    from modality_synthesis.synthesis.pipeline import load_generator
+    from modality_synthesis.synthesis.synthesizer import load_generator
 
     reporter = reporter or current()
     check_figure_path(path, [source])

@@ -26,7 +26,7 @@ def draw_filters(model: str | Path | ModelPackage, path: str | Path) -> None:
     Raises:
         BadInputError: the model begins with no convolution wider than one voxel.
     """
-    from modality_synthesis.synthesis.pipeline import load_generator
+    from modality_synthesis.synthesis.synthesizer import load_generator
 
     package = model if isinstance(model, ModelPackage) else find_model(model)
     check_figure_path(path, package.folder.glob("*"))

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
-from modality_synthesis.evaluation.common_grid import on_grid_of
+from modality_synthesis.evaluation.common_grid import on_common_grid
 from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.evaluation.figures.planes import oriented
 from modality_synthesis.evaluation.figures.style import (
@@ -89,6 +89,11 @@ def profile_figure(
     through = head_center(first) if point is None else (-point[0], -point[1], point[2])
     axis = 0 if direction == "left-right" else 1
     distances, line = line_points(first, through, axis)
+    beside = [name for name, image in images.items() if np.isnan(sample(image, line)).all()]
+    if beside:
+        raise BadInputError(
+            f"The line through {name!r} does not cross {beside[0]!r}: the volumes do not lie on each other. Align them."
+        )
 
     panels = list(dict.fromkeys(name.split()[-1] for name in images))
     figure = new_figure(PAGE_WIDTH, min(2.5 + 1.45 * len(panels) + 0.6, PAGE_HEIGHT))
@@ -142,7 +147,8 @@ def panel_factors(images: Mapping[str, sitk.Image], made: str | None, reporter: 
     for name, image in images.items():
         if made is None or name == made:
             continue
-        synthetic = on_grid_of(image, images[made])
+        common = on_common_grid(images[made], image, register=False, brain_only=False, reporter=reporter)
+        synthetic = common.synthetic
         inside = with_signal(array(image))[0] & covered(synthetic)
         factor, _ = match_signal(array(synthetic), array(image), inside, reporter)
         if factor is not None:

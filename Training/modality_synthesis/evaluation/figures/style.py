@@ -1,13 +1,14 @@
 """What all figures share: page, ink, colors of values and of differences, and writing the files.
 
 Uptake (SUVR) is shown in inferno, everything else in gray, in the window that the model's card states; differences are
-synthetic minus real in one diverging map, white at zero, with limits symmetric around it. `slicer/display.py` holds the
-same maps for 3D Slicer.
+synthetic minus real in one diverging map, white at zero, with limits symmetric around it: the one of the panels too
+(`modality_synthesis.difference_colors`).
 """
 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from modality_synthesis.difference_colors import difference_table
 from modality_synthesis.evaluation.data_range import window_width
 from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.volumes import Mark, atomic_output, check_outputs, check_writable
@@ -40,11 +42,6 @@ MEASURED_COLOR = "#8a8a8a"
 SMALL, NORMAL, LARGE = 8, 9, 12
 
 UPTAKE, ANATOMY = "inferno", "gray"
-# Blue: less than real, white: equal, red: more (ColorBrewer's RdBu with a white middle); as in `slicer/display.py`.
-DIFFERENCE = (
-    (5, 48, 97), (33, 102, 172), (67, 147, 195), (146, 197, 222), (209, 229, 240), (255, 255, 255),
-    (253, 219, 199), (244, 165, 130), (214, 96, 77), (178, 24, 43), (103, 0, 31),
-)  # fmt: skip
 Z_SCORE = "magma"
 DARK_PAPER, DARK_INK, DARK_NOTE = "#101114", "#e8e8ea", "#f2b84b"  # of pictures of volumes that stand alone
 # A document's fonts are embedded as fonts, an SVG's text stays text, and the same figure gives the same bytes.
@@ -65,10 +62,10 @@ def value_colors(quantity: str) -> str:
 
 @lru_cache(maxsize=1)
 def difference_colors() -> Colormap:
-    """matplotlib's map for signed differences; an odd number of colors, so that zero is exactly white."""
-    from matplotlib.colors import LinearSegmentedColormap
+    """matplotlib's map for signed differences, exactly white at zero."""
+    from matplotlib.colors import ListedColormap
 
-    return LinearSegmentedColormap.from_list("difference", np.array(DIFFERENCE) / 255, N=255)
+    return ListedColormap(difference_table(), "difference")
 
 
 def value_window(stated: Sequence[float] | None, values: np.ndarray) -> tuple[float, float]:
@@ -221,5 +218,7 @@ def file_format() -> Iterator[None]:
     """matplotlib's settings for fonts in documents."""
     from matplotlib import rc_context
 
-    with rc_context(_FILE_FORMAT):
+    with rc_context(_FILE_FORMAT), warnings.catch_warnings():
+        # Names in scripts that the figures' font lacks are drawn as boxes; the files' own names say them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield

@@ -15,6 +15,7 @@ from modality_synthesis.generators.pasta.clinical import ClinicalVector, Publish
 from modality_synthesis.generators.pasta.objective import PathologyWeight, slice_ssim
 from modality_synthesis.generators.pasta.schedule import cosine_signal, trained_timesteps
 from modality_synthesis.generators.pasta.volume import Sampling, VolumeSampler
+from modality_synthesis.signatures import Count, CountOrZero, NotNegative, Pair, Positive, Share
 
 
 class Pasta(Generator):
@@ -55,24 +56,24 @@ class Pasta(Generator):
 
     def __init__(
         self,
-        slices: int = 15,
-        channels: int = 64,
-        channel_multipliers: Sequence[int] = (1, 2, 3, 4),
-        blocks_per_level: int = 4,
-        attention_levels: Sequence[int] = (2, 3),
-        heads: int = 4,
-        dropout: float = 0.0,
-        clinical_variables: int = 6,
+        slices: Count = 15,
+        channels: Count = 64,
+        channel_multipliers: Sequence[Count] = (1, 2, 3, 4),
+        blocks_per_level: Count = 4,
+        attention_levels: Sequence[CountOrZero] = (2, 3),
+        heads: Count = 4,
+        dropout: Share = 0.0,
+        clinical_variables: CountOrZero = 6,
         layout: Literal["revised", "published"] = "revised",
-        source_range: Sequence[float] = (0.0, 1.0),
-        target_range: Sequence[float] = (0.0, 1.0),
+        source_range: Pair = (0.0, 1.0),
+        target_range: Pair = (0.0, 1.0),
         cycle: bool = True,
-        task_weight: float = 0.1,
-        structure_weight: float = 1.0,
-        metaroi_weight: float = 10.0,
+        task_weight: NotNegative = 0.1,
+        structure_weight: NotNegative = 1.0,
+        metaroi_weight: Positive = 10.0,
         learn_metaroi_weight: bool = True,
         literal: bool = False,
-        flip: Sequence[str] = (),
+        flip: Sequence[Literal["y", "x"]] = (),
         sampling: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()

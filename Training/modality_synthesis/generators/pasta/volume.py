@@ -31,6 +31,7 @@ from modality_synthesis.generators.pasta.slabs import (
     overlapping_starts,
     triangular_weights,
 )
+from modality_synthesis.signatures import Count, CountOrZero, Portion
 
 # The triangle is 0 at a slab's ends; at the ends of the volume there is no neighbor to take over.
 _SMALLEST_WEIGHT = 1e-3
@@ -55,12 +56,12 @@ class Sampling:
 
     path: Literal["joint", "independent"] = "joint"
     sampler: SamplerName = "ddim"
-    steps: int = 10
+    steps: CountOrZero = 10
     spacing: Spacing = "trailing"
-    last_stride: int = 3
-    eta: float = 0.0
+    last_stride: Count = 3
+    eta: Portion = 0.0
     raw_timesteps: bool = False
-    slab_batch: int = 4
+    slab_batch: Count = 4
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:

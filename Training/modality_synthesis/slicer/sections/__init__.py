@@ -6,6 +6,7 @@ from modality_synthesis.slicer.sections.compare import CompareSection
 from modality_synthesis.slicer.sections.export import ExportSection
 from modality_synthesis.slicer.sections.generator import GeneratorSection
 from modality_synthesis.slicer.sections.inputs import InputsSection
+from modality_synthesis.slicer.sections.reading import ReadingSection
 from modality_synthesis.slicer.sections.suvr import SuvrSection
 from modality_synthesis.slicer.sections.synthesize import SynthesizeSection
 
@@ -16,6 +17,7 @@ __all__ = [
     "ExportSection",
     "GeneratorSection",
     "InputsSection",
+    "ReadingSection",
     "SuvrSection",
     "SynthesizeSection",
 ]

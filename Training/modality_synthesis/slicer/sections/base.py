@@ -8,16 +8,18 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from modality_synthesis import names
 from modality_synthesis.slicer import tables
 from modality_synthesis.slicer.protocol import CANCELLED, PARTLY, Outcome
 
 REMEDIES = {
     "OUT_OF_MEMORY": _("Close other programs, or choose the device cpu under Advanced."),
-    "MODEL_MISSING": _("Install the model with Manage models…"),
+    "MODEL_MISSING": _("Install the model with Manage…"),
     "HASH_MISMATCH": _("The model's file is damaged. Remove the model and install it again."),
     "DEPENDENCIES_MISSING": _("Press Install requirements… under Advanced."),
 }
 _SECONDS_PER_MINUTE = 60
+REGION = "region"  # the column with the id
 
 
 class Section:
@@ -43,11 +45,17 @@ class Section:
     def setup(self) -> None:
         """Connect the widgets' signals. The parameter node is not there yet."""
 
+    def onBound(self) -> None:
+        """The panel shows another parameter node: of a new scene, or the same one again."""
+
     def update(self) -> None:
         """The parameter node, or whether a job runs, has changed."""
 
     def onSceneClose(self) -> None:
         """The scene is about to be closed."""
+
+    def cleanup(self) -> None:
+        """The panel is about to go away."""
 
 
 class JobSection(Section):
@@ -206,10 +214,11 @@ def warningsHtml(warnings: list) -> str:
     return "".join(f"<br>⚠ {html.escape(warning)}" for warning in warnings)
 
 
-def fillTable(widget: object, header: list, rows: list, tips: list | None = None) -> None:
-    """Show rows of text in a QTableWidget.
+def fillTable(widget: object, header: list, rows: list, tips: list | None = None, wide: int = 0) -> None:
+    """Show rows of text in a QTableWidget: no column is cut, the wide one has what is left and loses its middle.
 
     :param tips: a tool tip for each row.
+    :param wide: the column with the long texts.
     """
     widget.clear()
     widget.setRowCount(len(rows))
@@ -218,11 +227,24 @@ def fillTable(widget: object, header: list, rows: list, tips: list | None = None
     for rowIndex, row in enumerate(rows):
         for columnIndex, cell in enumerate(row):
             item = qt.QTableWidgetItem(str(cell))
-            if tips is not None:
-                item.setToolTip(plain(tips[rowIndex]))
+            item.setToolTip(plain(tips[rowIndex] if tips is not None else str(cell)))
+            if columnIndex != wide and _isNumber(cell):
+                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             widget.setItem(rowIndex, columnIndex, item)
-    widget.resizeColumnsToContents()
+    widget.wordWrap = False
+    widget.textElideMode = qt.Qt.ElideMiddle
+    widget.verticalHeader().visible = False
+    for columnIndex in range(len(header)):
+        mode = qt.QHeaderView.Stretch if columnIndex == wide else qt.QHeaderView.ResizeToContents
+        widget.horizontalHeader().setSectionResizeMode(columnIndex, mode)
     widget.visible = bool(rows)
+
+
+def _isNumber(text: str) -> bool:
+    try:
+        return float(text.replace("∞", "inf")) is not None
+    except ValueError:
+        return False
 
 
 def tableContent(node: object, columns: dict | None = None) -> tuple:
@@ -234,11 +256,11 @@ def tableContent(node: object, columns: dict | None = None) -> tuple:
     if node is None:
         return [], []
     table = node.GetTable()
-    names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
-    titles = columns if columns is not None else {name: name for name in names}
-    shown = [name for name in titles if name in names]
+    present = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
+    titles = columns if columns is not None else {name: name for name in present}
+    shown = [name for name in titles if name in present]
     cells = {
-        name: [cellText(table.GetValue(row, names.index(name))) for row in range(table.GetNumberOfRows())]
+        name: [cellText(name, table.GetValue(row, present.index(name))) for row in range(table.GetNumberOfRows())]
         for name in shown
     }
     shown = [name for name in shown if any(cells[name])]
@@ -246,9 +268,34 @@ def tableContent(node: object, columns: dict | None = None) -> tuple:
     return [titles[name] for name in shown], rows
 
 
-def cellText(variant: object) -> str:
-    """A cell for people: four digits of a number, nothing for a missing one."""
+def cellText(column: str, variant: object) -> str:
+    """A cell for people: a region's name, three digits of a number, nothing for a missing one."""
+    if column == REGION:
+        return names.structure_name(variant.ToString())
     if not variant.IsDouble():
         return variant.ToString()
     value = variant.ToDouble()
     return tables.formatNumber(value) if value == value else ""
+
+
+# What a region's tool tip says, beside the columns.
+_DETAILS = {
+    "volume_ml": _("Volume: {value} ml"),
+    "covered_percent": _("Measured: {value} % of it"),
+    "median": _("Median: {value}"),
+    "sd": _("Standard deviation: {value}"),
+    "mae": _("Mean absolute error: {value}"),
+    "flags": _("Doubtful: {value}"),
+}
+
+
+def regionTips(node: object) -> list:
+    """What else is known about each region of a table."""
+    columns = {"name": "name", **{name: name for name in _DETAILS}}
+    header, rows = tableContent(node, columns)
+    tips = []
+    for row in rows:
+        known = dict(zip(header, row))  # noqa: B905 - Python 3.9
+        details = [text.format(value=known[name]) for name, text in _DETAILS.items() if known.get(name)]
+        tips.append("\n".join([known.get("name", ""), *details]))
+    return tips

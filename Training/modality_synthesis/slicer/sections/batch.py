@@ -11,12 +11,13 @@ import slicer
 from slicer.i18n import tr as _
 
 from modality_synthesis.errors import ModalitySynthesisError
-from modality_synthesis.slicer import results
+from modality_synthesis.slicer import dicom_source, preflight, results
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection, fillTable, isRemote
+from modality_synthesis.slicer.sections.base import JobSection, fillTable, isRemote, setText
 from modality_synthesis.tables import SUBJECT, read_table
 
 WAITING = "waiting"
+MESSAGE = 2  # its column
 
 
 class BatchSection(JobSection):
@@ -28,20 +29,61 @@ class BatchSection(JobSection):
     def setup(self) -> None:
         super().setup()
         self._listed = None
+        self._checked = set()  # of the listed volumes, by id
+        self._filling = False
+        self._verdicts = {}  # why a volume is not offered, by what it was found on
         self._rows = []
         self.ui.batchTablePathLineEdit.filters = ctk.ctkPathLineEdit.Files
         self.ui.batchFolderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         self.ui.batchVolumesListWidget.connect("itemChanged(QListWidgetItem*)", self.onVolumeChecked)
+        self._listTip = self.ui.batchVolumesListWidget.toolTip
 
     def update(self) -> None:
-        volumes = [
-            node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if not results.isSynthetic(node)
-        ]
-        names = [(node.GetID(), node.GetName()) for node in volumes]
+        offered, left = self._volumes()
+        names = [(node.GetID(), node.GetName()) for node in offered]
         if names != self._listed:
             self._listed = names
             self._fillVolumes()
+        byTable = bool(self._table())
+        self.ui.batchVolumesListWidget.enabled = not byTable
+        tip = _("Not offered: {volumes}.").format(volumes=", ".join(left)) if left else ""
+        self.ui.batchVolumesListWidget.toolTip = f"{self._listTip} {tip}".strip()
+        setText(self.ui.batchVolumesNoteLabel, self._note(byTable, len(left)))
         super().update()
+
+    def _volumes(self) -> tuple:
+        """The volumes that the chosen model may start from, and for the others the name with the reason."""
+        card = self.panel.card()
+        offered, left = [], []
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            if node.IsA("vtkMRMLLabelMapVolumeNode") or node.GetImageData() is None or card is None:
+                continue
+            reason = _("synthetic") if results.isSynthetic(node) else self._mismatch(node, card.source)
+            if reason:
+                left.append(f"{node.GetName()} ({reason})")
+            else:
+                offered.append(node)
+        return offered, left
+
+    def _mismatch(self, node: slicer.vtkMRMLScalarVolumeNode, source: str) -> str:
+        key = (node.GetID(), node.GetName(), node.GetImageData().GetMTime(), source)
+        if key not in self._verdicts:
+            array = slicer.util.arrayFromVolume(node)
+            self._verdicts[key] = preflight.mismatch(array, node.GetName(), dicom_source.modality(node), source)
+        return self._verdicts[key]
+
+    def _note(self, byTable: bool, left: int) -> str:
+        """Which of the two counts, and that the list is not everything."""
+        if byTable:
+            checked = len(self.checkedVolumes())
+            note = _("The cohort table counts. Empty its field to take volumes of the scene.")
+            return _("{count} checked here: not used.").format(count=checked) + " " + note if checked else note
+        if left:
+            return _("{count} volumes of the scene do not fit the model and are not offered.").format(count=left)
+        return ""
+
+    def _table(self) -> str:
+        return str(self.parameters.batchTable or "")
 
     def onCollapsed(self, collapsed: bool) -> None:
         super().onCollapsed(collapsed)
@@ -51,9 +93,9 @@ class BatchSection(JobSection):
     def obstacle(self) -> str:
         if self.panel.card() is None:
             return _("Select a model.")
-        if not _chosen(self.parameters.batchFolder):
+        if self.parameters.batchFolder is None:
             return _("Choose an output folder.")
-        table = _chosen(self.parameters.batchTable)
+        table = self._table()
         if table and not isRemote(table) and not os.path.isfile(table):
             return _("There is no cohort table {path}.").format(path=table)
         if not table and not self.checkedVolumes():
@@ -72,13 +114,14 @@ class BatchSection(JobSection):
 
     def onVolumeChecked(self) -> None:
         """The user checks or unchecks a volume."""
-        if self.parameters is not None:
+        if self.parameters is not None and not self._filling:
+            self._checked = {node.GetID() for node in self.checkedVolumes()}
             super().update()
 
     def startJob(self) -> bool:
         card = self.panel.card()
         folder = str(self.parameters.batchFolder)
-        table = _chosen(self.parameters.batchTable)
+        table = self._table()
         if not table:
             table = self.logic.writeSceneCohort(self.checkedVolumes(), card.source, folder)
         self._fillQueue(table)
@@ -113,14 +156,18 @@ class BatchSection(JobSection):
     def onSceneClose(self) -> None:
         super().onSceneClose()
         self._listed, self._rows = None, []
+        self._checked, self._verdicts = set(), {}
 
     def _fillVolumes(self) -> None:
         widget = self.ui.batchVolumesListWidget
+        self._filling = True
         widget.clear()
-        for _identifier, name in self._listed:
+        for identifier, name in self._listed:
             item = qt.QListWidgetItem(name)
-            item.setCheckState(qt.Qt.Unchecked)
+            item.setToolTip(name)
+            item.setCheckState(qt.Qt.Checked if identifier in self._checked else qt.Qt.Unchecked)
             widget.addItem(item)
+        self._filling = False
 
     def _fillQueue(self, table: str) -> None:
         try:
@@ -132,10 +179,5 @@ class BatchSection(JobSection):
         self._showQueue()
 
     def _showQueue(self) -> None:
-        fillTable(self.ui.batchTableWidget, [_("Subject"), _("State"), _("Message")], self._rows)
-
-
-def _chosen(path: object) -> str:
-    """A path parameter as text; an empty Path reads as the current folder and means nothing was chosen."""
-    text = str(path)
-    return "" if text == "." else text
+        tips = [": ".join(filter(None, row)) for row in self._rows]
+        fillTable(self.ui.batchTableWidget, [_("Subject"), _("State"), _("Message")], self._rows, tips, wide=MESSAGE)

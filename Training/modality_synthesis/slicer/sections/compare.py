@@ -7,21 +7,22 @@ import html
 import qt
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import comparison, display, results, tables
+from modality_synthesis import names
+from modality_synthesis.slicer import comparison, display, linked_views, plots, results, tables
+from modality_synthesis.slicer.linked_views import Cell
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection, fillTable, tableContent
+from modality_synthesis.slicer.sections.base import JobSection, fillTable, regionTips, tableContent
 
+DIFFERENCE_CELL = 3
 # What the panel shows of each table; the nodes hold all columns.
 COLUMNS = {
-    "Metrics": {"Metric": _("Metric"), "In mask": _("In mask"), "Whole volume": _("Whole volume"), "Unit": _("Unit")},
+    "Metrics": {"Metric": _("Metric"), "In mask": _("In mask"), "Whole volume": _("Whole\nvolume"), "Unit": _("Unit")},
     "Regions": {
         "region": _("Region"),
         "hemisphere": _("Side"),
-        "synthetic": _("Synthetic"),
-        "reference": _("Reference"),
-        "bias_percent": _("Bias, %"),
-        "mae": _("MAE"),
-        "volume_ml": _("ml"),
+        "synthetic_mean": _("Synthetic"),
+        "reference_mean": _("Reference"),
+        "bias_percent": _("Bias\n(%)"),
     },
     "Calibration": None,
 }
@@ -53,10 +54,11 @@ class CompareSection(JobSection):
         if difference is not None and difference != self.parameters.differenceVolume:
             self.parameters.differenceVolume = difference
         kind = (self.parameters.differenceKind, self.parameters.comparisonOrientation)
-        if self._shownKind not in (None, kind):
-            self.show()
-        elif self._shownKind is not None:
-            display.setDifferenceOpacity(kind[1], self.parameters.differenceOpacity / 100)
+        if linked_views.views().kind == linked_views.COMPARISON:
+            if self._shownKind not in (None, kind):
+                self.show()
+            else:
+                linked_views.views().setOpacity(DIFFERENCE_CELL, self.parameters.differenceOpacity / 100)
         if difference is not None:
             display.setThreshold(display.differenceColorNode(), self.parameters.differenceThreshold / 100)
         self._showTable()
@@ -100,7 +102,7 @@ class CompareSection(JobSection):
         self.parameters.calibrationTable = made["calibration"]
         self.parameters.referenceVolume = made["reference"]
         self._matchReference(made["factor"])
-        tables.showPlot(tables.chartOf(self._table()) or made["chart"])
+        plots.select(tables.chartOf(self._table()) or made["chart"])
         self.show()
         if "report" in made:
             qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(made["report"]))
@@ -116,20 +118,21 @@ class CompareSection(JobSection):
         source = results.sourceOf(synthetic) or self.parameters.inputVolume
         if results.cardSource(synthetic) == "CT":
             display.showBrainWindow(source)
-        volumes = {
-            "Source": source,
-            "Synthetic": synthetic,
-            "Reference": self.parameters.referenceVolume,
-            "Difference": self.logic.differenceVolume(synthetic, self.parameters.differenceKind),
-        }
-        display.showComparison(self._shownKind[1], volumes, self.parameters.differenceOpacity / 100)
+        difference = self.logic.differenceVolume(synthetic, self.parameters.differenceKind)
+        cells = [
+            Cell(_("Source"), source),
+            Cell(_("Synthetic"), synthetic),
+            Cell(_("Reference"), self.parameters.referenceVolume),
+            Cell(_("Difference"), source, difference, self.parameters.differenceOpacity / 100),
+        ]
+        linked_views.views().show(linked_views.COMPARISON, self._shownKind[1], cells)
         self.panel.marks.attach()
 
     def onPlot(self) -> None:
         """Show the chart that goes with the table: histogram, bars of regions, or coverage."""
         chart = tables.chartOf(self._table())
         if chart is not None:
-            tables.showPlot(chart)
+            plots.show(chart)
 
     def onSceneClose(self) -> None:
         super().onSceneClose()
@@ -149,8 +152,22 @@ class CompareSection(JobSection):
         if (kind, node) == self._shownTable:
             return
         self._shownTable = (kind, node)
-        tips = metricTips(node) if kind == "Metrics" else None
-        fillTable(self.ui.metricsTableWidget, *tableContent(node, COLUMNS[kind]), tips)
+        header, rows = tableContent(node, self._columns(kind))
+        tips = None
+        if kind == "Metrics":
+            header, rows, tips = *unitsBesideNames(header, rows), metricTips(node)
+        elif kind == "Regions":
+            tips = regionTips(node)
+        fillTable(self.ui.metricsTableWidget, header, rows, tips)
+
+    def _columns(self, kind: str) -> dict | None:
+        """The columns to show, with their titles; volumes' means carry their unit."""
+        columns, synthetic = COLUMNS[kind], self.parameters.outputVolume
+        unit = results.unitsOf(synthetic) if synthetic is not None else ""
+        if kind != "Regions" or not unit:
+            return columns
+        withUnit = {name: f"{columns[name]}\n({unit})" for name in ("synthetic_mean", "reference_mean")}
+        return {**columns, **withUnit}
 
     def _matchReference(self, factor: float) -> None:
         """Show the reference in the synthetic volume's colors and range: only then can they be compared by eye.
@@ -164,6 +181,16 @@ class CompareSection(JobSection):
         display.addLegend(reference, results.sidecarOf(synthetic).get("Quantity") or _("signal"))
 
 
+def unitsBesideNames(header: list, rows: list) -> tuple:
+    """The table of metrics without its column of units: `MAE (SUVR)`."""
+    unit = COLUMNS["Metrics"]["Unit"]
+    if unit not in header:
+        return header, rows
+    place = header.index(unit)
+    named = [[f"{row[0]} ({row[place]})" if row[place] else row[0], *row[1:place], *row[place + 1 :]] for row in rows]
+    return [title for title in header if title != unit], named
+
+
 def metricTips(node: object) -> list:
     """What each figure means."""
     header, rows = tableContent(node, {"Metric": "Metric", "Definition": "Definition", "Best": "Best"})
@@ -171,5 +198,11 @@ def metricTips(node: object) -> list:
     for row in rows:
         facts = dict(zip(header, row))  # noqa: B905 - Python 3.9
         best = _("Best: {value}").format(value=facts["Best"]) if facts.get("Best") else ""
-        tips.append("\n".join(part for part in (facts["Metric"], facts.get("Definition", ""), best) if part))
+        tips.append(
+            "\n".join(
+                part
+                for part in (names.METRICS.get(facts["Metric"], facts["Metric"]), facts.get("Definition", ""), best)
+                if part
+            )
+        )
     return tips

@@ -69,8 +69,8 @@ class ExportSection(JobSection):
         volume = self.ui.exportSelector.currentNode()
         if volume is None:
             return _("Select a volume.")
-        folder = str(self.parameters.exportFolder)
-        if folder == "." or not (isRemote(folder) or os.path.isdir(folder)):
+        folder = self.parameters.exportFolder
+        if folder is None or not (isRemote(str(folder)) or os.path.isdir(folder)):
             return _("Choose a folder that exists.")
         if self.parameters.exportFormat in DICOM_FORMATS and not results.hasModel(volume):
             return _(

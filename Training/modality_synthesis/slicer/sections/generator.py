@@ -9,12 +9,16 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import cards
+from modality_synthesis.slicer import cards, remembered
 from modality_synthesis.slicer.protocol import Outcome
 from modality_synthesis.slicer.sections.base import Section, plain, setText
 
 UNKNOWN = "unknown"
 NOT_YET = ("", "")  # the card shown before the first one
+CARD_OPEN = "cardOpen"
+FORM_COLUMNS = 2  # fields side by side: the button below stays visible on a small screen
+NARROWEST_FIELD = 70
+FORM_SPACING = 2
 
 
 class GeneratorSection(Section):
@@ -24,11 +28,15 @@ class GeneratorSection(Section):
 
     def setup(self) -> None:
         self._shown = NOT_YET
+        self._tip = self.ui.modelComboBox.toolTip
         self._listed = None
         self._filling = False
         self._fields = {}
         self._actions = []
         self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelChosen)
+        self.ui.cardMoreButton.checked = remembered.remembered(CARD_OPEN, False)
+        self.ui.cardMoreButton.connect("toggled(bool)", self.onMore)
+        self.ui.generatorCollapsibleButton.connect("contentsCollapsed(bool)", self.onCollapsed)
         menu = qt.QMenu(self.ui.manageModelsButton)
         for text, slot in (
             (_("Install from a folder…"), self.onInstallFolder),
@@ -67,7 +75,7 @@ class GeneratorSection(Section):
         """Why the chosen model cannot be run; empty when it can."""
         card = self.panel.card()
         if card is None:
-            return _("Select a model.") if self._listed else _("Install a model with Manage models…")
+            return _("Select a model.") if self._listed else _("Install a model with Manage…")
         given = parseClinical(self.parameters.clinical)
         for variable in card.clinical_variables:
             if variable.get("required") and variable["name"] not in given:
@@ -83,8 +91,9 @@ class GeneratorSection(Section):
         self._filling = True
         found = self.logic.models()
         self.ui.modelComboBox.clear()
-        for card in found:
-            self.ui.modelComboBox.addItem(card.name, card.id)
+        for index, (card, name) in enumerate(zip(found, cards.short_names(found))):  # noqa: B905 - Python 3.9
+            self.ui.modelComboBox.addItem(name, card.id)
+            self.ui.modelComboBox.setItemData(index, card.name, qt.Qt.ToolTipRole)
         self.ui.modelComboBox.enabled = bool(found)
         if not found:
             self.ui.modelComboBox.addItem(_("No model for this route is installed"), "")
@@ -105,39 +114,63 @@ class GeneratorSection(Section):
             self._filling = False
 
     def _showCard(self, card: cards.Card | None) -> None:
-        self.ui.cardTextBrowser.visible = card is not None
-        setText(self.ui.badgeLabel, cards.badge_text(card) if card is not None else "")
+        self.ui.badgeLabel.text = cards.card_line(card) if card is not None else ""
+        self.ui.badgeLabel.toolTip = cards.badge_text(card) if card is not None else ""
         self.ui.cardTextBrowser.html = cards.card_html(card) if card is not None else ""
+        self.ui.modelComboBox.toolTip = self._tip if card is None else f"{card.name} {card.version}\n{self._tip}"
         self._buildForm(card.clinical_variables if card is not None else [])
+        self._showParts()
+
+    def _showParts(self) -> None:
+        """Show what the chosen model has: its card's line, the whole card when it is asked for, its form."""
+        card, more = self.panel.card(), self.ui.cardMoreButton.checked
+        self.ui.cardRow.visible = card is not None
+        self.ui.cardTextBrowser.visible = card is not None and more
+        self.ui.cardMoreButton.text = _("less") if more else _("more…")
+        self.ui.clinicalForm.visible = bool(self._fields)
+        self.ui.modelsStatusLabel.visible = bool(self.ui.modelsStatusLabel.text)
+
+    def onMore(self, more: bool) -> None:
+        """The user opens or folds the card."""
+        remembered.remember(CARD_OPEN, more)
+        self._showParts()
+
+    def onCollapsed(self, collapsed: bool) -> None:
+        """A section that opens shows everything; what has nothing to say is hidden again."""
+        if not collapsed:
+            self._showParts()
 
     # The clinical form
 
     def _buildForm(self, variables: list) -> None:
         form = self.ui.clinicalForm
         for field in self._fields.values():
-            field["row"].setParent(None)
-            field["row"].deleteLater()
+            for part in ("label", "widget"):
+                field[part].setParent(None)
+                field[part].deleteLater()
         self._fields = {}
         if form.layout() is None:
-            form.setLayout(qt.QVBoxLayout())
+            form.setLayout(qt.QGridLayout())
             form.layout().setContentsMargins(0, 0, 0, 0)
-        for variable in variables:
-            self._fields[variable["name"]] = self._makeField(variable, form)
-        form.visible = bool(variables)
+            form.layout().setVerticalSpacing(FORM_SPACING)
+            for column in range(FORM_COLUMNS):
+                form.layout().setColumnStretch(2 * column + 1, 1)
+        for index, variable in enumerate(variables):
+            field = self._fields[variable["name"]] = self._makeField(variable, form)
+            row, column = divmod(index, FORM_COLUMNS)
+            form.layout().addWidget(field["label"], row, 2 * column)
+            form.layout().addWidget(field["widget"], row, 2 * column + 1)
 
     def _makeField(self, variable: dict, form: object) -> dict:
-        row = qt.QWidget(form)
-        layout = qt.QHBoxLayout(row)
-        layout.setContentsMargins(0, 0, 0, 0)
-        label = qt.QLabel(plain(variable["label"] + (" *" if variable.get("required") else "") + ":"), row)
+        label = qt.QLabel(plain(variable["label"] + (" *" if variable.get("required") else "") + ":"), form)
         if variable["kind"] == "choice":
-            widget = qt.QComboBox(row)
+            widget = qt.QComboBox(form)
             widget.addItem(UNKNOWN, "")
             for choice in variable["choices"]:
                 widget.addItem(choice, choice)
             widget.connect("currentIndexChanged(int)", self.onFieldChanged)
         else:
-            widget = qt.QDoubleSpinBox(row)
+            widget = qt.QDoubleSpinBox(form)
             low = float(variable["minimum"]) if variable.get("minimum") is not None else 0.0
             high = float(variable["maximum"]) if variable.get("maximum") is not None else 1e6
             widget.setDecimals(1)
@@ -147,12 +180,14 @@ class GeneratorSection(Section):
             widget.setSuffix(f" {variable['unit']}" if variable.get("unit") else "")
             widget.connect("valueChanged(double)", self.onFieldChanged)
         need = _("Required.") if variable.get("required") else _("Default: unknown.")
-        widget.toolTip = plain(f"{variable['label']}. {need}")
+        unit = _(" In {unit}.").format(unit=variable["unit"]) if variable.get("unit") else ""
+        widget.toolTip = plain(f"{variable['label']}.{unit} {need}")
         widget.accessibleName = variable["label"]
-        layout.addWidget(label)
-        layout.addWidget(widget, 1)
-        form.layout().addWidget(row)
-        return {"row": row, "widget": widget, "kind": variable["kind"], "low": variable.get("minimum")}
+        # A spin box asks for the width of its largest number; the columns share what the panel has.
+        widget.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
+        widget.setMinimumWidth(NARROWEST_FIELD)
+        label.setBuddy(widget)
+        return {"label": label, "widget": widget, "kind": variable["kind"], "low": variable.get("minimum")}
 
     def onFieldChanged(self) -> None:
         """The user fills in the clinical form."""

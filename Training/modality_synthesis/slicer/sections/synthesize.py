@@ -6,9 +6,9 @@ import html
 
 from slicer.i18n import tr as _
 
-from modality_synthesis.slicer import display, results
+from modality_synthesis.slicer import linked_views, results, trust
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection
+from modality_synthesis.slicer.sections.base import JobSection, setText
 
 OVERLAY_OPACITY = 0.5
 
@@ -23,6 +23,25 @@ class SynthesizeSection(JobSection):
         super().setup()
         if self.panel.synthesizeText:
             self.startButton.text = self.panel.synthesizeText
+
+    def update(self) -> None:
+        super().update()
+        found = trust.trustIn(self.parameters.outputVolume)
+        lightness = self.ui.trustLabel.palette.window().color().lightness()
+        setText(self.ui.trustLabel, found.line(lightness) if found is not None else "")
+        self.ui.trustLabel.toolTip = found.details if found is not None else ""
+
+        if self.startButton.enabled:
+            self.panel.warmUpSoon()
+
+    def onCollapsed(self, collapsed: bool) -> None:
+        super().onCollapsed(collapsed)
+        if not collapsed:
+            self.ui.trustLabel.visible = bool(self.ui.trustLabel.text)
+
+    def onSceneClose(self) -> None:
+        super().onSceneClose()
+        setText(self.ui.trustLabel, "")
 
     def obstacle(self) -> str:
         output = self.parameters.outputVolume
@@ -49,9 +68,13 @@ class SynthesizeSection(JobSection):
         self.parameters.outputVolume = volume
         self.parameters.uncertaintyVolume = made.get("uncertainty")
         source = results.sourceOf(volume)
-        if self.panel.overlaysResult:
-            display.showOverlay(source, volume, OVERLAY_OPACITY)
-        else:
-            display.showOverlay(volume, source, 0.0)
+        if linked_views.views().kind != linked_views.READING:  # the reading follows by itself
+            self._showResult(source, volume)
         self.panel.marks.attach()
         return _("Made {name}.").format(name=html.escape(volume.GetName()))
+
+    def _showResult(self, source: object, volume: object) -> None:
+        if self.panel.overlaysResult:
+            linked_views.showOverlay(source, volume, OVERLAY_OPACITY)
+        else:
+            linked_views.showOverlay(volume, source, 0.0)
