@@ -397,6 +397,7 @@ KINDS: dict[str, Kind] = {
     "dicom": Kind(_dicom("explicit"), _read_dicom),
     "dicom-deflated": Kind(_deflated, _read_dicom),
     "dicom-encapsulated": Kind(_dicom("rle"), _read_dicom),
+    "dicom-jpeg2000": Kind(_dicom("jpeg2000"), _read_dicom),
     "dicom-enhanced": Kind(_enhanced, _read_dicom),
     "card": Kind(_card, _read_card),
     "panel": Kind(_panel, _read_panel),

@@ -41,7 +41,7 @@ def divided(content: bytes, separator: bytes) -> tuple[bytes, bytes]:
 
 @cache
 def dicom_slices(form: str = "explicit") -> tuple[bytes, ...]:
-    """Nine CT slices: `explicit`, `deflated` or `rle` (encapsulated)."""
+    """Nine CT slices: `explicit`, `deflated`, or encapsulated as `rle` or `jpeg2000`."""
     return tuple(_dicom(_slice(number), form) for number in range(9))
 
 
@@ -115,11 +115,27 @@ def _dicom(data: Any, form: str) -> bytes:
     data.file_meta.TransferSyntaxUID = _EXPLICIT
     if form == "rle":
         data.compress(_RLE, generate_instance_uid=False)
+    elif form == "jpeg2000":
+        _compress(data)
     elif form == "deflated":
         data.file_meta.TransferSyntaxUID = _DEFLATED
     stream = io.BytesIO()
     data.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def _compress(data: Any) -> None:
+    """Pixel data as GDCM compresses it."""
+    import pydicom
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.dcm"
+        pixels = np.frombuffer(data.PixelData, "<i2").reshape(1, data.Rows, data.Columns)
+        sitk.WriteImage(sitk.GetImageFromArray(pixels), str(path), True)
+        packed = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = packed.file_meta.TransferSyntaxUID
+    data.PixelData = packed.PixelData
+    data["PixelData"].is_undefined_length = True
 
 
 def deflated_again(header: bytes, mutated: bytes) -> bytes:

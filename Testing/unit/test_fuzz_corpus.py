@@ -16,7 +16,7 @@ from modality_synthesis.errors import ModalitySynthesisError
 FUZZ = Path(__file__).resolve().parents[1] / "fuzz"
 FOUND = sorted(case for kind in (FUZZ / "corpus").iterdir() for case in kind.iterdir())
 # What takes a second each: networks are built, folders of DICOM files read.
-SLOW = {"card", "dicom", "dicom-deflated", "dicom-encapsulated", "recipe", "run"}
+SLOW = {"card", "dicom", "dicom-deflated", "dicom-encapsulated", "dicom-jpeg2000", "recipe", "run"}
 
 
 def read(kind: str, folder: Path) -> None:

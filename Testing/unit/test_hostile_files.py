@@ -148,6 +148,14 @@ def test_a_fragment_longer_than_its_file(tmp_path: Path) -> None:
         assert within.read(1 << 40) == b""
 
 
+def test_a_compressed_image_of_another_size_than_its_header_s(tmp_path: Path) -> None:
+    content = seeds.dicom_slices("jpeg2000")[0]
+    lying = changed(content, content.index(b"\xff\x4f\xff\x51") + 8, ">II", 60000, 60000)
+    folder = dicom(tmp_path / "a", [lying, *seeds.dicom_slices("jpeg2000")[1:]])
+    with pytest.raises(BadInputError, match=r"0\.dcm.*60000x60000 pixels"):
+        read_image(folder)
+
+
 def test_a_large_cohort_is_read_in_proportion_to_its_rows(tmp_path: Path) -> None:
     table = tmp_path / "c.csv"
     table.write_text("subject,session,T1w\n" + "".join(f"s{n},v,a{n}.nii\n" for n in range(5000)))

@@ -13,10 +13,9 @@ from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.dicom_files import check_room, damaged, quiet_pydicom, read_dataset
 from modality_synthesis.volumes.dicom_index import Slice
 from modality_synthesis.volumes.dicom_lut import apply_modality_lut, has_modality_lut
-from modality_synthesis.volumes.dicom_numbers import frame_count, integer, text
+from modality_synthesis.volumes.dicom_numbers import frame_count, text
 from modality_synthesis.volumes.dicom_scales import OtherScale, other_scale, with_other_scales
 from modality_synthesis.volumes.dicom_values import Scaling, scalings, states_scale, without_padding
-from modality_synthesis.volumes.itk_paths import path_for_itk
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -117,8 +116,8 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 
 
 def _decoded_by_gdcm(path: Path, dataset: Dataset, scaling: list[Scaling]) -> np.ndarray:
-    """Frames in an encoding that only GDCM decodes here; it applies the rescale itself."""
-    import SimpleITK as sitk
+    """Frames in an encoding that only GDCM decodes here."""
+    from modality_synthesis.volumes.dicom_gdcm import stored_values
 
     if has_modality_lut(dataset):
         raise BadInputError(
@@ -128,14 +127,8 @@ def _decoded_by_gdcm(path: Path, dataset: Dataset, scaling: list[Scaling]) -> np
     if len(set(scaling)) > 1:
         raise BadInputError(f"{path.name} is compressed and scales each frame differently. Export it uncompressed.")
     try:
-        with path_for_itk(path) as name:
-            values = sitk.GetArrayFromImage(sitk.ReadImage(name, sitk.sitkFloat32))
-    except RuntimeError as error:
+        with quiet_pydicom():
+            stored = stored_values(dataset)
+    except Exception as error:  # pydicom and GDCM raise many kinds on damaged files
         raise damaged(path, error) from None
-    if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
-        # GDCM inverts the stored values for display: s becomes 2**bits - 1 - s, or -1 - s when signed.
-        slope, intercept = scaling[0]
-        signed = integer(dataset, "PixelRepresentation") or 0
-        largest = -1.0 if signed else 2.0 ** (integer(dataset, "BitsStored") or 16) - 1
-        values = (slope * largest + 2 * intercept - values.astype(np.float64)).astype(np.float32)
-    return values.reshape(-1, *values.shape[-2:])
+    return _rescaled(stored, *scaling[0])
