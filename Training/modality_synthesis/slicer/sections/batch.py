@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 
 import ctk
@@ -12,7 +13,7 @@ from slicer.i18n import tr as _
 from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.slicer import dicom_source, preflight, results
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection, fillTable, setText
+from modality_synthesis.slicer.sections.base import JobSection, fillTable, isRemote, setText
 from modality_synthesis.tables import SUBJECT, read_table
 
 WAITING = "waiting"
@@ -95,7 +96,7 @@ class BatchSection(JobSection):
         if self.parameters.batchFolder is None:
             return _("Choose an output folder.")
         table = self._table()
-        if table and not os.path.isfile(table):
+        if table and not isRemote(table) and not os.path.isfile(table):
             return _("There is no cohort table {path}.").format(path=table)
         if not table and not self.checkedVolumes():
             return _("Choose a cohort table, or check volumes of the scene.")
@@ -143,7 +144,7 @@ class BatchSection(JobSection):
             self._showQueue()
 
     def onJobDone(self, outcome: Outcome, made: dict) -> str:
-        return _("The results are in {folder}.").format(folder=self.parameters.batchFolder)
+        return _("The results are in {folder}.").format(folder=html.escape(str(self.parameters.batchFolder)))
 
     def onFinished(self, outcome: Outcome, made: dict) -> None:
         super().onFinished(outcome, made)
