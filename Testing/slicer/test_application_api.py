@@ -314,6 +314,9 @@ UNLISTED = {
     *("fileForInstance", "instanceValue"),
     *("PyTorchUtilsLogic", "installTorch"),
     *("SampleDataLogic", "Qt"),
+    # Of VTK's own vtkCoordinate, and of Qt's headers, which the file could not make.
+    *("SetCoordinateSystemToNormalizedViewport",),
+    *("QHeaderView", "Stretch", "ResizeToContents", "setSectionResizeMode"),
 }
 
 

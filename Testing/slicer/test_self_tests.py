@@ -76,12 +76,12 @@ def test_self_test_sees_what_slots_raise(open_panel: Any, app: Any, monkeypatch:
 
 def test_self_test_sees_a_plot_that_fails(opened: Any, app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the application it would be a line on the console."""
-    from modality_synthesis.slicer import tables
+    from modality_synthesis.slicer import plots
 
     def broken(chart: Any) -> None:
         raise ValueError("in a slot")
 
-    monkeypatch.setattr(tables, "showPlot", broken)
+    monkeypatch.setattr(plots, "show", broken)
     with pytest.raises(AssertionError):
         opened()
     assert any("in a slot" in text for text in app.errors)
