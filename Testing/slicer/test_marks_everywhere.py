@@ -19,7 +19,7 @@ def unopened(views: Any) -> Any:
 
     assert not any(hasattr(slicer.modules, name + "Widget") for name in MODULES)
     marks.marks().detach()
-    slicer.app.moduleManager().startupCompleted.emit()
+    slicer.app.finish_startup()
     yield views
     marks.marks().detach()
 

@@ -74,7 +74,7 @@ class InstallDialog:
         if dependencies.installing():
             self._say(_("An installation is still going on. Try again when it has ended."))
             self.installButton.enabled = False
-        self.dialog.exec()
+        self.dialog.exec_()
         return self.installed
 
     def onInstall(self) -> None:
