@@ -80,6 +80,8 @@ class QtClass:
             self._members.setdefault(method, Member("method", counts=frozenset(allowed)))
         for signal in self.signals:
             self._members.setdefault(signal.partition("(")[0], Member("signal"))
+        if "exec" in self._members:
+            self._members["exec_"] = self._members["exec"]  # PythonQt has both names
         for method in _PYTHONQT:
             self._members.setdefault(method, Member("method"))
         for method, allowed in _STATIC.get(self.name, {}).items():
