@@ -88,6 +88,8 @@ def read_record(volume: Path) -> Record:
         ) from None
     except OSError as error:
         raise BadInputError(f"{path.name} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path.name} cannot be read: {error}.") from None
     except ValueError as error:
         raise BadInputError(f"{path.name} is no valid JSON file ({error}). Synthesize the volume again.") from None
     check_sidecar(volume, facts)
