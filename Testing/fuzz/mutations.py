@@ -138,9 +138,11 @@ def json_mutated(random: Random, value: Any) -> bytes:
         elif kind < 0.85:
             del holder[last]
         elif isinstance(holder, dict):
-            holder[random.choice(["x", "\x1b]0;t\x07", "__class__", "id", "a" * 300])] = random.choice(VALUES)
+            holder[random.choice(["x", "\x1b]0;t\x07", "__class__", "id", "a" * 300])] = copy.deepcopy(
+                random.choice(VALUES)
+            )
         else:
-            holder.insert(0, random.choice(VALUES))
+            holder.insert(0, copy.deepcopy(random.choice(VALUES)))
     kind = random.random()
     if kind < 0.04:
         value = random.choice(VALUES)
