@@ -18,9 +18,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import SimpleITK as sitk
+np: Any = None  # imported by the commands that compute
+sitk: Any = None
 
 MODE = os.environ.get("FAKE_WORKER_MODE", "")
 SERVES = os.environ.get("FAKE_WORKER_SERVES", "")
@@ -51,6 +52,13 @@ def watch_input() -> None:
         pass
     if MODE != "deaf":
         cancelled()
+
+
+def import_libraries() -> None:
+    """They cost more than everything else here."""
+    global np, sitk
+    import numpy as np
+    import SimpleITK as sitk
 
 
 def option(name: str, default: str = "") -> str:
@@ -339,6 +347,8 @@ def run() -> None:
         print("Traceback: something broke", file=sys.stderr, flush=True)
         os._exit(1)
     say(type="warning", message="Slices 6.0 mm apart")
+    if command not in ("models", "batch"):
+        import_libraries()
     result = {f.__name__: f for f in (synthesize, compare, suvr, batch, export, models)}[command]()
     progress(1.0, "Done")
     if MODE != "silent":

@@ -31,16 +31,16 @@ def ready(open_panel: Any, tmp_path: Path) -> Any:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list:
     """The command lines that the worker gets."""
-    from modality_synthesis.slicer.process import WorkerProcess
+    from modality_synthesis.slicer.job import Job
 
     lines: list = []
-    start = WorkerProcess.start
+    start = Job.start
 
     def recorded(self: Any, arguments: list, needsResult: bool = True) -> None:
         lines.append(arguments)
         start(self, arguments, needsResult)
 
-    monkeypatch.setattr(WorkerProcess, "start", recorded)
+    monkeypatch.setattr(Job, "start", recorded)
     return lines
 
 

@@ -323,7 +323,7 @@ def test_reading_is_one_click_there_and_one_back(panel: Any, wait: Any, views: A
     panel.ui.readingButton.click()
     app.processEvents()
     assert panel.ui.readingButton.checked
-    assert list(titled(views)) == ["Source", "Synthetic", "Fused"]  # nothing is known about the error yet
+    assert list(titled(views)) == ["Source", "Synthetic", "Fused", "Error not known"]  # before a comparison
     fused = titled(views)["Fused"].sliceLogic().GetSliceCompositeNode()
     assert fused.GetBackgroundVolumeID() == panel.parameters.inputVolume.GetID()
     assert fused.GetForegroundVolumeID() == panel.parameters.outputVolume.GetID()

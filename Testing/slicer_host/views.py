@@ -131,7 +131,7 @@ class SliceWidget:
     application_class = "qMRMLSliceWidget"
     host_only = frozenset(
         {"renders_while_closing", "scheduled", "renderer", "window", "overlay", "interactor", "managers", "logic"}
-        | {"node", "mapper", "actor", "picture", "remove"}
+        | {"node", "mapper", "actor", "picture", "remove", "resize"}
     )
 
     def __init__(self, name: str, orientation: str, size: tuple[int, int]) -> None:
@@ -249,7 +249,9 @@ class LayoutManager(QtCore.QObject):
     """
 
     application_class = "qSlicerLayoutManager"
-    host_only = frozenset({"view_size", "minimum_width", "forget_views", "picture"})
+    host_only = frozenset(
+        {"view_size", "minimum_width", "forget_views", "picture", "places", "resize_views", "fix_size"}
+    )
     layoutChanged = QtCore.Signal(int)
     cpp_signals = ("layoutChanged(int)",)
 

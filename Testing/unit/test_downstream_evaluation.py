@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from modality_synthesis.cli import app
 from modality_synthesis.errors import BadInputError, UsageError
-from modality_synthesis.evaluation import Classes, evaluate
+from modality_synthesis.evaluation import Classes, evaluate, volume_classifier
 from modality_synthesis.evaluation.downstream import CONTRAST
 from modality_synthesis.evaluation.downstream_visit import small_volume
 from modality_synthesis.evaluation.scoring import record_path
@@ -74,10 +75,12 @@ def output(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def result(people, output, preprocessed):
     pytest.importorskip("sklearn", reason="the extra 'downstream' is not installed")
-    return evaluate(
-        people, (), output, synthetic=["good", "blind"], to="FDG-PET", downstream=True, cache=output / "cache", jobs=1,
-        baselines=False, report=True,
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:  # twenty epochs are most of the time, and show no more
+        patch.setattr(volume_classifier, "VolumeClassifier", partial(volume_classifier.VolumeClassifier, epochs=6))
+        return evaluate(
+            people, (), output, synthetic=["good", "blind"], to="FDG-PET", downstream=True, cache=output / "cache",
+            jobs=1, baselines=False, report=True,
+        )  # fmt: skip
 
 
 def test_a_classifier_needs_what_the_volume_shows(result):

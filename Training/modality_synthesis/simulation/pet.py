@@ -127,11 +127,16 @@ def true_uptake(labels: sitk.Image, tracer: Tracer, severity: float, rng: np.ran
 
 def true_suvr(uptake: sitk.Image, labels: sitk.Image, regions: Mapping[str, Sequence[int]]) -> dict[str, float]:
     """The mean uptake of each region, a set of labels, over that of the cerebellar cortex."""
-    voxels, values = (sitk.GetArrayViewFromImage(image) for image in (labels, uptake))
-    level = values[np.isin(voxels, STRUCTURES["cerebellum_cortex"])].mean(dtype=np.float64)
-    return {
-        name: float(values[np.isin(voxels, codes)].mean(dtype=np.float64) / level) for name, codes in regions.items()
-    }
+    voxels, values = (sitk.GetArrayFromImage(image).ravel() for image in (labels, uptake))
+    size = 1 + max(int(voxels.max()), *(max(codes) for codes in (STRUCTURES["cerebellum_cortex"], *regions.values())))
+    counts, sums = np.bincount(voxels, minlength=size), np.bincount(voxels, values, size)
+
+    def mean(codes: Sequence[int]) -> float:
+        members = sorted(set(codes))
+        return float(sums[members].sum() / counts[members].sum())
+
+    level = mean(STRUCTURES["cerebellum_cortex"])
+    return {name: mean(codes) / level for name, codes in regions.items()}
 
 
 def scan(

@@ -53,9 +53,9 @@ class Job:
         :param needsResult: False for commands that end without a result message.
         """
         self._arguments, self._needsResult = [str(argument) for argument in arguments], needsResult
-        self.running = True
         self._process = warm.lend(self._command)
         self._isWarm = self._process is not None
+        self.running = True
         if not self._isWarm:
             self._startAlone()
             return

@@ -44,7 +44,7 @@ class Cell:
 
 
 class LinkedViews:
-    """Three or four views of one slice, two by two, or a row of them for each plane.
+    """Four views of one slice, two by two, or a row of them for each plane.
 
     Attributes:
         kind: what they show, `COMPARISON` or `READING`; empty while another layout is shown.
@@ -69,7 +69,7 @@ class LinkedViews:
         """Show the cells, linked, where the standard view of the plane (or these views) were.
 
         :param orientation: Axial, Coronal, Sagittal, or All for a row for each.
-        :param cells: three or four of `Cell`.
+        :param cells: four of `Cell`.
         """
         layoutManager = slicer.app.layoutManager()
         if layoutManager is None:

@@ -233,7 +233,7 @@ def fillTable(widget: object, header: list, rows: list, tips: list | None = None
             widget.setItem(rowIndex, columnIndex, item)
     widget.wordWrap = False
     widget.textElideMode = qt.Qt.ElideMiddle
-    widget.verticalHeader().visible = False
+    widget.verticalHeader().hide()
     for columnIndex in range(len(header)):
         mode = qt.QHeaderView.Stretch if columnIndex == wide else qt.QHeaderView.ResizeToContents
         widget.horizontalHeader().setSectionResizeMode(columnIndex, mode)

@@ -17,6 +17,7 @@ from modality_synthesis.slicer.sections.base import JobSection, fillTable, isRem
 from modality_synthesis.tables import SUBJECT, read_table
 
 WAITING = "waiting"
+WIDEST_SUBJECT = 120
 MESSAGE = 2  # its column
 
 
@@ -180,4 +181,8 @@ class BatchSection(JobSection):
 
     def _showQueue(self) -> None:
         tips = [": ".join(filter(None, row)) for row in self._rows]
-        fillTable(self.ui.batchTableWidget, [_("Subject"), _("State"), _("Message")], self._rows, tips, wide=MESSAGE)
+        table = self.ui.batchTableWidget
+        fillTable(table, [_("Subject"), _("State"), _("Message")], self._rows, tips, wide=MESSAGE)
+        if table.columnWidth(0) > WIDEST_SUBJECT:
+            table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Interactive)
+            table.setColumnWidth(0, WIDEST_SUBJECT)

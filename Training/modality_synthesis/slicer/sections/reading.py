@@ -63,13 +63,14 @@ class ReadingSection(Section):
 
     def _cells(self, source: object) -> list:
         synthetic = self.parameters.outputVolume
-        cells = [
+        title, error = self._error()
+        opacity = self.parameters.differenceOpacity / 100
+        return [
             Cell(_("Source"), source),
             Cell(_("Synthetic"), synthetic),
             Cell(_("Fused"), source, synthetic, FUSED_OPACITY),
+            Cell(title, source, error, opacity) if error is not None else Cell(title, None),
         ]
-        title, error = self._error()
-        return cells if error is None else [*cells, Cell(title, source, error, self.parameters.differenceOpacity / 100)]
 
     def _error(self) -> tuple:
         """What is known about the error, with its title: the difference, else z-scores, else the uncertainty."""
@@ -81,7 +82,7 @@ class ReadingSection(Section):
             scores = None  # of another person
         known = ((_("Difference"), difference), (_("z-scores"), scores))
         uncertainty = (_("Uncertainty"), results.uncertaintyOf(synthetic))
-        return next((pair for pair in (*known, uncertainty) if pair[1] is not None), ("", None))
+        return next((pair for pair in (*known, uncertainty) if pair[1] is not None), (_("Error not known"), None))
 
     def _state(self) -> tuple:
         """What the views depend on."""
