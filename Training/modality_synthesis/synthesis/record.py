@@ -99,6 +99,6 @@ def read_record(volume: Path) -> Record:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise BadInputError(
-            f"{path.name} is no record of a synthetic volume ({where[:100]}: {problem(first)[:200]}). Only volumes that "
-            "'synthesize' wrote, with the .json files beside them, are exported as DICOM."
+            f"{path.name} is no record of a synthetic volume ({where[:100]}: {problem(first)[:200]}). Only volumes "
+            "that 'synthesize' wrote, with the .json files beside them, are exported as DICOM."
         ) from None
