@@ -137,10 +137,12 @@ def json_mutated(random: Random, value: Any) -> bytes:
             holder[last] = copy.deepcopy(random.choice(VALUES))
         elif kind < 0.85:
             del holder[last]
-        elif isinstance(holder, dict):
-            holder[random.choice(["x", "\x1b]0;t\x07", "__class__", "id", "a" * 300])] = random.choice(VALUES)
         else:
-            holder.insert(0, random.choice(VALUES))
+            new = copy.deepcopy(random.choice(VALUES))
+            if isinstance(holder, dict):
+                holder[random.choice(["x", "\x1b]0;t\x07", "__class__", "id", "a" * 300])] = new
+            else:
+                holder.insert(0, new)
     kind = random.random()
     if kind < 0.04:
         value = random.choice(VALUES)

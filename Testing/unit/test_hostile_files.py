@@ -257,7 +257,7 @@ def test_a_json_beyond_all_measure_is_not_read(tmp_path: Path, monkeypatch: pyte
     ["x=[", "training.epochs={a: *b}", "training.epochs=2001-99-99", "x={[]: 1}", "a=" + "9" * 5000, "x=\x1b"],
 )
 def test_an_override_that_is_no_yaml(override: str) -> None:
-    with pytest.raises(BadInputError, match="no YAML") as caught:
+    with pytest.raises(BadInputError, match="is not YAML") as caught:
         read_recipe(seeds.ROOT / "Training/recipes/demo-t1w-fdg.yaml", [override])
     assert len(str(caught.value)) < 400
 

@@ -88,6 +88,8 @@ def read_record(volume: Path) -> Record:
         ) from None
     except OSError as error:
         raise BadInputError(f"{path.name} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path.name} cannot be read: {error}.") from None
     except ValueError as error:
         raise BadInputError(f"{path.name} is no valid JSON file ({error}). Synthesize the volume again.") from None
     check_sidecar(volume, facts)
@@ -97,6 +99,6 @@ def read_record(volume: Path) -> Record:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise BadInputError(
-            f"{path.name} is no record of a synthetic volume ({where}: {problem(first)}). Only volumes that "
-            "'synthesize' wrote, with the .json files beside them, are exported as DICOM."
+            f"{path.name} is no record of a synthetic volume ({where[:100]}: {problem(first)[:200]}). Only volumes "
+            "that 'synthesize' wrote, with the .json files beside them, are exported as DICOM."
         ) from None

@@ -87,8 +87,11 @@ def _raw(dataset: Dataset, keyword: str) -> Any:
     from pydicom.datadict import tag_for_keyword
 
     tag = tag_for_keyword(keyword)
-    element = dataset.get_item(tag) if tag is not None and tag in dataset else None
-    return getattr(element, "value", None)
+    try:
+        element = dataset.get_item(tag) if tag is not None and tag in dataset else None
+        return getattr(element, "value", None)
+    except Exception:  # pydicom raises many kinds on odd values
+        return None
 
 
 def _split(value: Any) -> list[str]:

@@ -57,10 +57,11 @@ def found_sidecar(path: str | Path) -> Path:
     """Where the JSON sidecar of a file that is there lies: beside it as it is named or, for a link that has none
     beside it, beside the file that the link leads to."""
     sidecar = sidecar_path(path)
-    if not Path(path).is_symlink() or sidecar.is_file():
+    # `os.path` says no, and `pathlib` fails, for names that no file can have.
+    if not os.path.islink(path) or os.path.isfile(sidecar):
         return sidecar
     led = sidecar_path(os.path.realpath(path))
-    return led if led.is_file() else sidecar
+    return led if os.path.isfile(led) else sidecar
 
 
 def split_series(path: str | Path) -> tuple[Path, str | None]:
@@ -70,7 +71,7 @@ def split_series(path: str | Path) -> tuple[Path, str | None]:
     """
     path = Path(path)
     folder, mark, series = str(path).rpartition("#")
-    if not mark or not series or os.path.lexists(path) or not Path(folder).exists():
+    if not mark or not series or os.path.lexists(path) or not os.path.exists(folder):
         return path, None
     return Path(folder), series
 
