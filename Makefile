@@ -17,8 +17,10 @@ demo: $(VENV)/base
 	@$(BIN)/modality-synthesis synthesize Resources/SampleData/sub-forrest_T1w.nii.gz --model demo-t1w-fdg \
 		-o $(OUT)/sub-forrest_pet.nii.gz --preview $(OUT)/sub-forrest_pet.png --device cpu
 
+# The panels' tests turn their process into the application, which other tests should not know.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest $(SHARED)
+	$(BIN)/python -m pytest $(SHARED) Testing/integration Testing/unit
+	$(BIN)/python -m pytest $(SHARED) Testing/slicer
 
 test-long: $(VENV)/dev
 	$(BIN)/python -m pytest $(SHARED) -m long

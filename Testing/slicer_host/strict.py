@@ -291,7 +291,6 @@ def install() -> None:
     """From now on the panels' package is loaded with its attributes checked."""
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
-    early = [name for name in sys.modules if name == PACKAGE or name.startswith(PACKAGE + ".")]
-    if early:
-        raise RuntimeError(f"{early[0]} was imported before the host")
+    for name in [name for name in sys.modules if name == PACKAGE or name.startswith(PACKAGE + ".")]:
+        del sys.modules[name]  # what was imported before (its parts that need no Slicer) is loaded anew, checked
     sys.meta_path.insert(0, _Finder())
