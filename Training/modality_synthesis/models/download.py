@@ -53,7 +53,9 @@ def download(address: str, path: Path, reporter: Reporter) -> Path:
                 stream.write(chunk)
                 reporter.progress(min(received / total, 1.0) if total else 0.5, "Downloading")
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        reason = str(getattr(error, "reason", "") or error) or type(error).__name__
+        # Of an answer the number counts, of a connection what the system says of it.
+        told = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", "") or error
+        reason = str(told) or type(error).__name__
         raise BadInputError(f"{shown} could not be downloaded: {reason.splitlines()[0][:200]}") from None
     if total and received != total:
         raise BadInputError(f"{shown}: only {received} of {total} bytes arrived. Try again.")
