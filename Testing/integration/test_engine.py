@@ -62,6 +62,10 @@ def write_phantom(pair: cache.Pair, **_: object) -> cache.Row:
     return row
 
 
+def find_nothing(visit: object, request: object) -> list:
+    return []
+
+
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory) -> tuple[Path, Path]:
     """Recipe and cohort table; the volumes are preprocessed already."""
@@ -84,7 +88,7 @@ def ready(tmp_path_factory) -> tuple[Path, Path]:
     settings = read_recipe(folder / "tiny.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "_preprocess", write_phantom)
-        patch.setattr(cohort_check, "check_visit", lambda visit, request: [])
+        patch.setattr(cohort_check, "check_visit", find_nothing)
         visits = list(read_cohort(folder / "cohort.csv"))
         cohort_check.screen(visits, Request(names, names, "SUVR"), folder / ".cache", jobs=1)
         cache.preprocess_pairs(visits, *names, settings.preprocessing, folder / ".cache", quantity="SUVR", jobs=1)

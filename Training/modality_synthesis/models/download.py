@@ -53,7 +53,6 @@ def download(address: str, path: Path, reporter: Reporter) -> Path:
                 stream.write(chunk)
                 reporter.progress(min(received / total, 1.0) if total else 0.5, "Downloading")
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        # Of an answer the number counts, of a connection what the system says of it.
         told = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", "") or error
         reason = str(told) or type(error).__name__
         raise BadInputError(f"{shown} could not be downloaded: {reason.splitlines()[0][:200]}") from None
