@@ -55,8 +55,11 @@ def recipe_of(words: list[str]) -> Recipe:
 
 
 @pytest.fixture
-def _weights_elsewhere(monkeypatch):
+def _weights_elsewhere(monkeypatch, tmp_path):
     """Feature networks and encoders by name and layers alone: their weights are files the user fetches."""
+    monkeypatch.chdir(tmp_path)
+    for name in {name for words in TRAININGS for name in re.findall(r"[\w.-]+\.(?:pth|safetensors)", " ".join(words))}:
+        (tmp_path / name).touch()
 
     def load(name="vgg16", *, layers=None, weights=None):
         assert weights is not None or name in ("vgg16", "brain-mask"), f"{name} is not shipped: name its file"

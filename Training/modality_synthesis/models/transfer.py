@@ -35,11 +35,11 @@ def install_model(
     Raises:
         BadInputError, HashMismatchError: why it was refused.
     """
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise UsageError("--sha256 takes the 64 hexadecimal digits of the zip file's SHA-256.")
     from modality_synthesis.volumes import atomic_folder, check_outputs, scratch_folder
 
     reporter = reporter or current()
-    if sha256 is not None and not _SHA256.fullmatch(sha256):
-        raise UsageError("--sha256 takes the 64 hexadecimal digits of the zip file's SHA-256.")
     store = _writable_store()
     with scratch_folder(store) as staging:
         unpacked = staging / "package"
