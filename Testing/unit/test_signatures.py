@@ -16,6 +16,7 @@ from modality_synthesis.losses.feature_architectures import ARCHITECTURES
 from modality_synthesis.losses.feature_networks import PUBLISHED, FeatureNetworkName
 from modality_synthesis.losses.registry import loss_class
 from modality_synthesis.signatures import signature
+from modality_synthesis.training.recipe import merged_recipe
 
 
 def constructor_parameters(cls) -> dict[str, bool]:
@@ -102,3 +103,12 @@ def test_what_cannot_be_given_is_refused_in_one_line_with_the_nearest(check, nam
         check(name, parameters)
     assert told in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_numbers_are_written_as_everybody_writes_them(tmp_path):
+    """YAML 1.1 takes 1e-3 for text."""
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("a: [1e-3, 1E5, -2.5e-4, .5e1]\nb: '1e-3'\nc: 3e2x\nd: 12\n")
+    read = merged_recipe(recipe)
+    assert read["a"] == [0.001, 100_000.0, -0.00025, 5.0]
+    assert (read["b"], read["c"], read["d"]) == ("1e-3", "3e2x", 12)

@@ -120,7 +120,7 @@ def signature(module: str, name: str) -> Signature:
 
 
 def _check_value(what: str, parameter: Parameter, value: Any) -> None:
-    # Strict: a number in quotes, or YAML's 1e-3 without a dot, is text for every library that gets it.
+    # Strict: a number in quotes is text for every library that gets it.
     adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation, config=ConfigDict(strict=True))
     try:
         adapter.validate_python(value)

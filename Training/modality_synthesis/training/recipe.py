@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -315,6 +316,15 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     return _merge(merged, data)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-3 for text, for want of a dot; everybody else takes it for a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
 def _yaml(text: str, what: str) -> Any:
     """The value that a text of YAML stands for.
 
@@ -322,7 +332,7 @@ def _yaml(text: str, what: str) -> Any:
         BadInputError: not YAML (`what` begins the message), or more than a recipe can be.
     """
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
         entries = _entries(value, _MOST_ENTRIES)
     except (yaml.YAMLError, ValueError) as error:
         raise BadInputError(f"{what} is not YAML: {(str(error).splitlines() or ['?'])[0][:200]}.") from None
