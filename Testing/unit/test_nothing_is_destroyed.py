@@ -109,7 +109,8 @@ def commands(
     def suvr(folder: Path, value: float) -> None:
         inside = np.ones((8, 8, 8), dtype=bool)
         monkeypatch.setattr(tables, "_way_to_template", lambda *_: (sitk.Transform(), None))
-        monkeypatch.setattr(tables.AtlasGrid, "of", lambda *_: None)
+        grid = tables.AtlasGrid(image(value), np.zeros((8, 8, 8), dtype=np.uint16), inside, (slice(0, 8),) * 3)
+        monkeypatch.setattr(tables.AtlasGrid, "of", lambda *_: grid)
         monkeypatch.setattr(tables, "_reference", lambda *_: (inside, 100.0, "pons"))
         monkeypatch.setattr(tables, "region_table", lambda *_, **__: ({"region": "pons", "suvr": value},))
         tables.suvr(image(value), folder / "suvr.csv", template_space=True, image=folder / "suvr.nrrd")
