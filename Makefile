@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 # Pinned: the range that the package accepts may otherwise bring several GB of CUDA libraries to a machine without a GPU.
 TORCH ?= torch==2.13.0
 OUT := demo-output
+# Seconds of CPU time per kind of input, for hours: make fuzz FUZZ_SECONDS=3600 SEED=$$(date +%s)
+FUZZ_SECONDS ?= 60
 # Each process takes a stretch of tests on end, so that what a file's tests share is made once, and helps out in the end.
 SHARED := -n $(or $(JOBS),2) --dist worksteal
 
-.PHONY: demo test test-long lint types contracts check benchmark clean
+.PHONY: demo test test-long lint types contracts check benchmark fuzz clean
 
 demo: $(VENV)/base
 	@mkdir -p $(OUT)
@@ -35,6 +37,9 @@ check: lint types contracts test
 
 benchmark: $(VENV)/dev
 	$(BIN)/python Testing/benchmarks/pipeline_cost.py
+
+fuzz: $(VENV)/dev
+	$(BIN)/python Testing/fuzz/fuzz.py run $(FUZZ_SECONDS) $(KINDS) --seed "$(SEED)" --keep fuzz-found
 
 $(VENV)/torch:
 	$(PYTHON) -m venv $(VENV)

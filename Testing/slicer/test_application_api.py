@@ -127,9 +127,9 @@ def test_panel_code_is_loaded_under_this_rule(app: Any) -> None:
 
 def stand_ins() -> Iterator[tuple[type, str]]:
     """Each stand-in with the name of its class in the application."""
-    from slicer_host import api, application, mrml, views, widgets
+    from slicer_host import api, application, mrml, views, widgets, window
 
-    for module in (application, views, widgets, mrml):
+    for module in (application, views, widgets, mrml, window):
         for name, cls in vars(module).items():
             if isinstance(cls, type) and cls.__module__ == module.__name__:
                 target = vars(cls).get("application_class", name)
@@ -322,15 +322,21 @@ UNLISTED = {
 
 def library_names(trees: list[ast.AST]) -> set[str]:
     """The names of Python's own modules that the panels import, and of what these hold."""
-    imported = {
-        name
-        for tree in trees
-        for node in ast.walk(tree)
-        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "")])
-        if isinstance(node, (ast.Import, ast.ImportFrom)) and (name or "").partition(".")[0] in sys.stdlib_module_names
-    }  # fmt: skip
+    imported = {"os.path", "pathlib"}
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     names: set[str] = set()
-    for module in map(importlib.import_module, imported | {"os.path", "pathlib"}):
+    for name in imported:
+        if name.partition(".")[0] not in sys.stdlib_module_names:
+            continue
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue  # a class or function of its module
         names |= set(dir(module))
         for held in vars(module).values():
             if isinstance(held, type):
@@ -338,11 +344,21 @@ def library_names(trees: list[ast.AST]) -> set[str]:
     return names
 
 
-def test_every_name_in_the_panels_code_is_known_somewhere() -> None:
+def vtk_names() -> set[str]:
+    """The names of all of VTK's classes: the file has but a few."""
+    import vtk
+
+    classes = (getattr(vtk, name) for name in dir(vtk) if name.startswith("vtk"))
+    return {name for cls in classes if isinstance(cls, type) for name in dir(cls)}
+
+
+def test_every_name_in_the_panels_code_is_known_somewhere(app: Any) -> None:
     """A name that neither the application, Python, nor the code itself has is a typing error."""
     import unittest
 
+    import qt
     import SimpleITK
+    from slicer_host import api
 
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in GUI_FILES}
     names = known_names() | UNLISTED | library_names(list(trees.values()))
@@ -363,6 +379,13 @@ def test_every_name_in_the_panels_code_is_known_somewhere() -> None:
         file = package.parent.joinpath(*module.split(".")).with_suffix(".py")
         if file.is_file():
             names |= set(defined_in(ast.parse(file.read_text(encoding="utf-8"))))
+    names |= vtk_names() | api.unread_classes()
+    # The file has no enums of these.
+    for name in (*api.unread_classes(), *api.content()["qt_value_classes"]):
+        cls = getattr(qt, name, None)
+        names |= set(dir(cls)) if name in api.unread_classes() else set()
+        for held in vars(cls).values() if isinstance(cls, type) else ():
+            names |= set(getattr(held, "__members__", ()))
     unknown = [
         f"{path.name}:{node.lineno} {ast.unparse(node)}"
         for path, tree in trees.items()

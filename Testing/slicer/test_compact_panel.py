@@ -191,7 +191,7 @@ def luminance(color: str) -> float:
 
 
 @pytest.mark.parametrize(("window", "lightness"), [("#efefef", 239), ("#353535", 53)])
-def test_the_line_can_be_read_in_light_and_dark(window: str, lightness: int) -> None:
+def test_the_line_can_be_read_in_light_and_dark(app: Any, window: str, lightness: int) -> None:
     from modality_synthesis.slicer.trust import COLORS, Trust
 
     for level in COLORS:

@@ -15,13 +15,13 @@ def unopened(views: Any) -> Any:
     """The views, with marks as at the start of the application: no panel is there, the start has just completed."""
     import slicer
 
-    from modality_synthesis.slicer import display
+    from modality_synthesis.slicer import marks
 
     assert not any(hasattr(slicer.modules, name + "Widget") for name in MODULES)
-    display.marks().detach()
-    slicer.app.moduleManager().startupCompleted.emit()
+    marks.marks().detach()
+    slicer.app.finish_startup()
     yield views
-    display.marks().detach()
+    marks.marks().detach()
 
 
 def synthetic() -> Any:
@@ -40,12 +40,12 @@ def synthetic() -> Any:
 def test_a_result_is_marked_though_no_panel_was_opened(unopened: Any, app: Any) -> None:
     import slicer
 
-    from modality_synthesis.slicer import display
+    from modality_synthesis.slicer import marks
 
     node = synthetic()
     slicer.util.setSliceViewerLayers(background=node)
     app.processEvents()
-    assert set(display.marks().shownIn()) == {"Red", "Green", "Yellow"}
+    assert set(marks.marks().shownIn()) == {"Red", "Green", "Yellow"}
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
     assert legend.GetTitleText() == "SUVR"  # one word that can be read; that it is synthetic, the mark says
 
@@ -53,14 +53,14 @@ def test_a_result_is_marked_though_no_panel_was_opened(unopened: Any, app: Any) 
 def test_a_loaded_scene_is_marked_though_no_panel_was_opened(unopened: Any, app: Any, tmp_path: Path) -> None:
     import slicer
 
-    from modality_synthesis.slicer import display
+    from modality_synthesis.slicer import marks
 
     slicer.util.setSliceViewerLayers(background=synthetic())
     path = tmp_path / "scene.mrb"
     assert slicer.util.saveScene(str(path))
     slicer.mrmlScene.Clear(False)
     app.processEvents()
-    assert display.marks().shownIn() == []
+    assert marks.marks().shownIn() == []
     slicer.util.loadScene(str(path))
     node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
     while node is not None and node.GetAttribute("SyntheticData") != "YES":
@@ -69,4 +69,4 @@ def test_a_loaded_scene_is_marked_though_no_panel_was_opened(unopened: Any, app:
         )
     slicer.util.setSliceViewerLayers(background=node)
     app.processEvents()
-    assert set(display.marks().shownIn()) == {"Red", "Green", "Yellow"}
+    assert set(marks.marks().shownIn()) == {"Red", "Green", "Yellow"}

@@ -74,10 +74,14 @@ class QtClass:
             for name_of_enum, values in entry.get("enums", {}).items():
                 for value in (name_of_enum, *values):
                     self._members.setdefault(value, Member("constant"))
+        if "exec" in counts:  # PythonQt has it under the name that Python 2 could say, too
+            counts["exec_"] = counts["exec"]
         for method, allowed in counts.items():
             self._members.setdefault(method, Member("method", counts=frozenset(allowed)))
         for signal in self.signals:
             self._members.setdefault(signal.partition("(")[0], Member("signal"))
+        if "exec" in self._members:
+            self._members["exec_"] = self._members["exec"]  # PythonQt has both names
         for method in _PYTHONQT:
             self._members.setdefault(method, Member("method"))
         for method, allowed in _STATIC.get(self.name, {}).items():

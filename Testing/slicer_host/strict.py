@@ -12,6 +12,7 @@ import ast
 import functools
 import importlib.abc
 import importlib.machinery
+import inspect
 import sys
 import types
 from collections.abc import Sequence
@@ -80,9 +81,11 @@ def _find(thing: Any, name: str) -> tuple[str, api.Member | None] | None:
     if cls.__module__.startswith(("modality_synthesis", "MRItoPETSynthesis", "CTtoMRSynthesis")):
         return None  # the project's own
     if issubclass(cls, QtCore.QObject) or hasattr(cls, "application_class"):
-        if cls.__name__ in api.unread_classes():
-            return cls.__name__, api.Member("method") if hasattr(cls, name) else None
         found = qt_name(cls)
+        if cls.__name__ in api.unread_classes():
+            there = inspect.getattr_static(cls, name, None) is not None or hasattr(cls, name)  # also values of enums
+            own = api.Member("method") if there else None
+            return cls.__name__, api.qt_class(found).member(name) or own
         if found is not None and found.startswith("vtk"):
             return found, api.Member("method") if name in (api.vtk_names(found) or ()) else None
         described = api.qt_class(found) if found else None

@@ -27,6 +27,9 @@ THEMES = ("light", "dark")
 class MainWindow(QtWidgets.QWidget):
     """`slicer.util.mainWindow()`: panel on the left, the layout manager's views on the right."""
 
+    application_class = "qSlicerMainWindow"
+    host_only = frozenset({"layout_changed", "hold", "release", "scroll_to", "panel_place", "view_places", "picture"})
+
     def __init__(self, width: int = 1047, height: int = 768) -> None:
         super().__init__()
         self._known_minimum = 0

@@ -406,7 +406,7 @@ def test_description_names_network_hash_and_schedule():
     ("name", "parameters", "message"),
     [
         ("perceptual-2d", {"plane": "oblique"}, "oblique.*axial"),
-        ("perceptual-2d", {"normalization": "none"}, "none.*robust, paper"),
+        ("perceptual-2d", {"normalization": "none"}, "none.*robust.*paper"),
         ("perceptual-2d", {"network": "brain-mask"}, "perceptual-3d"),
         ("perceptual-2.5d", {"plane": "axial"}, "no parameter 'plane'.*slice_stride"),
         ("perceptual-2.5d", {"value_range": [1, 0]}, "value_range"),

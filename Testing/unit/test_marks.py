@@ -118,7 +118,7 @@ def test_the_maps_of_a_comparison_are_synthetic(tmp_path):
     made, real = volume(tmp_path, "made.nii.gz", 1.05, RECORD), volume(tmp_path, "real.nii.gz")
     result = compare(made, real, tmp_path / "out", difference=tmp_path / "d.nrrd")
     maps = [*(tmp_path / "out").glob("*.nii.gz"), tmp_path / "d.nrrd"]
-    assert len(maps) == 4
+    assert len(maps) == 5  # three kinds of difference, where was compared, and the one that was asked for
     for one in maps:
         assert read_mark(one) == Mark("demo-t1w-fdg", "1.0.0", "ab" * 32), one.name
     figures = json.loads((tmp_path / "out" / "metrics.json").read_text())

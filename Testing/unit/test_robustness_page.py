@@ -1,4 +1,4 @@
-"""docs/robustness.md names tests that exist."""
+"""docs/robustness.md and SECURITY.md name tests that exist."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 TESTING = Path(__file__).resolve().parents[1]
-PAGE = TESTING.parent / "docs" / "robustness.md"
+PAGES = (TESTING.parent / "docs" / "robustness.md", TESTING.parent / "SECURITY.md")
 _NAMED = re.compile(r"(?P<file>[A-Za-z_/]*test_\w+\.py)?::(?P<name>test_\w+|…)|(?P<alone>[A-Za-z_/]*test_\w+\.py)")
 
 
 def rows() -> list[str]:
-    lines = PAGE.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line.startswith("| ") and not line.startswith(("| situation", "|---"))]
+    lines = [line for page in PAGES for line in page.read_text(encoding="utf-8").splitlines()]
+    heads = ("| situation", "| threat", "|---")
+    return [line for line in lines if line.startswith("| ") and not line.startswith(heads)]
 
 
 @pytest.fixture(scope="module")

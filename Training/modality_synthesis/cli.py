@@ -20,6 +20,7 @@ from modality_synthesis.cli_session import need as _need
 from modality_synthesis.cli_session import one_result as _one_result
 from modality_synthesis.cli_session import result as _result
 from modality_synthesis.console import JsonReporter, finish, write_json_line
+from modality_synthesis.environment import shown
 from modality_synthesis.errors import ModalitySynthesisError, UsageError
 from modality_synthesis.evaluation.requests import check_contenders, check_report, check_way_of_atlas
 
@@ -190,7 +191,7 @@ def batch(
         finish(reporter)
         for row in rows:
             if row.state == "failed" and not isinstance(reporter, JsonReporter):
-                print(f"Failed: {row.subject} {row.session}: {row.message}", file=sys.stderr)
+                print(shown(f"Failed: {row.subject} {row.session}: {row.message}"), file=sys.stderr)
         _result(reporter, files, **states)
         require_all(len(rows) - states["failed"], len(rows))
 
@@ -415,7 +416,7 @@ def _check_cohort(
             if row.level != "ok":
                 who = f"{row.subject} {row.session}".strip()
                 decided = f" ({row.decision}ed in qc.tsv)" if row.decision else ""
-                print(f"{row.level:<7} {who:<16} {row.modality:<12} {row.code:<18} {row.message}{decided}")
+                print(shown(f"{row.level:<7} {who:<16} {row.modality:<12} {row.code:<18} {row.message}{decided}"))
         print(f"{usable} of {total} visits can be used.")
     files = {} if output is None else {"findings": output}
     _result(reporter, files, visits=total, left_out=total - usable, qc=[dataclasses.asdict(row) for row in rows])
@@ -553,7 +554,7 @@ def train(
                 return
             finish(reporter)
             if not isinstance(reporter, JsonReporter):
-                print(done.table.markdown(), end="")
+                print(shown(done.table.markdown()), end="")
             _result(reporter, {"folds": folder, "table": folder / TABLE}, summary=done.table.summary(),
                     left_out=done.left_out)  # fmt: skip
             if done.left_out:
@@ -569,7 +570,7 @@ def train(
         verdict = result.package.card.verdict
         if verdict and not isinstance(reporter, JsonReporter):
             finish(reporter)
-            print(verdict)
+            print(shown(verdict))
         _result(reporter, files, model=result.package.card.id, verdict=verdict, left_out=result.left_out)
         if result.left_out:
             raise typer.Exit(PARTLY_DONE)
@@ -709,9 +710,9 @@ def models_list(
         for found in packages:
             card = found.card
             route = f"{card.route.source} -> {card.route.target}"
-            print(f"{card.id:<24} {card.version:<8} {route:<18} {card.badge:<14} {card.name}")
+            print(shown(f"{card.id:<24} {card.version:<8} {route:<18} {card.badge:<14} {card.name}"))
             for other in hidden_by(found):
-                print(f"{'':<24} hides {other.card.id} {other.card.version} in {other.folder}")
+                print(shown(f"{'':<24} hides {other.card.id} {other.card.version} in {other.folder}"))
         if not packages:
             print("No models installed. Install one with: modality-synthesis models install FOLDER_OR_ZIP")
 
@@ -722,7 +723,7 @@ def models_show(model: Annotated[str, typer.Argument(help="Model id or package f
     with _command("none"):
         from modality_synthesis.models import find_model
 
-        print(find_model(model).card.model_dump_json(indent=2))
+        print(shown(find_model(model).card.model_dump_json(indent=2)))
 
 
 @models_app.command("install", epilog="Example: modality-synthesis models install my-model.zip --sha256 0123...")
@@ -748,7 +749,7 @@ def models_remove(model: Annotated[str, typer.Argument(help="Model id.")]) -> No
     with _command("none"):
         from modality_synthesis.models import remove_model
 
-        print(f"Removed {remove_model(model)}")
+        print(shown(f"Removed {remove_model(model)}"))
 
 
 @models_app.command("verify", epilog="Example: modality-synthesis models verify demo-t1w-fdg")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn, cast, get_args
 import typer
 
 from modality_synthesis.console import JsonReporter, ProgressKind, finish, make_reporter, write_json_line
+from modality_synthesis.environment import shown
 from modality_synthesis.errors import CancelledError, ModalitySynthesisError, UsageError, reported
 from modality_synthesis.progress import Reporter, reporting_to
 from modality_synthesis.stopping import stoppable
@@ -68,7 +69,7 @@ def _say_error(reporter: Reporter, code: str, message: str) -> None:
     if isinstance(reporter, JsonReporter):
         write_json_line({"type": "error", "code": code, "message": message})
     else:
-        print(f"Error: {message}", file=sys.stderr)
+        print(f"Error: {shown(message)}", file=sys.stderr)
 
 
 def result(reporter: Reporter, files: dict[str, Path], **facts: Any) -> None:
@@ -78,7 +79,7 @@ def result(reporter: Reporter, files: dict[str, Path], **facts: Any) -> None:
         write_json_line({"type": "result", "files": {name: str(path) for name, path in files.items()}, **facts})
         return
     for name, path in files.items():
-        print(f"{name + ':':<10} {path}")
+        print(f"{name + ':':<10} {shown(path)}")
 
 
 def require_all(finished: int, total: int) -> None:

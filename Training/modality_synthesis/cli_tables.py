@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modality_synthesis.environment import shown
 from modality_synthesis.evaluation.document import interval
 from modality_synthesis.evaluation.report import best_rows
 from modality_synthesis.evaluation.verdict import verdicts
@@ -55,11 +56,13 @@ def print_evaluation(result: Evaluation) -> None:
 
 
 def _short(name: str) -> str:
+    name = shown(name)
     return name if len(name) <= _BROADEST else f"{name[: _BROADEST - 15]}...{name[-12:]}"
 
 
 def _ascii(text: str) -> str:
     """For terminals and logs of any encoding."""
+    text = shown(text)
     signs = {"\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ", "\N{MULTIPLICATION SIGN}": "x", "\N{EN DASH}": "-"}
     for sign, plain in signs.items():
         text = text.replace(sign, plain)

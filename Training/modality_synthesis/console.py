@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from modality_synthesis.environment import shown
 from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter
 
@@ -78,20 +79,20 @@ class LineReporter(Reporter):
 
     def emit_status(self, message: str) -> None:
         if not self.quiet:
-            print(message, file=sys.stderr, flush=True)
+            print(shown(message), file=sys.stderr, flush=True)
 
     def emit_progress(self, fraction: float, stage: str) -> None:
         if not self.quiet and stage != self.stage:
-            print(f"{fraction:4.0%}  {stage}", file=sys.stderr, flush=True)
+            print(f"{fraction:4.0%}  {shown(stage)}", file=sys.stderr, flush=True)
         self.stage = stage
 
     def emit_warning(self, message: str) -> None:
-        print(f"Warning: {message}", file=sys.stderr, flush=True)
+        print(f"Warning: {shown(message)}", file=sys.stderr, flush=True)
 
     def emit_finished(self, count: int, total: int, stage: str, name: str) -> None:
         if not self.quiet:
             minutes = (time.monotonic() - self.started) / 60
-            whose = f": {name}" if name else ""
+            whose = f": {shown(name)}" if name else ""
             print(f"      {stage}, {count} of {total}{whose} ({minutes:.1f} min)", file=sys.stderr, flush=True)
 
 
@@ -120,15 +121,17 @@ class BarReporter(Reporter):
 
     def emit_status(self, message: str) -> None:
         bar, _ = self._started()
-        bar.console.print(message, highlight=False, markup=False)
+        bar.console.print(shown(message), highlight=False, markup=False)
 
     def emit_progress(self, fraction: float, stage: str) -> None:
+        from rich.markup import escape
+
         bar, task = self._started()
-        bar.update(task, completed=fraction, description=stage)
+        bar.update(task, completed=fraction, description=escape(shown(stage)))
 
     def emit_warning(self, message: str) -> None:
         bar, _ = self._started()
-        bar.console.print(f"Warning: {message}", style="yellow", highlight=False, markup=False)
+        bar.console.print(f"Warning: {shown(message)}", style="yellow", highlight=False, markup=False)
 
     def stop(self) -> None:
         """Remove the bar."""

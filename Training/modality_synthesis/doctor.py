@@ -11,6 +11,7 @@ from typing import Any
 
 from modality_synthesis._version import __version__
 from modality_synthesis.datasets.cache_folder import CACHE_VARIABLE
+from modality_synthesis.environment import shown
 
 _PACKAGES = ("torch", "monai", "SimpleITK", "nibabel", "numpy", "pydicom", "safetensors", "pebble", "lightning")
 # Extra -> the packages it brings, and what does not work without them.
@@ -53,10 +54,10 @@ def print_report(report: dict[str, Any]) -> None:
         print(f"  {name:<12} {missing if extra['missing'] else 'installed'}")
     print("Folders")
     for folder in report["folders"]:
-        print(f"  {folder['purpose']:<16} {folder['path'] or '-'} ({folder['state']})")
+        print(shown(f"  {folder['purpose']:<16} {folder['path'] or '-'} ({folder['state']})"))
     print("Models")
     for model in report["models"]:
-        print(f"  {model['id']:<24} {model['version']:<8} {model['state']}")
+        print(shown(f"  {model['id']:<24} {model['version']:<8} {model['state']}"))
     print("Networks")
     for name, network in report["networks"].items():
         print(f"  {name:<24} sha256 {network['sha256'][:16]:<16} {network['state']}")

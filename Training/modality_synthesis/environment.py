@@ -10,6 +10,7 @@ import contextlib
 import getpass
 import io
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,9 @@ from typing import Any, Literal, TextIO
 from modality_synthesis.errors import ModalitySynthesisError
 
 APPLICATION = "modality-synthesis"
+# Controls that move the cursor or rename the window, and marks that turn the direction of writing: in a file's name, a
+# header or a server's answer they would show something else than what is there.
+_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _XDG = {"data": ("XDG_DATA_HOME", (".local", "share")), "cache": ("XDG_CACHE_HOME", (".cache",))}
 
 
@@ -27,6 +31,11 @@ def prepare() -> None:
     _name_the_user()
     _place_library_caches()
     sys.stdout, sys.stderr = steady(sys.stdout), steady(sys.stderr)
+
+
+def shown(text: object) -> str:
+    """A text as a terminal may have it: control characters are written out (`\\x1b`)."""
+    return _UNSHOWN.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), str(text))
 
 
 def home() -> Path | None:

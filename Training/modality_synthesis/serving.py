@@ -161,7 +161,7 @@ class _Job:
 def _understood(line: bytes) -> _Job:
     try:
         facts = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"it is no JSON ({error}).") from None
     arguments: Any = facts.get("arguments") if isinstance(facts, dict) else None
     if not isinstance(arguments, list) or not all(isinstance(argument, str) for argument in arguments):

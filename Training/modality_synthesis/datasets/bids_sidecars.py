@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from modality_synthesis.datasets.bids_names import BidsName, parse_name
+from modality_synthesis.json_files import read_json_object
 
 
 class Sidecars:
@@ -56,8 +56,7 @@ class _Folder:
     def read(self, path: Path) -> dict[str, Any]:
         if path not in self._read:
             try:
-                facts = json.loads(path.read_text(encoding="utf-8-sig"))
-            except (OSError, ValueError, RecursionError):
-                facts = {}
-            self._read[path] = facts if isinstance(facts, dict) else {}
+                self._read[path] = read_json_object(path)
+            except (OSError, ValueError):
+                self._read[path] = {}
         return self._read[path]

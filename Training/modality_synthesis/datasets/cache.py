@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from modality_synthesis.datasets.visit_check import Gathering, Noted
 from modality_synthesis.errors import BadInputError, ModalitySynthesisError, WorkerLostError
 from modality_synthesis.findings import Finding
 from modality_synthesis.fingerprint import fingerprint
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing import (
     ChainParameters,
@@ -245,7 +245,7 @@ def _key(
 def _kept(pair: Pair) -> Row | None:
     """The row beside a pair's arrays; None where either is missing or damaged."""
     try:
-        kept = json.loads(pair.path.with_suffix(".json").read_text(encoding="utf-8"))
+        kept = read_json_object(pair.path.with_suffix(".json"))
         row = Row(
             noted=tuple((modality, Finding(**finding)) for modality, finding in kept["noted"]),
             sha256=kept["sha256"],

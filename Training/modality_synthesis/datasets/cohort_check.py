@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import tempfile
@@ -20,6 +19,7 @@ from modality_synthesis.datasets.visit_check import Noted, Request, check_visit
 from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.findings import Finding
 from modality_synthesis.fingerprint import fingerprint
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.parallel import parallel_map
 from modality_synthesis.preprocessing.target_checks import FAR, MEDIAN, far_finding, far_from_cohort
 from modality_synthesis.progress import Reporter
@@ -242,7 +242,7 @@ def _recall(cache: Path | None, key: str | None) -> list[Noted] | None:
     if cache is None or key is None:
         return None
     try:
-        kept = json.loads(_place(cache, key).read_text(encoding="utf-8"))
+        kept = read_json_object(_place(cache, key))
         if kept["key"] != key:
             return None
         return [(modality, Finding(**finding)) for modality, finding in kept["findings"]]

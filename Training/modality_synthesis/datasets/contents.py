@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from modality_synthesis.errors import ModalitySynthesisError
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.parallel import parallel_map
-from modality_synthesis.volumes import data_path, file_sha256, write_json
+from modality_synthesis.volumes import data_path, detached_files, file_sha256, write_json
 
 INDEX = "contents.json"
 
@@ -61,15 +61,10 @@ def _state(path: Path) -> list[list[object]] | None:
     """Of the file and what belongs to it; None when it is not there."""
     path = data_path(path)
     try:
-        files = sorted(path.rglob("*")) if path.is_dir() else [path, *_detached(path)]
+        files = sorted(path.rglob("*")) if path.is_dir() else [path, *detached_files(path)]
         return [_stat(file) for file in files]
     except OSError:
         return None
-
-
-def _detached(path: Path) -> list[Path]:
-    """Headers with detached voxels (.nhdr, .mhd) lie beside their data file."""
-    return sorted(path.parent.glob(f"{path.stem}.*raw*")) if path.suffix.lower() in (".nhdr", ".mhd") else []
 
 
 def _stat(path: Path) -> list[object]:
@@ -79,7 +74,7 @@ def _stat(path: Path) -> list[object]:
 
 def _read(path: Path) -> dict[str, dict[str, object]]:  # damaged: everything is hashed again
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json_object(path)
         return {name: kept for name, kept in index.items() if {"state", "sha256"} <= set(kept)}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from modality_synthesis.datasets.cohort import Visit
 from modality_synthesis.errors import ModalitySynthesisError
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.volumes import found_sidecar
 from modality_synthesis.volumes.nifti import read_header
 from modality_synthesis.volumes.paths import volume_ending
@@ -47,10 +47,9 @@ def _described(path: Path) -> bool:
 
 def _says_so(path: Path) -> bool:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        return read_json_object(path).get("Simulated") is True
+    except (OSError, ValueError):
         return False
-    return isinstance(facts, dict) and facts.get("Simulated") is True
 
 
 @lru_cache(maxsize=4096)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from modality_synthesis.evaluation.document import NOTE
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.synthesis.batch import Row, preview_path
 from modality_synthesis.volumes import atomic_output, sidecar_path
+from modality_synthesis.volumes.sidecars import sound
 
 FILE = "batch.html"
 
@@ -62,7 +63,7 @@ def write_batch_page(folder: Path, rows: Sequence[Row]) -> Path:
     text = environment.from_string(template).render(entries=entries, counts=counts, note=NOTE)
     path = folder / FILE
     with atomic_output(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path
 
 
@@ -95,10 +96,9 @@ def _entry(folder: Path, row: Row) -> Entry:
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return sound(read_json_object(path))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _link(folder: Path, path: Path) -> str:

@@ -24,9 +24,11 @@ def window_width(window: Sequence[float] | None) -> float | None:
     """The width of a display window; None when it is none."""
     if not isinstance(window, (list, tuple)) or len(window) != 2:
         return None
+    if not all(isinstance(end, (int, float)) for end in window):
+        return None
     try:
         width = float(window[1]) - float(window[0])
-    except (TypeError, ValueError):
+    except OverflowError:
         return None
     return width if math.isfinite(width) and width > 0 else None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.evaluation.statistics import per_patient
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.tables import read_table
 from modality_synthesis.volumes import atomic_output
 
@@ -182,12 +182,12 @@ def _model(scores: Path) -> str:
     """The one model that was judged, as the evaluation's `metrics.json` names it."""
     path = scores.with_name(_FACTS)
     try:
-        contenders = json.loads(path.read_text(encoding="utf-8"))["contenders"]
+        contenders = [str(name) for name in read_json_object(path)["contenders"]]
     except (OSError, ValueError, KeyError, TypeError):
         raise BadInputError(f"{path} does not say which model was judged. Name it with --predictor.") from None
     if len(contenders) != 1:
         raise BadInputError(f"{path} judges {', '.join(contenders)}. Name one with --predictor.")
-    return str(contenders[0])
+    return contenders[0]
 
 
 def _read(path: Path, predictor: str) -> tuple[list[str], dict[str, list[float]]]:

@@ -25,6 +25,7 @@ from modality_synthesis.evaluation.figures.style import (
     new_figure,
     plain,
     report_picture_bytes,
+    without_mathematics,
 )
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def picture(name: str, caption: str, alt: str, figure: Canvas) -> Picture:
         alt: read aloud in its place.
         figure: laid out once; what is drawn last has the dark colors.
     """
+    without_mathematics(figure)
     figure.draw_without_rendering()
     figure.set_layout_engine(None)  # so that all files look the same, and none is laid out again
     png, pdf, svg = (report_picture_bytes(figure, kind) for kind in ("png", "pdf", "svg"))

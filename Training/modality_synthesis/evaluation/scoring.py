@@ -31,6 +31,7 @@ from modality_synthesis.evaluation.kept_volumes import are_kept, keep_volume, vo
 from modality_synthesis.evaluation.metrics import METRICS, compare_arrays
 from modality_synthesis.evaluation.regions import FEWEST_VOXELS, Parcels
 from modality_synthesis.fingerprint import program
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.models import ModelPackage
 from modality_synthesis.preprocessing import ChainParameters, TargetMapping, target_scaling
 from modality_synthesis.preprocessing.atlas import labels_on, regions
@@ -448,10 +449,10 @@ def refuse_foreign_records(folder: Path, visits: Sequence[str]) -> None:
         if not os.path.lexists(path) and not os.path.lexists(path.with_suffix(".safetensors")):
             continue
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            kept = None
-        if not isinstance(kept, dict) or not {"key", "arrays", "scores"} <= set(kept):
+            kept = read_json_object(path)
+        except (OSError, ValueError):
+            kept = {}
+        if not {"key", "arrays", "scores"} <= set(kept):
             raise UsageError(
                 f"{path} is there already and is no record of an evaluation; it would be replaced. Choose another "
                 "folder for the results, or move that file."
@@ -462,7 +463,7 @@ def _read(task: Task, settings: Settings, key: str) -> Record | None:
     if settings.folder is None:
         return None
     try:
-        kept = json.loads(record_path(settings.folder, task.pair.visit.name).read_text(encoding="utf-8"))
+        kept = read_json_object(record_path(settings.folder, task.pair.visit.name))
         if kept.get("key") != key:
             return None
         record = Record(**_with_nan(kept))

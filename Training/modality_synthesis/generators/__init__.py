@@ -9,9 +9,10 @@ from modality_synthesis.generators.registry import (
     generator_class,
     generator_names,
     generator_signature,
+    weight_shapes,
 )
 
 __all__ = [
     "build_generator", "check_generator", "check_generator_name", "generator_class", "generator_names",
-    "generator_signature",
+    "generator_signature", "weight_shapes",
 ]  # fmt: skip

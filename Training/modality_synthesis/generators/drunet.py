@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.foreign_weights import load_foreign_weights
 from modality_synthesis.generators.convolutions import DoublingConv2d
 from modality_synthesis.generators.slicewise import HU_WINDOWS, Activation, Channels, SliceGenerator
 from modality_synthesis.signatures import Pair, WeightsFile
@@ -323,7 +324,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
             weights = load_file(path)
         else:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
+            weights = load_foreign_weights(path)
+    except BadInputError:
+        raise
     except FileNotFoundError:
         raise BadInputError(
             f"{path}: no such file. encoder_weights names a file of ImageNet ResNet weights in torchvision's layout "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from modality_synthesis.errors import BadInputError
@@ -26,6 +27,8 @@ _GENERATORS: dict[str, tuple[str, str]] = {
     "drunet-101": ("drunet", "DRUNet101"),
     "unet-2d": ("unet2d", "UNet2D"),
 }
+# The largest generator here has about 1,400.
+_MOST_TENSORS = 4_000
 _ROOM = __name__.rpartition(".")[0]
 # Parameters that are other generators, and those that are a mapping of the parameters of a part.
 _NETWORKS = ("network", "reverse")
@@ -122,5 +125,72 @@ def build_generator(name: str, parameters: dict[str, Any] | None = None) -> Gene
     check_generator(name, parameters)
     try:
         return cls(**parameters)
-    except (TypeError, ValueError) as error:
-        raise BadInputError(f"Generator {name!r} cannot be built: {error}") from error
+    except (BadInputError, MemoryError):
+        raise
+    except Exception as error:  # what numbers no network can have raise, deep inside torch, is of many kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise BadInputError(f"Generator {name!r} cannot be built: {reason}") from error
+
+
+def weight_shapes(name: str, parameters: Mapping[str, Any], *, most: int = _MOST_TENSORS) -> dict[str, tuple[int, ...]]:
+    """The tensors that a package of this generator holds, by name, found without making any: for parameters that
+    nobody has vouched for.
+
+    Args:
+        name: of the generator.
+        parameters: of its constructor.
+        most: tensors; with more it is given up, before it takes all memory.
+
+    Raises:
+        BadInputError: unknown name, parameters that it does not take or that are for training only, or more than
+            `most` tensors.
+    """
+    import torch
+    from torch.nn.modules.module import register_module_parameter_registration_hook as on_registration
+
+    _refuse_training_parameters(name, parameters)
+    count = 0
+
+    def limit(module: object, key: str, parameter: object) -> None:
+        nonlocal count
+        count += 1
+        if count > most:
+            raise ValueError(f"it would have more than {most} tensors")
+
+    hook = on_registration(limit)
+    try:
+        with torch.device("meta"), _numbers_in_memory():
+            generator = build_generator(name, dict(parameters))
+    finally:
+        hook.remove()
+    return {key: tuple(value.shape) for key, value in generator.package_state().items()}
+
+
+@contextmanager
+def _numbers_in_memory() -> Iterator[None]:
+    """MONAI computes rates of dropping out as a tensor and reads them: those must exist although the weights do not."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = dict(kwargs or {})
+            if func is torch.linspace:
+                kwargs.setdefault("device", "cpu")
+            return func(*args, **kwargs)
+
+    with Mode():
+        yield
+
+
+def _refuse_training_parameters(name: str, parameters: Mapping[str, Any]) -> None:
+    """Files to start training from are the trainer's business; a package that names one would have it opened."""
+    cls = generator_class(name)
+    named = [key for key in getattr(getattr(cls, "func", cls), "training_parameters", ()) if key in parameters]
+    if named:
+        raise BadInputError(f"{named[0]!r} is a parameter for training; a model package may not have it.")
+    for value in parameters.values():
+        # Systems of several networks name each of them.
+        if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+            inner = value.get("parameters")
+            _refuse_training_parameters(value["name"], inner if isinstance(inner, Mapping) else {})

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.foreign_weights import load_foreign_weights
 from modality_synthesis.losses.feature_architectures import ARCHITECTURES, Architecture, vgg_layers
 from modality_synthesis.networks import SHIPPED, network_sha256, shipped_weights
 
@@ -276,7 +277,7 @@ def _read(path: Path, name: str) -> State:
             from safetensors.torch import load_file
 
             return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = load_foreign_weights(path)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInputError(f"The weights {path.name} of {name!r} cannot be read as plain tensors: {reason}") from None

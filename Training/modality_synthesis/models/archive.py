@@ -47,6 +47,8 @@ def unpack(archive: Path, target: Path, name: str, reporter: Reporter) -> None:
             entries = [entry for entry in listed if not entry.is_dir()]
             files = _checked(entries, name)
             total = sum(entry.file_size for entry in entries)
+            if total > max(_RATIO_MATTERS_FROM, _LARGEST_RATIO * archive.stat().st_size):
+                raise BadInputError(f"{name}: it unpacks to a suspiciously large package; refused.")
             if total > shutil.disk_usage(target).free:
                 raise BadInputError(f"{name}: unpacked it needs {total >> 20} MiB, more than the disk has left.")
             done = 0

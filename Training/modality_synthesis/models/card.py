@@ -20,6 +20,7 @@ WEIGHTS_FILE: Literal["weights.safetensors"] = "weights.safetensors"
 BASELINES_FILE: Literal["baselines.safetensors"] = "baselines.safetensors"
 SCHEMA_FILE = "model.schema.json"
 _DEEPEST = 32
+_LARGEST_ARGUMENT, _LONGEST_ARGUMENT = 1_000_000, 256
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 
 
@@ -40,6 +41,17 @@ def _json_object(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("no JSON value: nested too deeply") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"no JSON value: {error}") from None
+
+
+def _within_reason(value: Any) -> Any:
+    """Arguments of a constructor that any generator could have: whoever builds it must not run out of memory."""
+    if isinstance(value, (int, float)) and not abs(value) <= _LARGEST_ARGUMENT:
+        raise ValueError(f"no number beyond {_LARGEST_ARGUMENT:,} is a generator's parameter")
+    if isinstance(value, (dict, list, tuple)) and len(value) > _LONGEST_ARGUMENT:
+        raise ValueError(f"no list of more than {_LONGEST_ARGUMENT} entries is a generator's parameter")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+        _within_reason(inner)
+    return value
 
 
 def _depth(value: Any) -> int:
@@ -63,9 +75,8 @@ Licence = Annotated[
 # Shown in lists and terminals, where control characters could forge what is read.
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_json_object)]
-Window = tuple[
-    Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]
-]  # fmt: skip
+Extent = Annotated[int, Field(ge=1, le=1024)]
+Window = tuple[Extent, Extent, Extent]
 
 
 class CardPart(BaseModel):
@@ -88,7 +99,7 @@ class GeneratorSpec(CardPart):
     """A generator of the registry and its constructor's arguments."""
 
     name: str
-    parameters: JsonObject = {}
+    parameters: Annotated[JsonObject, AfterValidator(_within_reason)] = {}
 
 
 class Inference(CardPart):
@@ -96,10 +107,12 @@ class Inference(CardPart):
 
     mode: Literal["whole", "sliding-window", "slices"]
     window: Window | None = Field(None, description="Voxels along z, y, x; sliding-window only.")
-    overlap: float = Field(0.25, ge=0, lt=1, description="Share of a window that its neighbor covers too.")
+    overlap: float = Field(0.25, ge=0, le=0.9, description="Share of a window that its neighbor covers too.")
     blend: Literal["gaussian", "constant"] = "gaussian"
     # With one window at a time PyTorch takes a slow CPU path for small 3-D convolutions (up to 1.4 times the time).
-    batch_size: int = Field(2, ge=2, description="Windows or slices computed at a time; does not change the result.")
+    batch_size: int = Field(
+        2, ge=2, le=1024, description="Windows or slices computed at a time; does not change the result."
+    )
     planes: tuple[Plane, ...] = Field(
         ("axial",),
         min_length=1,

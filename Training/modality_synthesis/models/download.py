@@ -38,7 +38,10 @@ def download(address: str, path: Path, reporter: Reporter) -> Path:
     """
     _check_scheme(address, local_allowed=True)
     shown = without_secrets(address)
-    opener = urllib.request.build_opener(_CheckedRedirects(local_allowed=_is_local(address)))
+    local = _is_local(address)
+    # What stays on this machine is no proxy's business: it would see the address, with a token in it.
+    direct = [urllib.request.ProxyHandler({})] if local else []
+    opener = urllib.request.build_opener(_CheckedRedirects(local_allowed=local), *direct)
     total = received = 0
     try:
         with opener.open(address, timeout=_TIMEOUT_SECONDS) as answer, path.open("wb") as stream:
@@ -50,8 +53,9 @@ def download(address: str, path: Path, reporter: Reporter) -> Path:
                 stream.write(chunk)
                 reporter.progress(min(received / total, 1.0) if total else 0.5, "Downloading")
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        reason = str(getattr(error, "reason", "") or error) or type(error).__name__
-        raise BadInputError(f"{shown} could not be downloaded: {reason.splitlines()[0]}") from None
+        told = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", "") or error
+        reason = str(told) or type(error).__name__
+        raise BadInputError(f"{shown} could not be downloaded: {reason.splitlines()[0][:200]}") from None
     if total and received != total:
         raise BadInputError(f"{shown}: only {received} of {total} bytes arrived. Try again.")
     return path

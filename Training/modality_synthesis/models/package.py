@@ -81,6 +81,22 @@ def load_weights(package: ModelPackage) -> dict[str, torch.Tensor]:
     return weights
 
 
+def stored_shapes(package: ModelPackage) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in the file of weights, by name; only its header is read.
+
+    Raises:
+        BadInputError: missing, or no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = _existing_weights(package)
+    try:
+        with safe_open(path, framework="np") as header:
+            return {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise BadInputError(f"{path} is not a safetensors file: {error}") from None
+
+
 def read_baselines(package: ModelPackage) -> bytes:
     """The file of fitted baselines, whose SHA-256 was checked.
 
@@ -88,10 +104,13 @@ def read_baselines(package: ModelPackage) -> bytes:
         HashMismatchError: the file is not the one the card declares.
         BadInputError: the package keeps none, or the file is missing or cannot be read.
     """
+    from modality_synthesis.volumes.paths import check_regular
+
     path, declared = package.baselines_path, package.card.baselines
     if path is None or declared is None:
         raise BadInputError(f"{package.folder.name} keeps no baselines.")
     try:
+        check_regular(path)
         content = path.read_bytes()
     except OSError as error:
         raise BadInputError(f"{path} cannot be read: {error.strerror or error}. Install the model again.") from None
@@ -108,20 +127,13 @@ def verify_package(folder: str | Path) -> ModelPackage:
     Raises:
         BadInputError, HashMismatchError: what is wrong.
     """
-    from safetensors import SafetensorError, safe_open
-
     from modality_synthesis.volumes import file_sha256
 
     package = open_package(folder)
     package_files(package.folder)
     path = _existing_weights(package)
     _check_hash(package, file_sha256(path))
-    try:
-        with safe_open(path, framework="np") as header:
-            count = sum(math.prod(header.get_slice(name).get_shape()) for name in header.keys())  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise BadInputError(f"{path} is not a safetensors file: {error}") from None
-    _check_count(package, count)
+    _check_count(package, sum(map(math.prod, stored_shapes(package).values())))
     if package.card.baselines is not None:
         read_baselines(package)
     return package

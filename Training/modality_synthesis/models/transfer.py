@@ -53,7 +53,7 @@ def install_model(
         if not replace:
             _refuse_replacing(place, package)
         check_outputs([], folders=[place], inputs=[archive])
-        with atomic_folder(place) as temporary:
+        with atomic_folder(place, new=not replace) as temporary:
             # Moved, not copied: these are the very files that were verified.
             for file in package_files(unpacked):
                 os.replace(file, temporary / file.name)

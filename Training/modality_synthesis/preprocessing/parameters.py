@@ -5,6 +5,7 @@ Light on purpose (pydantic only): reading a model card needs neither SimpleITK n
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,13 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from modality_synthesis.preprocessing.manufacturers import canonical_manufacturer
 
 Triple = tuple[float, float, float]
-IntTriple = tuple[int, int, int]
+_Extent = Annotated[int, Field(ge=8, le=1024)]
+_Step = Annotated[float, Field(ge=0.05, le=20.0)]
+Size = tuple[_Extent, _Extent, _Extent]
+Spacing = tuple[_Step, _Step, _Step]
+# Radii and margins beyond a head's size say nothing, and take memory with their third power.
+_Radius = Annotated[float, Field(gt=0, le=200)]
+_Margin = Annotated[float, Field(ge=0, le=200)]
+_MOST_STEPS = 32
+_MOST_VOXELS = 512**3
 
 
 class StepParameters(BaseModel):
     """Base of every step's parameters; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Reorient(StepParameters):
@@ -39,7 +48,7 @@ class CTHead(StepParameters):
 
     step: Literal["ct-head"] = "ct-head"
     clip: tuple[float, float] = Field((-1024.0, 3071.0), description="Range of Hounsfield units kept.")
-    holder_mm: float = Field(12.0, gt=0, description="Thinner structures are no part of the head.")
+    holder_mm: _Radius = Field(12.0, description="Thinner structures are no part of the head.")
 
 
 class CTBrainMask(StepParameters):
@@ -48,8 +57,8 @@ class CTBrainMask(StepParameters):
     step: Literal["ct-brain-mask"] = "ct-brain-mask"
     bone_hu: float = Field(200.0, description="Brighter is bone.")
     fat_hu: float = Field(-40.0, description="Darker is fat or air.")
-    depth_mm: float = Field(11.0, gt=0, description="How deep in soft tissue the brain's core lies.")
-    reach_mm: float = Field(8.0, gt=0, description="How far the brain may reach beyond the core grown back.")
+    depth_mm: _Radius = Field(11.0, description="How deep in soft tissue the brain's core lies.")
+    reach_mm: _Radius = Field(8.0, description="How far the brain may reach beyond the core grown back.")
     network: str = Field("brain-mask", description="File name, without ending, in Resources/Networks.")
 
 
@@ -58,7 +67,7 @@ class CTAnchor(StepParameters):
 
     step: Literal["ct-anchor"] = "ct-anchor"
     deep_brain_hu: float = Field(31.0, description="Where the median of the deep brain is brought.")
-    depth_mm: float = Field(15.0, gt=0, description="How far below the brain's surface it is measured.")
+    depth_mm: _Radius = Field(15.0, description="How far below the brain's surface it is measured.")
     largest_hu: float = Field(15.0, gt=0, description="A larger shift is refused.")
 
 
@@ -80,8 +89,10 @@ class BiasField(StepParameters):
     """N4 bias field correction inside the brain mask (Tustison 2010)."""
 
     step: Literal["bias-field"] = "bias-field"
-    shrink_mm: float = Field(6.0, gt=0, description="Sample spacing at which the field is fitted, mm.")
-    iterations: tuple[int, ...] = Field((50, 50, 50, 50), description="Most iterations per fitting level.")
+    shrink_mm: float = Field(6.0, ge=0.5, le=100, description="Sample spacing at which the field is fitted, mm.")
+    iterations: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        (50, 50, 50, 50), min_length=1, max_length=8, description="Most iterations per fitting level."
+    )
 
 
 class Register(StepParameters):
@@ -100,9 +111,15 @@ class Resample(StepParameters):
     """Sample the volume on the model's grid (axes along template Left-Posterior-Superior), one interpolation."""
 
     step: Literal["resample"] = "resample"
-    size: IntTriple = Field((96, 112, 96), description="Voxels along x, y, z.")
-    spacing: Triple = Field((2.0, 2.0, 2.0), description="Voxel size, mm.")
+    size: Size = Field((96, 112, 96), description="Voxels along x, y, z.")
+    spacing: Spacing = Field((2.0, 2.0, 2.0), description="Voxel size, mm.")
     center: Triple = Field((0.0, 18.0, 6.0), description="World position (template LPS, mm) of the grid's center.")
+
+    @model_validator(mode="after")
+    def _grid_has_a_size(self) -> Resample:
+        if math.prod(self.size) > _MOST_VOXELS:
+            raise ValueError(f"{'×'.join(map(str, self.size))} voxels are more than any model's grid has")
+        return self
 
 
 class RefineMask(StepParameters):
@@ -110,8 +127,8 @@ class RefineMask(StepParameters):
     brain belongs to it, what lies farther than `outside_mm` from it does not."""
 
     step: Literal["refine-mask"] = "refine-mask"
-    inside_mm: float = Field(6.0, ge=0)
-    outside_mm: float = Field(6.0, ge=0)
+    inside_mm: _Margin = 6.0
+    outside_mm: _Margin = 6.0
 
 
 class Normalize(StepParameters):
@@ -203,7 +220,7 @@ class TargetMapping(StepParameters):
     offset: float = 0.0
     minimum: float | None = None
     normalization: SignalNormalization | None = Field(None, description="For targets without a unit (MRI).")
-    mask_margin_mm: float = Field(6.0, ge=0)
+    mask_margin_mm: _Margin = 6.0
     background: float = 0.0
     standardization: Standardization | None = None
 
@@ -222,7 +239,7 @@ class TargetMapping(StepParameters):
 class ChainParameters(StepParameters):
     """All preprocessing of a model, in the order it runs."""
 
-    source: tuple[SourceStep, ...] = ()
+    source: tuple[SourceStep, ...] = Field((), max_length=_MOST_STEPS)
     target: TargetMapping = TargetMapping()
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from modality_synthesis.datasets.simulated import MARK
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.simulation.anatomy import atrophy, random_shape
 from modality_synthesis.simulation.clinical import Person
 from modality_synthesis.simulation.ct import simulate_ct
@@ -75,7 +75,7 @@ def subject_files(plan: Plan, folder: Path) -> list[Path]:
 def is_simulated(plan: Plan, folder: Path) -> bool:
     """Whether the subject of that name was simulated by this program."""
     try:
-        return json.loads(_truth_file(plan, folder).read_text(encoding="utf-8"))["simulated"] is True
+        return read_json_object(_truth_file(plan, folder))["simulated"] is True
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

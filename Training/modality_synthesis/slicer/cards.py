@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from modality_synthesis.json_files import LARGEST_BYTES
 from modality_synthesis.names import reference_region_name, shortened
 from modality_synthesis.resources import model_folders
 
@@ -172,7 +173,9 @@ def card_html(card: Card) -> str:
 
 def badge_text(card: Card) -> str:
     """What kind of model this is."""
-    return _badge(card) + (f" <b>Hides {card.id} {', '.join(card.hides)}</b>, installed too." if card.hides else "")
+    return _badge(card) + (
+        f" <b>Hides {_escape(card.id)} {_escape(', '.join(card.hides))}</b>, installed too." if card.hides else ""
+    )
 
 
 def _badge(card: Card) -> str:
@@ -207,6 +210,9 @@ def _metrics_rows(metrics: list) -> str:
 
 def _read(path: Path) -> Card | None:
     try:
+        # A pipe would keep the panel waiting; a card has a few kilobytes.
+        if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
+            raise ValueError("it is no file, or too large")
         facts = json.loads(path.read_bytes())  # whatever Unicode encoding an editor chose
         card = Card(path.parent, facts)
         for name in ("id", "name", "version", "source", "target", "quantity", "units", "reference_region", "colormap",

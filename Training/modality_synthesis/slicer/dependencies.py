@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import re
 import sys
 from dataclasses import dataclass, field
-from importlib import metadata
 
 import slicer
 from slicer.i18n import tr as _
@@ -53,8 +53,8 @@ def isThere(requirement: str) -> bool:
     if spec is None or spec.origin is None:  # a folder that an uninstalled package left behind is no package
         return False
     try:
-        installed = metadata.version(name)
-    except metadata.PackageNotFoundError:
+        installed = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
         return True  # built into Slicer
     return numbersOf(installed) >= numbersOf(requirement.partition(">=")[2])
 
@@ -181,7 +181,7 @@ def loadedVersions() -> dict:
     """The versions of the packages that Slicer itself has loaded: when one changes, Slicer must be restarted."""
     loaded = {name.lower() for name in sys.modules if "." not in name}
     found = {}
-    for distribution in metadata.distributions():
+    for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"] or ""
         if name.lower().replace("-", "_") in loaded:
             found[name] = distribution.version

@@ -376,7 +376,8 @@ class SynthesisLogic(ScriptedLoadableModuleLogic):
 
     def _makeFolder(self) -> str:
         self._removeFolder()
-        self._folder = slicer.util.tempDirectory("ModalitySynthesis")
+        # Volumes of a patient, and a place that other users of the computer can look into: for this user only.
+        self._folder = tempfile.mkdtemp(prefix="ModalitySynthesis-", dir=slicer.app.temporaryPath)
         return self._folder
 
     def _removeFolder(self) -> None:

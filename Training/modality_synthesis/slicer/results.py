@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 
 import numpy as np
 import slicer
@@ -36,8 +37,16 @@ def sourceOf(node: slicer.vtkMRMLNode | None) -> slicer.vtkMRMLScalarVolumeNode 
 
 def sidecarOf(node: slicer.vtkMRMLNode) -> dict:
     """The provenance record of a synthetic volume."""
-    text = node.GetAttribute(SIDECAR)
-    return json.loads(text) if text else {}
+    record = _stored(node.GetAttribute(SIDECAR))
+    return record if isinstance(record, dict) else {}
+
+
+def _stored(text: str | None) -> object:
+    """What a node's attribute holds as JSON; None when it is none. Scenes come from anybody."""
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def provenanceOf(node: slicer.vtkMRMLNode) -> dict:
@@ -120,8 +129,11 @@ def cardTarget(node: slicer.vtkMRMLNode) -> str:
 def displayWindow(node: slicer.vtkMRMLNode) -> tuple[float, float]:
     """The color range that goes with a synthetic volume."""
     text = node.GetAttribute(_PREFIX + "DisplayWindow")
-    low, high = json.loads(text) if text else (0.0, 1.0)
-    return float(low), float(high)
+    try:
+        low, high = (float(end) for end in _stored(text))
+    except (TypeError, ValueError, OverflowError):
+        return 0.0, 1.0
+    return (low, high) if -math.inf < low < high < math.inf else (0.0, 1.0)
 
 
 def makeResult(
@@ -227,9 +239,21 @@ def measurementOf(node: slicer.vtkMRMLScalarVolumeNode | None) -> dict:
     facts = {}
     for name in (*MEASUREMENT, "ReferenceRegion"):
         text = node.GetAttribute(_PREFIX + name) if node is not None else None
-        if text:
-            facts[name] = text if name in _TEXTS else json.loads(text)
+        value = text if name in _TEXTS else _stored(text)
+        if value and (name in _TEXTS or _isSound(name, value)):
+            facts[name] = value
     return facts
+
+
+def _isSound(name: str, value: object) -> bool:
+    """Whether a fact is of the type that `setMeasurement` wrote."""
+    if name == "ReferenceMean":
+        return isinstance(value, (int, float))
+    if not isinstance(value, dict):
+        return False
+    if name == "PartialVolumeCorrection":
+        return isinstance(value.get("fwhm_mm"), (int, float))
+    return isinstance(value.get("value"), (int, float, type(None))) and isinstance(value.get("tracer"), str)
 
 
 def unitsOf(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_pascal
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.models.card import Line, Slug, Source, Target, Version
 from modality_synthesis.validation import problem
 from modality_synthesis.volumes import check_sidecar, sidecar_path
@@ -80,25 +80,25 @@ def read_record(volume: Path) -> Record:
     """
     path = sidecar_path(volume)
     try:
-        text = path.read_text(encoding="utf-8")
+        facts = read_json_object(path)
     except FileNotFoundError:
         raise BadInputError(
             f"{volume.name} has no record {path.name} beside it, which says what the volume shows and which model made "
             "it. Export a volume that 'synthesize' wrote, together with its .json file."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise BadInputError(f"{path.name} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError as error:
         raise BadInputError(f"{path.name} cannot be read: {error}.") from None
+    except ValueError as error:
+        raise BadInputError(f"{path.name} is no valid JSON file ({error}). Synthesize the volume again.") from None
+    check_sidecar(volume, facts)
     try:
-        facts = json.loads(text)
-        if isinstance(facts, dict):
-            check_sidecar(volume, facts)
         return Record.model_validate(facts)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise BadInputError(
-            f"{path.name} is no record of a synthetic volume ({where}: {problem(first)}). Only volumes that "
-            "'synthesize' wrote, with the .json files beside them, are exported as DICOM."
+            f"{path.name} is no record of a synthetic volume ({where[:100]}: {problem(first)[:200]}). Only volumes "
+            "that 'synthesize' wrote, with the .json files beside them, are exported as DICOM."
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{path.name} is no valid JSON file ({error}). Synthesize the volume again.") from None

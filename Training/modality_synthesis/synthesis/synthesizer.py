@@ -183,6 +183,30 @@ def kept_synthesizer(package: ModelPackage, device: str = "auto") -> Synthesizer
     return kept
 
 
+def check_fit(package: ModelPackage) -> None:
+    """Whether the card's generator is the one whose weights the package holds; neither is loaded for that.
+
+    Raises:
+        BadInputError: unknown generator, parameters that no package may have, or weights that do not fit.
+    """
+    from modality_synthesis.generators import weight_shapes
+    from modality_synthesis.models.package import stored_shapes
+
+    choice, name = package.card.generator, package.folder.name
+    stored = stored_shapes(package)
+    try:
+        # What only training needs, discriminators for example, comes on top.
+        expected = weight_shapes(choice.name, choice.parameters, most=4 * len(stored) + 100)
+    except BadInputError as error:
+        raise BadInputError(f"{name}: {error}") from None
+    odd = next((key for key in sorted({*expected, *stored}) if expected.get(key) != stored.get(key)), None)
+    if odd is not None:
+        there, wanted = (str(list(found[odd])) if odd in found else "missing" for found in (stored, expected))
+        raise BadInputError(
+            f"{name}: the weights do not fit the generator ({odd!r} is {there} in the file, {wanted} in the generator)."
+        )
+
+
 def load_generator(package: ModelPackage) -> Generator:
     """The package's generator with its verified weights, in evaluation mode.
 
@@ -194,15 +218,9 @@ def load_generator(package: ModelPackage) -> Generator:
     from modality_synthesis.models import load_weights
 
     card = package.card
-    generator = build_generator(card.generator.name, dict(card.generator.parameters))
+    check_fit(package)
     weights = load_weights(package)
-    expected = set(generator.package_state())
-    if set(weights) != expected:
-        odd = sorted(set(weights) ^ expected)[0]
-        raise BadInputError(f"{package.folder.name}: the weights do not fit the generator ({odd!r} is not in both).")
-    try:
-        generator.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        raise BadInputError(f"{package.folder.name}: the weights do not fit the generator: {error}") from None
+    generator = build_generator(card.generator.name, dict(card.generator.parameters))
+    generator.load_state_dict(weights, strict=False)
     generator.drop_training_parts()
     return generator.eval()

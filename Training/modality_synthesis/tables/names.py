@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.tables.words import FORMULA_SIGNS
 
 # Windows keeps these for devices, whatever ending follows; a cohort may be copied there.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
@@ -28,6 +29,8 @@ def unsafe_name(name: str) -> str | None:
         return "it holds a control character"
     if not name.strip():
         return "it is empty"
+    if name.startswith(FORMULA_SIGNS):
+        return "a spreadsheet would take it for a formula"
     if name.startswith((".", " ")) or name.endswith((".", " ")):
         return "a file's name may not begin with a dot, nor end with a dot or a space"
     if _DEVICES.fullmatch(name):

@@ -13,7 +13,7 @@ from pathlib import Path
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.tables.text import read_text
-from modality_synthesis.tables.words import as_number, is_unknown, key, tidy
+from modality_synthesis.tables.words import as_number, is_unknown, key, tidy, tidy_cell
 
 _SEPARATORS = "\t;,|"
 
@@ -155,7 +155,7 @@ class _Lines:
                 raise BadInputError(f"{path.name}, line {self.start}: {_reason(error)}.") from None
             if self._unclosed:
                 raise BadInputError(f"{path.name}, line {self.start}: a quotation mark is opened and never closed.")
-            yield self.start, [tidy(cell) for cell in cells]
+            yield self.start, [tidy_cell(cell) for cell in cells]
 
     def findings(self, path: Path) -> tuple[Finding, ...]:
         """Rows that were left out as comments."""

@@ -16,6 +16,8 @@ UNKNOWN = frozenset(
 # Columns that say who and when, in the order of preference. The first four are what the documentation promises.
 SUBJECT = ("subject", "participant_id", "sub", "id", "subject_id", "participant", "patient_id", "patient", "ptid")
 SESSION = ("session", "session_id", "ses")
+# A spreadsheet computes a cell that begins so; `=cmd|...` in a name is somebody else's program.
+FORMULA_SIGNS = ("=", "+", "@")
 # Excel's errors: the formula failed, the value is not known.
 _ERRORS = frozenset({"#value!", "#ref!", "#div/0!", "#name?", "#null!", "#num!"})
 # Characters that no editor shows and that `str.strip` leaves.
@@ -30,6 +32,20 @@ def tidy(text: str) -> str:
     if text.isascii():
         return text.strip()
     return unicodedata.normalize("NFC", text.translate(_INVISIBLE)).strip()
+
+
+def harmless(text: str) -> str:
+    """A cell as it is written: one that a spreadsheet would take for a formula begins with an apostrophe, as people
+    write such cells by hand; numbers and all else stay as they are. `tidy_cell` takes the apostrophe away again."""
+    word = text.lstrip()
+    formula = word.startswith(FORMULA_SIGNS) or (word.startswith("-") and word[1:2].isalpha())
+    return f"'{text}" if formula and not _PLAIN.fullmatch(word) else text
+
+
+def tidy_cell(text: str) -> str:
+    """`tidy`, without the apostrophe of `harmless`."""
+    word = tidy(text)
+    return word[1:] if word.startswith("'") and harmless(word[1:]) == word else word
 
 
 def key(name: str) -> str:

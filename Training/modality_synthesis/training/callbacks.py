@@ -6,6 +6,7 @@ import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning
@@ -103,6 +104,22 @@ def read_rows(path: Path) -> list[dict[str, float]]:
         return [{name: float(text) for name, text in row.items() if text} for row in records]
     except ValueError as error:
         raise BadInputError(f"{path} is no training log: {error}") from None
+
+
+class NamelessLogger(TensorBoardLogger):
+    """TensorBoard's logger, whose files are named without the computer's host name."""
+
+    @property
+    def experiment(self) -> Any:
+        """The writer; made when it is first asked for."""
+        from tensorboard.summary.writer import event_file_writer
+
+        module: Any = event_file_writer
+        system, module.socket = module.socket, SimpleNamespace(gethostname=lambda: "training")
+        try:
+            return super().experiment
+        finally:
+            module.socket = system
 
 
 class ReportProgress(Callback):

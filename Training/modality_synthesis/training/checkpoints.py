@@ -6,6 +6,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from modality_synthesis.errors import ModalitySynthesisError
+from modality_synthesis.foreign_weights import load_foreign_weights
+
 
 def load_checkpoint(path: Path, *, map_location: str = "cpu") -> Any:
     """The content of a checkpoint whose check sums are right.
@@ -16,8 +19,6 @@ def load_checkpoint(path: Path, *, map_location: str = "cpu") -> Any:
         OSError: the file cannot be opened.
         ValueError: damaged, of another kind, or not safe to read; says why in one line.
     """
-    import torch
-
     with path.open("rb"):
         pass
     try:
@@ -25,8 +26,8 @@ def load_checkpoint(path: Path, *, map_location: str = "cpu") -> Any:
             with zipfile.ZipFile(path) as archive:
                 if (bad := archive.testzip()) is not None:
                     raise ValueError(f"{bad} in it has another check sum")
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except MemoryError:
+        return load_foreign_weights(path, map_location=map_location)
+    except (MemoryError, ModalitySynthesisError):
         raise
     except Exception as error:  # unpickling damaged bytes raises anything
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]

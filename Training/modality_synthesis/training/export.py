@@ -29,7 +29,7 @@ from modality_synthesis.models import ModelPackage, write_package
 from modality_synthesis.models.card import Card
 from modality_synthesis.progress import Reporter, parts
 from modality_synthesis.training.folder import RunFacts
-from modality_synthesis.training.recipe import Recipe
+from modality_synthesis.training.recipe import Recipe, recorded
 from modality_synthesis.training.truth import cohort_facts
 
 
@@ -112,7 +112,7 @@ def card_facts(
     """
     facts = recipe.package
     parameters = {name: value for name, value in recipe.generator.parameters.items() if name not in training_parameters}
-    how = recipe.model_dump(mode="json", include={"name", "losses", "optimizer", "training"})
+    how = {key: value for key, value in recorded(recipe).items() if key in ("name", "losses", "optimizer", "training")}
     for term in how["losses"]:
         # A card is passed on: it names the file of a feature network, not where it lies on this machine.
         if isinstance(term["parameters"].get("weights"), str):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from modality_synthesis._version import __version__
 from modality_synthesis.datasets.splits import Split
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.training.checkpoints import load_checkpoint
-from modality_synthesis.training.recipe import Recipe
+from modality_synthesis.training.recipe import Recipe, recorded
 from modality_synthesis.validation import validate
 from modality_synthesis.volumes import (
     atomic_files,
@@ -33,6 +34,40 @@ if TYPE_CHECKING:
 # A resumed run may differ in these: they do not change what is learned.
 _FREE = ("cohort", "package.", "training.workers", "training.image_every", "training.deterministic")
 _EXAMPLE_PARTS = ("source", "synthetic", "reference", "brain")
+
+
+class _StoredNetwork(BaseModel):
+    name: str
+    sha256: str
+
+
+class _StoredLoss(BaseModel):
+    name: str
+    weight: float
+    parameters: dict[str, Any] = {}
+    feature_network: _StoredNetwork | None = None
+    schedule: dict[str, Any] | None = None
+
+
+class _StoredFacts(BaseModel):
+    """The types in `run.json`, which anybody may have changed."""
+
+    fold: str | None
+    processes: int
+    device: str
+    precision: str
+    losses: list[_StoredLoss]
+    program: str = ""
+    contents: dict[str, str] = {}
+    started_from: dict[str, str] | None = None
+    package_version: str = ""
+    epochs: int = 0
+    stopped_early: bool = False
+    best_epoch: int | None = None
+    best_value: float | None = None
+    minutes: float = 0.0
+    parameters: int = 0
+    planes: list[tuple[int, str]] = []
 
 
 @dataclass(frozen=True)
@@ -169,7 +204,7 @@ class RunFolder:
         """Say what the run is; part of its first checkpoint, so that a run that never came so far leaves nothing."""
         with atomic_files():
             write_json(split.as_dict(), self.path / "splits.json")
-            write_json(recipe.model_dump(mode="json"), self.path / "recipe.json")
+            write_json(recorded(recipe), self.path / "recipe.json")
             write_json(asdict(facts), self.path / "run.json")
 
     @property
@@ -207,10 +242,9 @@ class RunFolder:
     def facts(self) -> RunFacts:
         """Raises BadInputError when the folder holds no run."""
         known = {item.name for item in fields(RunFacts)}
-        try:
-            return RunFacts(**{name: value for name, value in self._read("run.json").items() if name in known})
-        except TypeError as error:
-            raise self._damaged("run.json", error) from None
+        facts = {name: value for name, value in self._read("run.json").items() if name in known}
+        validate(_StoredFacts, facts, str(self.path / "run.json"))
+        return RunFacts(**facts)
 
     def examples(self) -> list[Example]:
         """Validation subjects as the packaged weights show them.
@@ -247,7 +281,7 @@ class RunFolder:
                 f"Nothing to resume in {self.path}: {self.checkpoint.name} is missing. Start without --resume."
             )
         self.check_checkpoint()
-        before, now = flat(self.recipe().model_dump(mode="json")), flat(recipe.model_dump(mode="json"))
+        before, now = flat(recorded(self.recipe())), flat(recorded(recipe))
         for key in dict.fromkeys([*before, *now]):
             if before.get(key) != now.get(key) and not key.startswith(_FREE):
                 raise BadInputError(
@@ -297,14 +331,11 @@ class RunFolder:
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            data = json.loads((self.path / name).read_text(encoding="utf-8-sig"))
+            return read_json_object(self.path / name)
         except FileNotFoundError:
             raise BadInputError(f"{self.path} holds no training run: {name} is missing.") from None
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise self._damaged(name, error) from None
-        if not isinstance(data, dict):
-            raise self._damaged(name, ValueError("it holds no JSON object"))
-        return data
 
     def check_checkpoint(self) -> None:
         """Make sure that the checkpoint is whole, before anything is computed.

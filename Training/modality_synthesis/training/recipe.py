@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
@@ -18,11 +18,13 @@ from modality_synthesis.models.card import ClinicalVariable, Inference, Licence,
 from modality_synthesis.preprocessing import ChainParameters
 from modality_synthesis.training.rates import CosineRate, Rate
 from modality_synthesis.validation import validate
+from modality_synthesis.volumes.paths import check_regular
 
 if TYPE_CHECKING:
     from modality_synthesis.datasets.samples import SampleSpec
 
 Parameters = dict[str, Any]
+_LONGEST, _MOST_ENTRIES = 1 << 20, 10_000
 Moment = Annotated[float, Field(ge=0, lt=1)]
 # None of them but the loss depends on the losses' schedules, so that values of all epochs can be compared.
 MonitorName = Literal["validation/MAE", "validation/RMSE", "validation/SSIM", "validation/PSNR", "validation/loss"]
@@ -223,6 +225,24 @@ class Recipe(_Part):
         )
 
 
+def recorded(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as a run folder, a report and a card tell it: files by their names, for the folders above them say
+    whose computer it was, and what else lies there."""
+    return _names_only(recipe.model_dump(mode="json"))
+
+
+def _names_only(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _names_only(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_names_only(inner) for inner in value]
+    if isinstance(value, str) and "\n" not in value:
+        windows = PureWindowsPath(value)
+        if windows.is_absolute() or PurePosixPath(value).is_absolute():
+            return windows.name or value
+    return value
+
+
 def _is_literal_pasta(data: Any) -> bool:
     choice = data.get("generator") if isinstance(data, Mapping) else None
     parameters = choice.get("parameters") if isinstance(choice, Mapping) and choice.get("name") == "pasta" else None
@@ -277,16 +297,15 @@ def merged_recipe(path: Path) -> dict[str, Any]:
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
         raise BadInputError(f"{path.name}: 'extends' goes around in a circle.")
+    check_regular(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as stream:
+            text = stream.read(_LONGEST)
     except OSError as error:
         raise BadInputError(f"The recipe {path} cannot be read: {(error.strerror or str(error)).lower()}.") from None
     except UnicodeDecodeError:
         raise BadInputError(f"{path.name} is no recipe: a recipe is text in UTF-8 (YAML), and it is not.") from None
-    except yaml.YAMLError as error:
-        raise BadInputError(f"{path.name} is not YAML: {str(error).splitlines()[0]}.") from None
-    except RecursionError:
-        raise BadInputError(f"{path.name} is no recipe: it is nested too deeply to be read.") from None
+    data = _yaml(text, path.name)
     if not isinstance(data, dict):
         raise BadInputError(f"{path.name}: a recipe is a YAML mapping.")
     bases = data.pop("extends", None) or []
@@ -294,6 +313,34 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     for base in bases if isinstance(bases, list) else [bases]:
         merged = _merge(merged, _read(path.parent / str(base), (*seen, path.resolve())))
     return _merge(merged, data)
+
+
+def _yaml(text: str, what: str) -> Any:
+    """The value that a text of YAML stands for.
+
+    Raises:
+        BadInputError: not YAML (`what` begins the message), or more than a recipe can be.
+    """
+    try:
+        value = yaml.safe_load(text)
+        entries = _entries(value, _MOST_ENTRIES)
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadInputError(f"{what} is not YAML: {(str(error).splitlines() or ['?'])[0][:200]}.") from None
+    except RecursionError:
+        raise BadInputError(f"{what} is no recipe: it is nested too deeply to be read.") from None
+    if len(text) >= _LONGEST or entries > _MOST_ENTRIES:
+        raise BadInputError(f"{what} is no recipe: it is too large.")
+    return value
+
+
+def _entries(value: Any, most: int) -> int:
+    """How many values there are, those that aliases repeat counted each time; not much further than to `most`."""
+    count = 1
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        count += _entries(inner, most - count)
+        if count > most:
+            break
+    return count
 
 
 def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -310,14 +357,18 @@ def _apply(data: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     if not sign:
         raise UsageError(f"Overrides are written KEY=VALUE, training.epochs=5 for example; {override!r} is not.")
+    try:
+        value = _yaml(text, "its value")
+    except BadInputError as error:
+        raise UsageError(f"The override {override[:80]!r} cannot be applied: {error}") from None
     *parents, last = key.strip().split(".")
     place: Any = data
     for parent in parents:
         place = place.setdefault(parent, {}) if isinstance(place, dict) else place[_position(place, parent, override)]
     if isinstance(place, dict):
-        place[last] = yaml.safe_load(text)
+        place[last] = value
     else:
-        place[_position(place, last, override)] = yaml.safe_load(text)
+        place[_position(place, last, override)] = value
 
 
 def _position(place: Any, key: str, override: str) -> int:

@@ -14,10 +14,11 @@ from modality_synthesis.evaluation.figures.style import COLORS, INK, PAGE_WIDTH,
 from modality_synthesis.evaluation.metrics import METRICS, SLICE_METRICS
 from modality_synthesis.evaluation.report import document_files, metrics_tables, write_document
 from modality_synthesis.evaluation.report_figures import Picture, canvas, picture
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.training.callbacks import LOG, read_rows
 from modality_synthesis.training.folder import RunFacts, RunFolder
 from modality_synthesis.training.panels import draw_example
-from modality_synthesis.training.recipe import Recipe
+from modality_synthesis.training.recipe import Recipe, recorded
 from modality_synthesis.volumes import check_outputs
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _document(run: RunFolder, recipe: Recipe, facts: RunFacts) -> Document:
         Section("Validation", pictures=[_validation_curves(rows, recipe, facts)]),
         Section("Learning rate", pictures=[_rate_curve(rows)]),
         Section("Validation subjects", pictures=_examples(run, recipe)),
-        Section("Recipe", literal=json.dumps(recipe.model_dump(mode="json"), indent=2, ensure_ascii=False)),
+        Section("Recipe", literal=json.dumps(recorded(recipe), indent=2, ensure_ascii=False)),
     ]  # fmt: skip
     lead = (
         f"{package.name}: {recipe.route.source} to {recipe.route.target}, {recipe.generator.name}; model {package.id} "
@@ -189,7 +190,12 @@ def _examples(run: RunFolder, recipe: Recipe) -> list[Picture]:
 
 
 def _scored(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        return read_json_object(path)
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path} cannot be read: {error}. Evaluate again, or remove it.") from None
 
 
 def _scores_note(scored: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from modality_synthesis.datasets.cache import Pair, preprocess_pairs
@@ -33,7 +32,7 @@ from modality_synthesis.losses import WeightedLosses
 from modality_synthesis.models import ModelPackage, open_package
 from modality_synthesis.progress import Reporter, current, parts
 from modality_synthesis.synthesis.allocator import keep_freed_memory
-from modality_synthesis.training.callbacks import LOG, History, ReportProgress, SaveLast, ToTensorBoard
+from modality_synthesis.training.callbacks import LOG, History, NamelessLogger, ReportProgress, SaveLast, ToTensorBoard
 from modality_synthesis.training.data import PairData
 from modality_synthesis.training.export import package_model
 from modality_synthesis.training.folder import RunFacts, RunFolder
@@ -327,7 +326,7 @@ def _trainer(
     opened: Callable[[], None],
 ) -> lightning.Trainer:
     schedule = recipe.training
-    logger = TensorBoardLogger(folder.path / "logs", name="", version="")
+    logger = NamelessLogger(folder.path / "logs", name="", version="")
     with _quiet():
         try:
             return lightning.Trainer(

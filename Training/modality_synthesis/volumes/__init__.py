@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         resample_covered,
     )
     from modality_synthesis.volumes.dicom_index import SeriesInfo, dicom_series
-    from modality_synthesis.volumes.files import file_sha256, image_sha256, write_json, write_rows
+    from modality_synthesis.volumes.files import detached_files, file_sha256, image_sha256, write_json, write_rows
     from modality_synthesis.volumes.geometry import (
         affine,
         array,
@@ -88,6 +88,7 @@ _LAZY = {
     "derived_record": "marks",
     "describe": "marks",
     "describe_geometry": "geometry",
+    "detached_files": "files",
     "dicom_series": "dicom_index",
     "file_sha256": "files",
     "filled": "coverage",
@@ -147,6 +148,7 @@ __all__ = [
     "derived_record",
     "describe",
     "describe_geometry",
+    "detached_files",
     "dicom_series",
     "file_sha256",
     "filled",

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.interruptions import shielded
 from modality_synthesis.volumes.leases import Lease, new_token
 from modality_synthesis.volumes.moves import Move, flush, remove
@@ -76,14 +78,19 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, *, new: bool = False) -> Iterator[Path]:
     """Like `atomic_output` for a folder: an empty temporary folder that becomes `path`, replacing it if it exists.
 
+    Args:
+        path: of the folder.
+        new: it must not exist at the end either; another run may have made it meanwhile.
+
     Raises:
-        BadInputError: the parent folder cannot be written to.
+        BadInputError: the parent folder cannot be written to, or `path` is there although it was to be new.
     """
     with atomic_files(), _refusals_explained(Path(path)):
         move = _group().add(Path(path), is_folder=True)
+        move.new = new
         yield move.temporary
         for file in move.temporary.rglob("*"):
             flush(file)
@@ -163,8 +170,9 @@ class _Group:
     def commit(self, final: bool) -> None:
         """Move everything into place, or leave everything as it was."""
         moves = self._last_of_each_place()
-        with shielded() as shield:
+        with shielded() as shield, _one_at_a_time(self.leases):
             if moves:
+                _refuse_existing(moves)
                 with _refusals_explained(moves[0].place):
                     self._note(moves)
                 begun: list[Move] = []
@@ -258,6 +266,34 @@ def _group() -> _Group:
     group = _current.get()
     assert group is not None
     return group
+
+
+@contextmanager
+def _one_at_a_time(folders: Iterable[Path]) -> Iterator[None]:
+    """Only one result is moved into a folder at a time: of two that have the same places, volume and sidecar would mix.
+
+    Held for the moves alone, milliseconds. Where a folder cannot be locked (Windows, some network file systems), the
+    hash in the sidecar still tells a mixed pair.
+    """
+    handles: list[int] = []
+    try:
+        if sys.platform != "win32":
+            import fcntl
+
+            for folder in sorted(folders):  # in one order, so that no two wait for each other
+                with suppress(OSError):
+                    handles.append(os.open(folder, os.O_RDONLY))
+                    fcntl.flock(handles[-1], fcntl.LOCK_EX)
+        yield
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _refuse_existing(moves: Iterable[Move]) -> None:
+    there = next((move.place for move in moves if move.new and os.path.lexists(move.place)), None)
+    if there is not None:
+        raise BadInputError(f"{there} was made by another run in the meantime; nothing was replaced.")
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import SimpleITK as sitk
 from modality_synthesis.errors import BadInputError
 
 MIN_VOXELS = 8
+# 1024 along each axis: four times the finest head scans.
+MOST_VOXELS = 1 << 30
 MIN_SPACING_MM = 0.05
 MAX_SPACING_MM = 20.0
 # Cosines in headers are rounded; 0.001 is 0.06 degrees.
@@ -39,6 +41,11 @@ def check_shape(size: Sequence[int], components: int, name: str) -> None:
         raise BadInputError(
             f"{name} is {'×'.join(map(str, size[:3]))} voxels; at least {MIN_VOXELS} along each of three "
             "axes are needed. A single slice or a scout cannot be used."
+        )
+    if math.prod(size[:3]) > MOST_VOXELS:
+        raise BadInputError(
+            f"{name} is {'×'.join(map(str, size[:3]))} voxels, more than any head scan has (2^30). Its header is "
+            "wrong, or it shows something else."
         )
 
 

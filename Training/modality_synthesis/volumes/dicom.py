@@ -16,6 +16,9 @@ from modality_synthesis.volumes.dicom_index import choose, dicom_series, read_he
 from modality_synthesis.volumes.dicom_pixels import stack_values
 from modality_synthesis.volumes.dicom_stack import Stack, build_stack
 
+# Two blocks of 0.5 and 5 mm need 10 times as many planes as the thick one has slices.
+_MOST_PLANES = 12
+
 
 def read_dicom(path: Path, series: str | None, reporter: Reporter, *, unmeasured: bool = False) -> sitk.Image:
     """Read one series of a DICOM folder.
@@ -39,6 +42,11 @@ def read_dicom(path: Path, series: str | None, reporter: Reporter, *, unmeasured
     stack, name = find_stack(path, series, reporter), (path.parent if path.is_file() else path).name
     columns, rows = stack.slices[0].size
     check_shape((columns, rows, stack.depth), 1, name)
+    if stack.depth > _MOST_PLANES * len(stack.slices):
+        raise BadInputError(
+            f"{name}: its {len(stack.slices)} slices lie so unevenly that {stack.depth} planes would be needed for a "
+            "regular volume. Use an evenly spaced reconstruction."
+        )
     check_grid(stack.spacing, stack.direction.ravel().tolist(), name)
     voxels = stack_values(stack.slices, name, reporter, unmeasured=unmeasured)
     files = len({part.path for part in stack.slices})

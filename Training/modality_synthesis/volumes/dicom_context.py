@@ -14,7 +14,7 @@ from modality_synthesis.errors import BadInputError, UsageError
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.dicom import find_stack, stack_grid
 from modality_synthesis.volumes.dicom_content import Reference
-from modality_synthesis.volumes.dicom_files import damaged, quiet_pydicom
+from modality_synthesis.volumes.dicom_files import damaged, quiet_pydicom, read_dataset
 from modality_synthesis.volumes.dicom_numbers import text
 from modality_synthesis.volumes.dicom_stack import Stack
 from modality_synthesis.volumes.geometry import describe_geometry, same_geometry
@@ -175,11 +175,9 @@ def _in_lps(image: sitk.Image) -> sitk.Image:
 
 
 def _full_header(path: Path) -> Dataset:
-    import pydicom
-
+    header = read_dataset(path)
     try:
         with quiet_pydicom():
-            header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             # Into Unicode by the file's own character set: the copy is written in another one.
             header = _decoded(header)
     except Exception as error:  # pydicom raises many kinds on damaged files

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modality_synthesis.volumes.dicom_files import damaged, quiet_pydicom
+from modality_synthesis.volumes.dicom_files import damaged, read_dataset
 from modality_synthesis.volumes.dicom_index import Slice
 
 _DECIDES = ("RescaleSlope", "RescaleIntercept", "BitsStored", "PixelRepresentation")
@@ -49,11 +49,8 @@ def _place(plane: Slice) -> object:
 
 def _content(plane: Slice) -> tuple[str, int]:
     """The same for slices with the same pixels and scale."""
-    import pydicom
-
+    dataset = read_dataset(plane.path, pixels=True)
     try:
-        with quiet_pydicom():
-            dataset = pydicom.dcmread(plane.path, force=True)
         digest = hashlib.sha256(bytes(dataset.PixelData))
         digest.update(repr([str(dataset.get(keyword)) for keyword in _DECIDES]).encode())
     except Exception as error:  # pydicom raises many kinds on damaged files

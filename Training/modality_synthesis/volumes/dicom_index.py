@@ -12,8 +12,17 @@ import numpy as np
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.volumes.checks import MIN_VOXELS
-from modality_synthesis.volumes.dicom_files import damaged, dicom_files, quiet_pydicom
-from modality_synthesis.volumes.dicom_numbers import has_decimal_comma, integer, number, numbers, text, texts
+from modality_synthesis.volumes.dicom_files import check_room, damaged, dicom_files, quiet_pydicom, read_dataset
+from modality_synthesis.volumes.dicom_numbers import (
+    frame_count,
+    has_decimal_comma,
+    integer,
+    items,
+    number,
+    numbers,
+    text,
+    texts,
+)
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -52,6 +61,7 @@ _TAGS = [
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "NumberOfFrames",
+    "BitsAllocated",
     "PixelSpacing",
     "ImagerPixelSpacing",
     "ImagePositionPatient",
@@ -162,12 +172,8 @@ def read_header(path: Path) -> Dataset | None:
     Raises:
         BadInputError: the file is damaged.
     """
-    import pydicom
-
+    header = read_dataset(path, _TAGS)
     try:
-        # Files without a preamble need `force`; they are recognised by what they hold.
-        with quiet_pydicom():
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
         meta_class = getattr(getattr(header, "file_meta", None), "MediaStorageSOPClassUID", None)
         if meta_class == _DICOMDIR:
             return None
@@ -231,9 +237,10 @@ def _listing(series: Sequence[SeriesInfo]) -> str:
 
 
 def _planes(header: Dataset, path: Path) -> list[Slice]:
-    frames = max(integer(header, "NumberOfFrames") or 1, 1)
-    per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
-    shared = next(iter(header.get("SharedFunctionalGroupsSequence") or []), None)
+    check_room(header, path)
+    frames = frame_count(header)
+    per_frame = items(header, "PerFrameFunctionalGroupsSequence")
+    shared = next(iter(items(header, "SharedFunctionalGroupsSequence")), None)
     instance = integer(header, "InstanceNumber") or 0
     planes = []
     for frame in range(frames):
@@ -261,7 +268,7 @@ def _values(groups: Sequence[Any], sequence: str, keyword: str, count: int) -> t
     for group in groups:
         if group is None:
             continue
-        holder = next(iter(group.get(sequence) or []), group)
+        holder = next(iter(items(group, sequence)), group)
         value = numbers(holder, keyword)
         if value is not None and len(value) == count:
             return value

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modality_synthesis.volumes.dicom_numbers import items
+
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
 def has_modality_lut(dataset: Dataset) -> bool:
     """Whether a table says what the stored numbers mean."""
-    return bool(dataset.get("ModalityLUTSequence"))
+    return bool(items(dataset, "ModalityLUTSequence"))
 
 
 def apply_modality_lut(stored: np.ndarray, dataset: Dataset) -> np.ndarray:

@@ -39,6 +39,11 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
     return None if found is None else round(found)
 
 
+def frame_count(dataset: Dataset) -> int:
+    """How many planes a file holds, 1 where it does not say."""
+    return max(integer(dataset, "NumberOfFrames") or 1, 1)
+
+
 def text(dataset: Dataset, keyword: str) -> str:
     """An element's text without blanks around it; empty when it is missing or cannot be decoded."""
     try:
@@ -51,6 +56,14 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     """The texts of an element with several values."""
     value = _decoded(_raw(dataset, keyword)) or text(dataset, keyword)
     return tuple(part.strip() for part in value.split("\\")) if value else ()
+
+
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none when it is missing or cannot be understood."""
+    try:
+        return list(dataset.get(keyword) or [])
+    except Exception:  # pydicom raises many kinds on odd values
+        return []
 
 
 def has_decimal_comma(dataset: Dataset, keyword: str) -> bool:
@@ -74,8 +87,11 @@ def _raw(dataset: Dataset, keyword: str) -> Any:
     from pydicom.datadict import tag_for_keyword
 
     tag = tag_for_keyword(keyword)
-    element = dataset.get_item(tag) if tag is not None and tag in dataset else None
-    return getattr(element, "value", None)
+    try:
+        element = dataset.get_item(tag) if tag is not None and tag in dataset else None
+        return getattr(element, "value", None)
+    except Exception:  # pydicom raises many kinds on odd values
+        return None
 
 
 def _split(value: Any) -> list[str]:

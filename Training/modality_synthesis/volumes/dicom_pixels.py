@@ -10,13 +10,12 @@ import numpy as np
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes.dicom_files import damaged, quiet_pydicom
+from modality_synthesis.volumes.dicom_files import check_room, damaged, quiet_pydicom, read_dataset
 from modality_synthesis.volumes.dicom_index import Slice
 from modality_synthesis.volumes.dicom_lut import apply_modality_lut, has_modality_lut
-from modality_synthesis.volumes.dicom_numbers import integer, text
+from modality_synthesis.volumes.dicom_numbers import frame_count, text
 from modality_synthesis.volumes.dicom_scales import OtherScale, other_scale, with_other_scales
 from modality_synthesis.volumes.dicom_values import Scaling, scalings, states_scale, without_padding
-from modality_synthesis.volumes.itk_paths import path_for_itk
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -72,19 +71,19 @@ class _Frames:
 
 def _frames(path: Path, unmeasured: bool) -> _Frames:
     """All frames of a file."""
-    import pydicom
     from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
+    dataset = read_dataset(path, pixels=True)
+    check_room(dataset, path)
     try:
         with quiet_pydicom():
-            dataset = pydicom.dcmread(path, force=True)
             syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
             if syntax is None:
                 # Files from before DICOM's file format carry no preamble and this syntax.
                 syntax = dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
             # With optional packages pydicom decodes more, but a file must give the same values everywhere.
             needs_gdcm = syntax.is_encapsulated and syntax != RLELossless
-            scaling = list(scalings(dataset, max(integer(dataset, "NumberOfFrames") or 1, 1)))
+            scaling = list(scalings(dataset, frame_count(dataset)))
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise damaged(path, error) from None
     values = _decoded_by_gdcm(path, dataset, scaling) if needs_gdcm else _decoded(path, dataset, scaling)
@@ -117,8 +116,8 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 
 
 def _decoded_by_gdcm(path: Path, dataset: Dataset, scaling: list[Scaling]) -> np.ndarray:
-    """Frames in an encoding that only GDCM decodes here; it applies the rescale itself."""
-    import SimpleITK as sitk
+    """Frames in an encoding that only GDCM decodes here."""
+    from modality_synthesis.volumes.dicom_gdcm import stored_values
 
     if has_modality_lut(dataset):
         raise BadInputError(
@@ -128,14 +127,8 @@ def _decoded_by_gdcm(path: Path, dataset: Dataset, scaling: list[Scaling]) -> np
     if len(set(scaling)) > 1:
         raise BadInputError(f"{path.name} is compressed and scales each frame differently. Export it uncompressed.")
     try:
-        with path_for_itk(path) as name:
-            values = sitk.GetArrayFromImage(sitk.ReadImage(name, sitk.sitkFloat32))
-    except RuntimeError as error:
+        with quiet_pydicom():
+            stored = stored_values(dataset)
+    except Exception as error:  # pydicom and GDCM raise many kinds on damaged files
         raise damaged(path, error) from None
-    if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
-        # GDCM inverts the stored values for display: s becomes 2**bits - 1 - s, or -1 - s when signed.
-        slope, intercept = scaling[0]
-        signed = integer(dataset, "PixelRepresentation") or 0
-        largest = -1.0 if signed else 2.0 ** (integer(dataset, "BitsStored") or 16) - 1
-        values = (slope * largest + 2 * intercept - values.astype(np.float64)).astype(np.float32)
-    return values.reshape(-1, *values.shape[-2:])
+    return _rescaled(stored, *scaling[0])

@@ -16,7 +16,7 @@ import numpy as np
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
 from modality_synthesis.progress import Reporter
-from modality_synthesis.volumes.dicom_numbers import number, text
+from modality_synthesis.volumes.dicom_numbers import items, number, text
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -156,12 +156,12 @@ def _philips_pet(dataset: Dataset) -> OtherScale | None:
 
 def _real_world(dataset: Dataset, frame: int, scaling: Scaling, *, rescaled: bool) -> OtherScale | None:
     """The linear Real World Value Mapping (0040,9096); of several, none, since each means another quantity."""
-    items: list[Any] = []
+    mappings: list[Any] = []
     for holder in (dataset, *_groups(dataset, frame)):
-        items = list(holder.get("RealWorldValueMappingSequence") or []) or items
-    if len(items) != 1:
+        mappings = items(holder, "RealWorldValueMappingSequence") or mappings
+    if len(mappings) != 1:
         return None
-    slope, intercept = number(items[0], "RealWorldValueSlope"), number(items[0], "RealWorldValueIntercept") or 0.0
+    slope, intercept = number(mappings[0], "RealWorldValueSlope"), number(mappings[0], "RealWorldValueIntercept") or 0.0
     if not slope or not scaling[0]:
         return None
     gain = slope / scaling[0]
@@ -183,8 +183,8 @@ def _private(dataset: Dataset, frame: int, creator: str, group: int, element: in
 
 def _groups(dataset: Dataset, frame: int) -> Iterator[Any]:
     """The frame's functional groups, the shared ones, and the items of the sequences in them."""
-    per_frame = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
-    shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
+    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
+    shared = items(dataset, "SharedFunctionalGroupsSequence")[:1]
     for group in (*per_frame[frame : frame + 1], *shared):
         yield group
         for element in group:

@@ -9,7 +9,7 @@ import numpy as np
 
 from modality_synthesis.volumes.ct_padding import HIGHEST_HU, LOWEST_HU
 from modality_synthesis.volumes.dicom_lut import has_modality_lut
-from modality_synthesis.volumes.dicom_numbers import number, text
+from modality_synthesis.volumes.dicom_numbers import items, number, text
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -25,12 +25,12 @@ def scalings(dataset: Dataset, frames: int) -> Iterator[Scaling]:
     Raises:
         ValueError: one of them is written, but is no number, or the slope is 0.
     """
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), None)
+    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
+    shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), None)
     for frame in range(frames):
         holder = dataset
         for group in (shared, per_frame[frame] if frame < len(per_frame) else None):
-            holder = next(iter((group or {}).get("PixelValueTransformationSequence") or []), holder)
+            holder = next(iter([] if group is None else items(group, "PixelValueTransformationSequence")), holder)
         slope, intercept = _stated(holder, "RescaleSlope"), _stated(holder, "RescaleIntercept")
         if slope == 0:
             raise ValueError("its Rescale Slope is 0")
@@ -47,10 +47,10 @@ def _stated(holder: Dataset, keyword: str) -> float | None:
 def states_scale(dataset: Dataset, frame: int) -> bool:
     """Whether a header says how a frame's stored numbers become values, be it one to one."""
     holders = [dataset]
-    per_frame = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
-    shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])
+    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
+    shared = items(dataset, "SharedFunctionalGroupsSequence")
     for group in (*shared[:1], *per_frame[frame : frame + 1]):
-        holders += list(group.get("PixelValueTransformationSequence") or [])
+        holders += items(group, "PixelValueTransformationSequence")
     return has_modality_lut(dataset) or any(
         number(holder, keyword) is not None for holder in holders for keyword in ("RescaleSlope", "RescaleIntercept")
     )

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.tables.words import harmless
 from modality_synthesis.volumes import metaimage, nrrd
 from modality_synthesis.volumes.atomic import atomic_output
 from modality_synthesis.volumes.dicom_files import dicom_files
 from modality_synthesis.volumes.dicom_index import series_files
-from modality_synthesis.volumes.paths import cannot_read, split_series
+from modality_synthesis.volumes.paths import cannot_read, check_regular, split_series
 
 
 def write_json(data: Any, path: str | Path) -> None:
@@ -39,6 +40,7 @@ def write_rows(
     Args:
         path: of the file.
         rows: dataclasses or mappings that share their keys, in the file's order; the first one's keys are the header.
+            Texts that a spreadsheet would take for formulas begin with an apostrophe (`tables.words.harmless`).
         digits: significant ones of fractions; None writes all of them.
         nan: what stands for NaN, where `digits` are counted.
         delimiter: between cells.
@@ -48,6 +50,8 @@ def write_rows(
         return
 
     def cell(value: Any) -> Any:
+        if isinstance(value, str):
+            return harmless(value)
         if digits is None or not isinstance(value, float):
             return value
         return nan if math.isnan(value) else f"{value:.{digits}g}"
@@ -64,7 +68,7 @@ def write_rows(
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file in hexadecimal; of a DICOM folder, the SHA-256 over its DICOM files' sorted hashes.
 
-    Of one series of a folder (`FOLDER#2`) only that series' files count. A header with detached voxels (.nhdr, .mhd)
+    Of one series of a folder (`FOLDER#2`) only that series' files count. A header with detached voxels
     is hashed together with its data file in the same way. A folder's hash does not depend on the files' names; other
     files in it do not count.
 
@@ -76,16 +80,36 @@ def file_sha256(path: str | Path) -> str:
         if path.is_dir():
             files = dicom_files(path) if series is None else series_files(path, series)
             hashes = sorted(_hash(file) for file in files)
-        elif path.suffix.lower() in (".nhdr", ".mhd"):
-            room = nrrd if path.suffix.lower() == ".nhdr" else metaimage
-            hashes = sorted({_hash(path), _hash(room.data_file(path, room.read_header(path)))})
+        elif detached := detached_files(path):
+            hashes = sorted({_hash(file) for file in (path, *detached)})
         else:
+            check_regular(path)
             return _hash(path)
     except OSError as error:
         raise cannot_read(path, error) from None
     if not hashes:
         raise BadInputError(f"{path.name} holds no DICOM files.")
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def detached_files(path: Path) -> list[Path]:
+    """The file that holds the voxels of a NRRD or MetaImage header; none where they are in the file itself.
+
+    Raises:
+        BadInputError: of a .nhdr or .mhd file: a damaged header, or data that is missing.
+    """
+    rooms = {".nhdr": nrrd, ".nrrd": nrrd, ".mhd": metaimage, ".mha": metaimage}
+    room = rooms.get(path.suffix.lower())
+    if room is None or not path.is_file():
+        return []
+    try:
+        found = room.data_file(path, room.read_header(path))
+    except BadInputError:
+        # What holds its own voxels, as a rule, has a hash even when it is damaged.
+        if path.suffix.lower() in (".nhdr", ".mhd"):
+            raise
+        return []
+    return [] if found == path else [found]
 
 
 def image_sha256(image: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from modality_synthesis.errors import BadInputError, UsageError
-from modality_synthesis.volumes import metaimage, nrrd
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.volumes.dicom_files import is_dicom_file
+from modality_synthesis.volumes.files import detached_files, file_sha256
 from modality_synthesis.volumes.interruptions import shielded
 from modality_synthesis.volumes.leases import new_token
 from modality_synthesis.volumes.paths import (
@@ -184,12 +184,9 @@ def _files_of_input(path: Path) -> Iterator[Path]:
     for file in (found_sidecar(path), path.parent / f"{path.stem}.json"):
         if path.is_file() and file.is_file():
             yield file
-    ending = volume_ending(path)
-    room = {".nhdr": nrrd, ".mhd": metaimage}.get(ending)
-    if room is not None:
-        # What is wrong with the header is for its reader to say.
-        with contextlib.suppress(BadInputError, OSError, ValueError):
-            yield room.data_file(path, room.read_header(path))
+    # What is wrong with a header is for its reader to say.
+    with contextlib.suppress(BadInputError, OSError, ValueError):
+        yield from detached_files(path)
 
 
 def _refuse_inside_input(path: Path, read: Sequence[Path]) -> None:
@@ -254,17 +251,14 @@ def _siblings(path: Path, read: Sequence[Path]) -> Iterator[Path]:
 
 def _belongs(record: dict[str, Any], path: Path) -> bool:
     """Whether a sidecar says by its hash that it is this file's, and no other's of that stem."""
-    from modality_synthesis.volumes.files import file_sha256
-
     return "SHA256" in record and path.is_file() and record["SHA256"] == file_sha256(path)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        return read_json_object(path)
+    except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _is_own(record: dict[str, Any]) -> bool:

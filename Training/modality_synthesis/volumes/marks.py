@@ -14,7 +14,8 @@ from typing import Any
 
 from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.volumes import metaimage, nifti, nrrd
-from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file
+from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file, read_dataset
+from modality_synthesis.volumes.dicom_numbers import items, text
 from modality_synthesis.volumes.files import file_sha256
 from modality_synthesis.volumes.paths import volume_ending
 from modality_synthesis.volumes.sidecars import read_sidecar
@@ -99,19 +100,16 @@ def _from_description(text: str) -> Mark | None:
 
 
 def _from_dicom(path: Path) -> Mark | None:
-    import pydicom
-
     file = next(dicom_files(path), None) if path.is_dir() else path if path.is_file() and is_dicom_file(path) else None
     if file is None:
         return None
-    tags = ["SyntheticData", "ContributingEquipmentSequence"]
-    header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
-    if str(header.get("SyntheticData", "")).upper() != "YES":
+    header = read_dataset(file, ["SyntheticData", "ContributingEquipmentSequence"])
+    if text(header, "SyntheticData").upper() != "YES":
         return None
-    for item in header.get("ContributingEquipmentSequence") or []:
-        model, _, version = str(item.get("ManufacturerModelName", "")).rpartition(" ")
+    for item in items(header, "ContributingEquipmentSequence"):
+        model, _, version = text(item, "ManufacturerModelName").rpartition(" ")
         if model:
-            return Mark(model, version, str(item.get("DeviceSerialNumber", "")))
+            return Mark(model, version, text(item, "DeviceSerialNumber"))
     return Mark()
 
 

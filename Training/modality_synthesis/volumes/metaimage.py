@@ -16,8 +16,8 @@ from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.checks import check_grid, check_shape
 from modality_synthesis.volumes.geometry import Grid
 from modality_synthesis.volumes.itk_paths import path_for_itk
-from modality_synthesis.volumes.paths import cannot_read, missing_data
-from modality_synthesis.volumes.payload import load_payload, values_of
+from modality_synthesis.volumes.paths import cannot_read, check_regular, detached_data
+from modality_synthesis.volumes.payload import from_the_end, load_payload, values_of
 
 _TYPES = {"CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT": "i4", "UINT": "u4", "LONG": "i4"}
 _TYPES |= {"ULONG": "u4", "LONG_LONG": "i8", "ULONG_LONG": "u8", "FLOAT": "f4", "DOUBLE": "f8"}
@@ -44,6 +44,7 @@ def read_header(path: Path) -> Header:
         BadInputError: not a MetaImage file, or essential fields are missing.
     """
     fields: dict[str, str] = {}
+    check_regular(path)
     try:
         with path.open("rb") as stream:
             while line := stream.readline(1 << 16):
@@ -69,7 +70,11 @@ def read_header(path: Path) -> Header:
 
 
 def data_file(path: Path, header: Header) -> Path:
-    """Where the voxels are: the file itself, or the one its header names."""
+    """Where the voxels are: the file itself, or the one beside it that its header names.
+
+    Raises:
+        BadInputError: it is missing, several files are named, or one outside the header's folder.
+    """
     named = header.fields["elementdatafile"]
     if named.upper() == "LOCAL":
         return path
@@ -78,7 +83,7 @@ def data_file(path: Path, header: Header) -> Path:
             f"{path.name} is spread over several data files, which are not read. Load it in 3D Slicer and save it as "
             "one .mha file."
         )
-    return path.parent / named
+    return detached_data(path, named, "ElementDataFile")
 
 
 def read(path: Path) -> sitk.Image:
@@ -90,12 +95,6 @@ def read(path: Path) -> sitk.Image:
     header = read_header(path)
     check_shape(header.sizes, _integer(header, "elementnumberofchannels", 1, path), path.name)
     file = data_file(path, header)
-    try:
-        there = file.is_file()
-    except (OSError, ValueError):  # no name that the system can have
-        there = False
-    if not there:
-        raise missing_data(path, file, "ElementDataFile")
     if header.fields.get("binarydata", "True").lower() not in _TRUE:
         raise BadInputError(f"{path.name} stores its voxels as text. Save it as a binary .mha file.")
     image = sitk.GetImageFromArray(_voxels(path, header, file))
@@ -115,15 +114,15 @@ def _voxels(path: Path, header: Header, file: Path) -> np.ndarray:
     stored, compressed = _type(header), header.fields.get("compresseddata", "False").lower() in _TRUE
     expected = math.prod(header.sizes) * stored.itemsize
     skip = _integer(header, "headersize", 0, path)
+    last = skip == -1 and not compressed
+    beginning = header.end if file == path else max(skip, 0)
     content = load_payload(
         file,
         name=path.name,
         expected=expected,
-        offset=header.end if file == path else max(skip, 0),
+        offset=from_the_end(file, expected) if last else beginning,
         compression="zlib" if compressed else "none",
     )
-    if skip == -1 and not compressed:
-        content = content[-expected:]
     most_first = header.fields.get("binarydatabyteordermsb", header.fields.get("elementbyteordermsb", "False"))
     return values_of(content, stored.newbyteorder(">" if most_first.lower() in _TRUE else "<"), header.sizes[:3])
 

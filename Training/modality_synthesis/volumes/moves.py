@@ -18,12 +18,14 @@ class Move:
 
     Attributes:
         before: what was in the place when the move was noted; None for nothing.
+        new: nothing may be in the place.
     """
 
     temporary: Path
     place: Path
     kept: Path
     before: Identity | None = field(default=None)
+    new: bool = False
 
     def make(self) -> None:
         """Keep what is there, and move. Raises OSError."""

@@ -13,11 +13,11 @@ import SimpleITK as sitk
 
 from modality_synthesis.errors import BadInputError
 from modality_synthesis.findings import Finding
-from modality_synthesis.volumes import itk_io
 from modality_synthesis.volumes.checks import MIN_VOXELS, check_grid, check_shape
 from modality_synthesis.volumes.geometry import Grid, affine
-from modality_synthesis.volumes.nifti_grid import locate
-from modality_synthesis.volumes.paths import cannot_read
+from modality_synthesis.volumes.nifti_grid import locate, unit_mm
+from modality_synthesis.volumes.nifti_itk import itk_grid
+from modality_synthesis.volumes.paths import cannot_read, check_regular
 from modality_synthesis.volumes.payload import first_bytes, load_payload
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def read_grid(path: Path) -> tuple[tuple[int, ...], Grid]:
     """Size and grid of the volume that `read` makes; the voxels are not read. Same errors."""
     header = read_header(path)
     shape, _ = _volume_shape(header, path.name)
+    if len(shape) < 3:
+        check_shape(shape, 1, path.name)
     return tuple(shape), _located(path, header, shape)[0]
 
 
@@ -117,14 +119,9 @@ def _volume_shape(header: Nifti1Header, name: str) -> tuple[list[int], list[Find
 def _located(path: Path, header: Nifti1Header, shape: list[int]) -> tuple[Grid, list[Finding]]:
     if not all(math.isfinite(step) and step != 0 for step in header["pixdim"][1:4].tolist()):
         raise BadInputError(f"{path.name} has no voxel size in its header (pixdim is zero or not finite). Correct it.")
-    try:
-        reader = itk_io.read_grid(path)
-    except BadInputError:  # a sheared sform, for example
-        return locate(header, tuple(shape[:3]), None, path.name)
-    axes = reader.GetDimension()
-    cosines = np.array(reader.GetDirection()).reshape(axes, axes)[:3, :3]
-    itk = Grid(reader.GetSpacing()[:3], reader.GetOrigin()[:3], tuple(cosines.ravel().tolist()))
-    return locate(header, tuple(shape[:3]), itk, path.name)
+    spacing = np.abs(header["pixdim"][1:4].astype(float)) * unit_mm(header)
+    check_grid(spacing.tolist(), np.eye(3).ravel().tolist(), path.name)
+    return locate(header, tuple(shape[:3]), itk_grid(header), path.name)
 
 
 def stored_type(path: Path) -> np.dtype[Any]:
@@ -177,6 +174,7 @@ def _voxels(path: Path, header: Nifti1Header, shape: list[int]) -> np.ndarray:
 
 
 def _first_bytes(path: Path) -> bytes:
+    check_regular(path)
     packed = _is_gzip(path)
     if packed and path.suffix.lower() != ".gz":
         raise BadInputError(f"{path.name} is gzip-compressed. Rename it to {path.name}.gz.")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
 DISAGREEMENT_MM = 1.0
+# No scan lies a kilometer from anything.
+_FARTHEST_MM = 1e6
 _HEAD_MM, _MOST_VOXELS = 200.0, 10_000
 _UNIT_TO_MM = {1: 1000.0, 3: 0.001}  # every other code is mm, or says nothing
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI's world is RAS
@@ -95,6 +97,13 @@ def unit_mm(header: Nifti1Header) -> float:
     return _UNIT_TO_MM.get(int(header["xyzt_units"]) & 7, 1.0)
 
 
+def possible_forms(header: Nifti1Header) -> set[Form]:
+    """The orientations that the header declares and whose numbers can be an orientation at all."""
+    spacing = np.abs(header["pixdim"][1:4].astype(float)) * unit_mm(header)
+    matrices: dict[Form, np.ndarray | None] = {"sform": _sform(header), "qform": _qform(header, spacing)}
+    return {form for form, matrix in matrices.items() if matrix is not None and int(header[f"{form}_code"]) > 0}
+
+
 def _orientations(header: Nifti1Header, size: tuple[int, ...]) -> list[Orientation]:
     """Those that the header declares and that are at all possible, sform first."""
     spacing = np.abs(header["pixdim"][1:4].astype(float)) * unit_mm(header)
@@ -121,7 +130,7 @@ def _sform(header: Nifti1Header) -> np.ndarray | None:
     matrix[:3] = [header[f"srow_{axis}"] for axis in "xyz"]
     matrix[:3] *= unit_mm(header)
     with np.errstate(all="ignore"):
-        possible = np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 1e-12
+        possible = np.abs(matrix).max() <= _FARTHEST_MM and abs(np.linalg.det(matrix)) > 1e-12
     return _LPS @ matrix if possible else None
 
 
@@ -130,7 +139,9 @@ def _qform(header: Nifti1Header, spacing: np.ndarray) -> np.ndarray | None:
     b, c, d = (float(header[f"quatern_{axis}"]) for axis in "bcd")
     offset = np.array([float(header[f"qoffset_{axis}"]) for axis in "xyz"])
     squares = b * b + c * c + d * d
-    if not (math.isfinite(squares) and np.isfinite(offset).all()) or squares > _LONGEST_QUATERNION:
+    offset *= unit_mm(header)
+    near = np.abs(offset).max() <= _FARTHEST_MM  # false for NaN as well
+    if not (math.isfinite(squares) and near) or squares > _LONGEST_QUATERNION:
         return None
     a = math.sqrt(max(1.0 - squares, 0.0))
     if a * a < 1e-7:
@@ -146,7 +157,7 @@ def _qform(header: Nifti1Header, spacing: np.ndarray) -> np.ndarray | None:
     flip = -1.0 if float(header["pixdim"][0]) < 0 else 1.0
     matrix = np.eye(4)
     matrix[:3, :3] = rotation * spacing * [1.0, 1.0, flip]
-    matrix[:3, 3] = offset * unit_mm(header)
+    matrix[:3, 3] = offset
     return _LPS @ matrix
 
 

@@ -16,8 +16,8 @@ from modality_synthesis.errors import BadInputError
 from modality_synthesis.progress import Reporter
 from modality_synthesis.volumes.checks import check_grid, check_shape
 from modality_synthesis.volumes.geometry import Grid, affine
-from modality_synthesis.volumes.paths import cannot_read, missing_data
-from modality_synthesis.volumes.payload import load_payload, values_of
+from modality_synthesis.volumes.paths import cannot_read, check_regular, detached_data
+from modality_synthesis.volumes.payload import from_the_end, load_payload, values_of
 
 _TYPES = {
     **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
@@ -67,6 +67,7 @@ def read_header(path: Path) -> Header:
         BadInputError: not a NRRD file, or essential fields are missing.
     """
     fields: dict[str, str] = {}
+    check_regular(path)
     try:
         with path.open("rb") as stream:
             if not stream.readline(80).startswith(b"NRRD000"):
@@ -89,7 +90,11 @@ def read_header(path: Path) -> Header:
 
 
 def data_file(path: Path, header: Header) -> Path:
-    """Where the voxels are: the file itself, or the one its header names."""
+    """Where the voxels are: the file itself, or the one beside it that its header names.
+
+    Raises:
+        BadInputError: it is missing, several files are named, or one outside the header's folder.
+    """
     named = header.fields.get("data file", header.fields.get("datafile"))
     if named is None:
         return path
@@ -98,7 +103,7 @@ def data_file(path: Path, header: Header) -> Path:
             f"{path.name} is spread over several data files, which are not read. Load it in 3D Slicer and save it as "
             f"one .nrrd file (or: unu save -f nrrd -i {path.name} -o NEW.nrrd)."
         )
-    return path.parent / named
+    return detached_data(path, named, "data file")
 
 
 def read(path: Path) -> sitk.Image:
@@ -111,8 +116,6 @@ def read(path: Path) -> sitk.Image:
     size, components = _volume_axes(header)
     check_shape(size, components, path.name)
     file = data_file(path, header)
-    if not file.is_file():
-        raise missing_data(path, file, "data file")
     encoding = header.fields["encoding"].lower()
     if encoding not in ("raw", "gzip", "gz"):
         raise BadInputError(f"{path.name} is stored with the encoding {encoding[:40]!r}. Save it as raw or gzip.")
@@ -146,16 +149,16 @@ def _voxels(path: Path, header: Header, file: Path, size: list[int]) -> np.ndarr
     stored = np.dtype(_TYPES[header.fields["type"].lower()])
     expected = math.prod(header.sizes) * stored.itemsize
     raw = header.fields["encoding"].lower() == "raw"
+    if header.byte_skip == -1 and not raw:
+        raise BadInputError(f"{path.name}: a 'byte skip' of -1 goes with raw data only. Save it again.")
     content = load_payload(
         file,
         name=path.name,
         expected=expected,
-        offset=header.end if file == path else 0,
+        offset=from_the_end(file, expected) if header.byte_skip == -1 else header.end if file == path else 0,
         skip=max(header.byte_skip, 0),
         compression="none" if raw else "gzip",
     )
-    if header.byte_skip == -1:
-        content = content[-expected:]
     if header.fields.get("endian", "little").lower() == "big":
         stored = stored.newbyteorder(">")
     return values_of(content, stored, size)

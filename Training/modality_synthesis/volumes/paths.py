@@ -57,10 +57,11 @@ def found_sidecar(path: str | Path) -> Path:
     """Where the JSON sidecar of a file that is there lies: beside it as it is named or, for a link that has none
     beside it, beside the file that the link leads to."""
     sidecar = sidecar_path(path)
-    if not Path(path).is_symlink() or sidecar.is_file():
+    # `os.path` says no, and `pathlib` fails, for names that no file can have.
+    if not os.path.islink(path) or os.path.isfile(sidecar):
         return sidecar
     led = sidecar_path(os.path.realpath(path))
-    return led if led.is_file() else sidecar
+    return led if os.path.isfile(led) else sidecar
 
 
 def split_series(path: str | Path) -> tuple[Path, str | None]:
@@ -70,7 +71,7 @@ def split_series(path: str | Path) -> tuple[Path, str | None]:
     """
     path = Path(path)
     folder, mark, series = str(path).rpartition("#")
-    if not mark or not series or os.path.lexists(path) or not Path(folder).exists():
+    if not mark or not series or os.path.lexists(path) or not os.path.exists(folder):
         return path, None
     return Path(folder), series
 
@@ -148,6 +149,50 @@ def unsupported_ending(path: Path) -> BadInputError:
         f"{path.name} is not a volume that can be read: its ending is none of {', '.join(READABLE)}, and it "
         "is no DICOM file. Convert it to .nii.gz, or give a DICOM folder."
     )
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is there and is no file of data: a pipe would keep its reader waiting, a device has no end.
+
+    Raises:
+        BadInputError: a pipe, device or socket.
+    """
+    try:
+        special = path.exists() and not path.is_file() and not path.is_dir()
+    except (OSError, ValueError):
+        return
+    if special:
+        raise BadInputError(f"{path.name} is no regular file (a pipe or device). Save it as a file first.")
+
+
+def detached_data(path: Path, named: str, field: str) -> Path:
+    """The data file that a header names; it lies in the header's folder or below.
+
+    Args:
+        path: the header's file.
+        named: what it names.
+        field: the header's field that names it.
+
+    Raises:
+        BadInputError: it is missing, or lies elsewhere: whoever made the header may not choose what is read.
+    """
+    folder = os.path.abspath(path.parent)
+    file = path.parent / named
+    try:
+        inside = os.path.abspath(file).startswith(os.path.join(folder, ""))
+        # A path that leads out is only told from one of another computer, whose file may lie here too.
+        there = inside and file.is_file()
+        outside = not inside and os.path.lexists(file)
+    except (OSError, ValueError):  # no name that the system can have
+        there = outside = False
+    if outside:
+        raise BadInputError(
+            f"{path.name} names a data file outside its own folder, which is not read. Put the two files into one "
+            f"folder and write the data file's name alone behind {field}."
+        )
+    if not there:
+        raise missing_data(path, file, field)
+    return file
 
 
 def check_output_name(path: Path, endings: Sequence[str]) -> None:

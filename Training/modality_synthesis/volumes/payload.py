@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,15 @@ Compression = Literal["none", "gzip", "zlib"]
 _BLOCK = 1 << 20
 _MAGIC = b"\x1f\x8b"
 _GZIP, _EITHER = 31, 47  # zlib's names for the headers it accepts
+# Head scans shrink by 2 to 20. What shrinks this much and is this large holds nothing that was measured.
+_LARGEST_RATIO, _RATIO_MATTERS_FROM = 300, 256 << 20
+_MOST_VOLUMES = 8
 
 
 def load_payload(
     file: Path, *, name: str, expected: int, offset: int = 0, skip: int = 0, compression: Compression = "none"
 ) -> bytes:
-    """A file's uncompressed data, all of it.
+    """A file's uncompressed data, as much as is announced; what follows is checked and not kept.
 
     Args:
         file: where the data is.
@@ -34,17 +38,46 @@ def load_payload(
         compression: how it is stored.
 
     Raises:
-        BadInputError: the data is shorter than announced, or its checksum is wrong.
+        BadInputError: the data is shorter than announced, its checksum is wrong, or it unpacks to far more than a
+            volume of this file's size can hold.
     """
+    wanted = skip + expected
     with _damage_explained(file, name), file.open("rb") as stream:
         stream.seek(offset)
         if compression == "none":
-            content = stream.read()
+            content = stream.read(min(wanted, os.fstat(stream.fileno()).st_size))
         else:
+            if expected > max(_RATIO_MATTERS_FROM, _LARGEST_RATIO * os.fstat(stream.fileno()).st_size):
+                raise _swollen(name)
             # MetaImage files of different writers hold a zlib or a gzip header.
-            content = b"".join(_unpacked(stream, wbits=_GZIP if compression == "gzip" else _EITHER))
+            content = _unpack(stream, wanted, name, wbits=_GZIP if compression == "gzip" else _EITHER)
     _check_length(len(content) - skip, expected, name)
     return content[skip:] if skip else content
+
+
+def _unpack(stream: BinaryIO, wanted: int, name: str, *, wbits: int) -> bytes:
+    """The first `wanted` uncompressed bytes; the rest is read for its checksum only."""
+    content, unpacked = bytearray(), 0
+    for block in _unpacked(stream, wbits=wbits):
+        unpacked += len(block)
+        if len(content) < wanted:
+            content += block[: wanted - len(content)]
+        # Some files hold more volumes than their header says; nothing that was measured holds this much.
+        elif unpacked > _MOST_VOLUMES * wanted + _RATIO_MATTERS_FROM:
+            raise _swollen(name)
+    return bytes(content)
+
+
+def _swollen(name: str) -> BadInputError:
+    return BadInputError(
+        f"{name} unpacks to far more data than a volume of its size holds; it is damaged, or was made to fill the "
+        "memory. Get it again from where it was measured."
+    )
+
+
+def from_the_end(file: Path, expected: int) -> int:
+    """Where the last `expected` bytes of a file begin."""
+    return max(file.stat().st_size - expected, 0)
 
 
 def values_of(content: bytes, stored: np.dtype[Any], size: Sequence[int]) -> np.ndarray:
@@ -109,10 +142,15 @@ def _unpacked(stream: BinaryIO, *, wbits: int = _GZIP, block: int = _BLOCK) -> I
     while True:
         member = zlib.decompressobj(wbits)
         while not member.eof:
-            if not packed:
-                raise EOFError
-            yield member.decompress(packed)
-            packed = member.unused_data if member.eof else stream.read(block)
-        packed += stream.read(len(_MAGIC))
+            # A block of zeros unpacks to a thousand times its size: piece by piece.
+            content = member.decompress(packed, _BLOCK)
+            packed = member.unconsumed_tail
+            if content:
+                yield content
+            elif not packed and not member.eof:
+                packed = stream.read(block)
+                if not packed:
+                    raise EOFError
+        packed = member.unused_data + stream.read(len(_MAGIC))
         if not packed.startswith(_MAGIC):
             return

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file
 from modality_synthesis.volumes.dicom_index import read_header, series_files
 from modality_synthesis.volumes.dicom_numbers import text
@@ -43,10 +43,9 @@ def _from_series(folder: Path, series: str, key: str) -> str | None:
 
 def _from_sidecar(path: Path, key: str) -> str | None:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        name = read_json_object(path).get(key)
+    except (OSError, ValueError):
         return None
-    name = facts.get(key) if isinstance(facts, dict) else None
     return name.strip() or None if isinstance(name, str) else None
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.volumes.atomic import written
 from modality_synthesis.volumes.files import file_sha256, write_json
 from modality_synthesis.volumes.paths import found_sidecar, sidecar_path
 
 HASH = "SHA256"
+_OBJECTS = ("Model", "Route", "Parameters", "Quality", "Cost")
+_LISTS = ("Findings", "Warnings", "Sources", "GeneratedBy", "DisplayWindow")
+_TEXTS = ("Quantity", "Units", "ReferenceRegion", "Manufacturer", "Modality", "Fingerprint", HASH)
+_TYPES: dict[str, type] = dict.fromkeys(_OBJECTS, dict) | dict.fromkeys(_LISTS, list) | dict.fromkeys(_TEXTS, str)
 
 
 def write_sidecar(path: str | Path, record: Mapping[str, Any]) -> Path:
@@ -44,15 +49,30 @@ def read_sidecar(path: str | Path) -> dict[str, Any]:
     own = found_sidecar(path)
     for sidecar in (own, *([path.with_suffix(".json")] if path.suffix in (".csv", ".tsv") else [])):
         try:
-            record = json.loads(sidecar.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, RecursionError):
+            record = read_json_object(sidecar)
+        except (OSError, ValueError):
             continue
-        if isinstance(record, dict):
-            if HASH in record and (path.is_dir() or sidecar != own):
-                return {}  # of a file that has the same stem
-            check_sidecar(path, record)
-            return record
+        if HASH in record and (path.is_dir() or sidecar != own):
+            return {}  # of a file that has the same stem
+        check_sidecar(path, record)
+        return sound(record)
     return {}
+
+
+def sound(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A sidecar without what is of another type than this program writes: somebody else's says nothing by it."""
+    kept = {key: value for key, value in record.items() if isinstance(value, _TYPES.get(key, object))}
+    if "DisplayWindow" in kept and not _is_window(kept["DisplayWindow"]):
+        del kept["DisplayWindow"]
+    return kept
+
+
+def _is_window(value: Any) -> bool:
+    try:
+        low, high = (float(end) for end in value if type(end) in (int, float))
+        return math.isfinite(low) and math.isfinite(high) and low < high
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def check_sidecar(path: str | Path, record: Mapping[str, Any]) -> None:

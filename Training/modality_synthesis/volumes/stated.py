@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modality_synthesis.errors import BadInputError
+from modality_synthesis.json_files import read_json_object
 from modality_synthesis.modalities import modality_of
-from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file
+from modality_synthesis.volumes.dicom_files import dicom_files, is_dicom_file, read_dataset
 from modality_synthesis.volumes.dicom_index import choose, dicom_series
+from modality_synthesis.volumes.dicom_numbers import text
 from modality_synthesis.volumes.paths import found_sidecar, split_ending, split_series
 
 _DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
@@ -44,7 +46,7 @@ def stated_modalities(path: str | Path) -> list[Statement]:
     path, series = split_series(path)
     header = _header(path, series)
     said = [
-        None if header is None else _said(lambda key: header.get(key), 1.0, "DICOM header"),
+        None if header is None else _said(lambda key: text(header, key), 1.0, "DICOM header"),
         _of_name(path),
         _of_sidecar(found_sidecar(path)),
     ]
@@ -72,14 +74,10 @@ def contrast_of_times(repetition_ms: float, echo_ms: float, inversion_ms: float)
 
 def _header(path: Path, series: str | None) -> Any:
     """The header of the series that would be read; without one, of the first DICOM file."""
-    import pydicom
-
     try:
         file = path if path.is_file() and is_dicom_file(path) else _volume_file(path, series) if path.is_dir() else None
-        if file is None:
-            return None
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
-    except (BadInputError, OSError, ValueError, pydicom.errors.InvalidDicomError):
+        return None if file is None else read_dataset(file, _TAGS)
+    except (BadInputError, OSError, ValueError):
         return None
 
 
@@ -104,10 +102,10 @@ def _of_name(path: Path) -> Statement | None:
 
 def _of_sidecar(path: Path) -> Statement | None:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8-sig"))
+        facts = read_json_object(path)
     except (OSError, ValueError):
         return None
-    return _said(facts.get, 1000.0, "JSON sidecar") if isinstance(facts, Mapping) else None
+    return _said(facts.get, 1000.0, "JSON sidecar")
 
 
 def _said(get: Callable[[str], Any], milliseconds: float, where: str) -> Statement | None:
@@ -126,6 +124,7 @@ def _said(get: Callable[[str], Any], milliseconds: float, where: str) -> Stateme
 
 def _number(value: Any) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
         return 0.0
+    return found if math.isfinite(found) else 0.0

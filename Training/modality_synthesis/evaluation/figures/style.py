@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modality_synthesis.difference_colors import difference_table
+from modality_synthesis.evaluation.data_range import window_width
 from modality_synthesis.evaluation.figures.labels import wrapped
 from modality_synthesis.volumes import Mark, atomic_output, check_outputs, check_writable
 from modality_synthesis.volumes.marks import statement, statement_with_hashes
@@ -74,7 +75,7 @@ def value_window(stated: Sequence[float] | None, values: np.ndarray) -> tuple[fl
         stated: the display window of the card or sidecar, which binds.
         values: of the real volume inside the mask, where nothing is stated; nearly all of them are within.
     """
-    if stated:
+    if stated and window_width(stated) is not None:
         return float(stated[0]), float(stated[1])
     low, high = (float(value) for value in np.percentile(values, [0.5, 99.8])) if values.size else (0.0, 1.0)
     low = min(low, 0.0)
@@ -151,6 +152,7 @@ def figure_bytes(figure: Figure, kind: str, marks: Iterable[Mark | None] = (), *
     metadata: dict[str, str | None] = {}
     if kind in _DATES:
         metadata[_DATES[kind]] = None
+    without_mathematics(figure)
     told = statement_with_hashes(marks)
     if told:
         metadata["Subject" if kind == "pdf" else "Description"] = told
@@ -159,6 +161,17 @@ def figure_bytes(figure: Figure, kind: str, marks: Iterable[Mark | None] = (), *
             stream, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), bbox_inches=page, metadata=metadata
         )
     return stream.getvalue()
+
+
+def without_mathematics(figure: Figure) -> None:
+    """Show `$` in a unit or a name as it is: matplotlib sets what stands between two of them as a formula, and fails
+    where it is none."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if "$" in text.get_text():
+            text.set_text(text.get_text().replace(r"\$", "$"))
+            text.set_parse_math(False)
 
 
 @contextmanager

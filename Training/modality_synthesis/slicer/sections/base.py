@@ -110,7 +110,7 @@ class JobSection(Section):
     def update(self) -> None:
         obstacle = _("Another job is running.") if self.logic.running else self.obstacle()
         self.startButton.enabled = not obstacle
-        self.startButton.toolTip = obstacle or self._startTip
+        self.startButton.toolTip = plain(obstacle) or self._startTip
         self.cancelButton.enabled = self._active and self.logic.running
 
     def onStart(self) -> None:
@@ -167,7 +167,7 @@ class JobSection(Section):
             self._show(_("Cancelled. Nothing was changed."))
         else:
             remedy = REMEDIES.get(outcome.code, "")
-            self._show(f"<b>{_('Failed')}</b> ({outcome.code}): {html.escape(outcome.message)} {remedy}")
+            self._show(f"<b>{_('Failed')}</b> ({html.escape(outcome.code)}): {html.escape(outcome.message)} {remedy}")
             self.panel.log(f"error {outcome.code}: {outcome.message}")
         self.panel.update()
 
@@ -184,6 +184,18 @@ def setText(label: object, text: str) -> None:
     """Show a text; an empty label takes no room."""
     label.text = text
     label.visible = bool(text)
+
+
+def plain(text: str) -> str:
+    """A text from a card, a scene or a file for a label, tool tip or dialog, which would take it for rich text: an
+    <img> in a name loads a picture, on Windows from a share of another computer."""
+    return f"<qt>{html.escape(text)}</qt>" if "<" in text else text
+
+
+def isRemote(path: str) -> bool:
+    """Whether a path is another computer's (`//server/share`). A scene can name one: it is not looked at before the
+    user starts something, or opening the scene would send the user's name there."""
+    return path.startswith(("//", "\\\\"))
 
 
 def progressText(message: dict) -> str:
@@ -215,7 +227,7 @@ def fillTable(widget: object, header: list, rows: list, tips: list | None = None
     for rowIndex, row in enumerate(rows):
         for columnIndex, cell in enumerate(row):
             item = qt.QTableWidgetItem(str(cell))
-            item.setToolTip(tips[rowIndex] if tips is not None else str(cell))
+            item.setToolTip(plain(tips[rowIndex] if tips is not None else str(cell)))
             if columnIndex != wide and _isNumber(cell):
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             widget.setItem(rowIndex, columnIndex, item)

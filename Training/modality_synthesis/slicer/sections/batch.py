@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 
 import ctk
@@ -12,10 +13,11 @@ from slicer.i18n import tr as _
 from modality_synthesis.errors import ModalitySynthesisError
 from modality_synthesis.slicer import dicom_source, preflight, results
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection, fillTable, setText
+from modality_synthesis.slicer.sections.base import JobSection, fillTable, isRemote, setText
 from modality_synthesis.tables import SUBJECT, read_table
 
 WAITING = "waiting"
+WIDEST_SUBJECT = 120
 MESSAGE = 2  # its column
 
 
@@ -95,7 +97,7 @@ class BatchSection(JobSection):
         if self.parameters.batchFolder is None:
             return _("Choose an output folder.")
         table = self._table()
-        if table and not os.path.isfile(table):
+        if table and not isRemote(table) and not os.path.isfile(table):
             return _("There is no cohort table {path}.").format(path=table)
         if not table and not self.checkedVolumes():
             return _("Choose a cohort table, or check volumes of the scene.")
@@ -143,7 +145,7 @@ class BatchSection(JobSection):
             self._showQueue()
 
     def onJobDone(self, outcome: Outcome, made: dict) -> str:
-        return _("The results are in {folder}.").format(folder=self.parameters.batchFolder)
+        return _("The results are in {folder}.").format(folder=html.escape(str(self.parameters.batchFolder)))
 
     def onFinished(self, outcome: Outcome, made: dict) -> None:
         super().onFinished(outcome, made)
@@ -179,4 +181,8 @@ class BatchSection(JobSection):
 
     def _showQueue(self) -> None:
         tips = [": ".join(filter(None, row)) for row in self._rows]
-        fillTable(self.ui.batchTableWidget, [_("Subject"), _("State"), _("Message")], self._rows, tips, wide=MESSAGE)
+        table = self.ui.batchTableWidget
+        fillTable(table, [_("Subject"), _("State"), _("Message")], self._rows, tips, wide=MESSAGE)
+        if table.columnWidth(0) > WIDEST_SUBJECT:
+            table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Interactive)
+            table.setColumnWidth(0, WIDEST_SUBJECT)

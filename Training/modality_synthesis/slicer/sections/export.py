@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from modality_synthesis.slicer import dicom_source, results
 from modality_synthesis.slicer.logic import DICOM_FORMATS
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection, setText
+from modality_synthesis.slicer.sections.base import JobSection, isRemote, setText
 
 
 class ExportSection(JobSection):
@@ -70,7 +70,7 @@ class ExportSection(JobSection):
         if volume is None:
             return _("Select a volume.")
         folder = self.parameters.exportFolder
-        if folder is None or not os.path.isdir(folder):
+        if folder is None or not (isRemote(str(folder)) or os.path.isdir(folder)):
             return _("Choose a folder that exists.")
         if self.parameters.exportFormat in DICOM_FORMATS and not results.hasModel(volume):
             return _(

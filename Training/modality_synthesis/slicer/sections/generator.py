@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from modality_synthesis.slicer import cards, remembered
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import Section, setText
+from modality_synthesis.slicer.sections.base import Section, plain, setText
 
 UNKNOWN = "unknown"
 NOT_YET = ("", "")  # the card shown before the first one
@@ -162,7 +162,7 @@ class GeneratorSection(Section):
             form.layout().addWidget(field["widget"], row, 2 * column + 1)
 
     def _makeField(self, variable: dict, form: object) -> dict:
-        label = qt.QLabel(variable["label"] + (" *" if variable.get("required") else "") + ":", form)
+        label = qt.QLabel(plain(variable["label"] + (" *" if variable.get("required") else "") + ":"), form)
         if variable["kind"] == "choice":
             widget = qt.QComboBox(form)
             widget.addItem(UNKNOWN, "")
@@ -181,7 +181,7 @@ class GeneratorSection(Section):
             widget.connect("valueChanged(double)", self.onFieldChanged)
         need = _("Required.") if variable.get("required") else _("Default: unknown.")
         unit = _(" In {unit}.").format(unit=variable["unit"]) if variable.get("unit") else ""
-        widget.toolTip = f"{variable['label']}.{unit} {need}"
+        widget.toolTip = plain(f"{variable['label']}.{unit} {need}")
         widget.accessibleName = variable["label"]
         # A spin box asks for the width of its largest number; the columns share what the panel has.
         widget.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
@@ -242,7 +242,7 @@ class GeneratorSection(Section):
     def onRemove(self) -> None:
         """Remove the chosen model, after asking."""
         card = self.panel.card()
-        if card is not None and slicer.util.confirmOkCancelDisplay(_("Remove {name}?").format(name=card.name)):
+        if card is not None and slicer.util.confirmOkCancelDisplay(plain(_("Remove {name}?").format(name=card.name))):
             self._run(["models", "remove", card.id], _("Removed."), False)
 
     def onOpenFolder(self) -> None:

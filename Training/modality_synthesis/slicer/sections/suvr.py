@@ -13,7 +13,7 @@ from modality_synthesis import names
 from modality_synthesis.slicer import display, exchange, linked_views, plots, regions, results, suvr, tables
 from modality_synthesis.slicer.parameters import CENTILOID_REGION, CUSTOM_MASK, NO_TRACER, PET, UNCERTAINTY, Z_SCORES
 from modality_synthesis.slicer.protocol import Outcome
-from modality_synthesis.slicer.sections.base import JobSection, fillTable, regionTips, setText, tableContent
+from modality_synthesis.slicer.sections.base import JobSection, fillTable, isRemote, regionTips, setText, tableContent
 
 # What the panel shows of the table; tool tips have more, the node holds all columns. SUVR has no unit.
 COLUMNS = {
@@ -74,7 +74,8 @@ class SuvrSection(JobSection):
             return _("Synthesize a PET first, or pick one under Synthesis.")
         if self._mri() is None:
             return _("The MRI that the PET was made from is not in the scene.")
-        if self._cohort() and not self.parameters.normalCohort.is_file():
+        cohort = self._cohort()
+        if cohort and not isRemote(cohort) and not self.parameters.normalCohort.is_file():
             return _("The table of the normal cohort is not there.")
         if self._tracer() and self.parameters.referenceRegion != CENTILOID_REGION:
             return _("Centiloids need the reference region {region}.").format(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 from slicer.i18n import tr as _
 
 from modality_synthesis.slicer import linked_views, results, trust
@@ -69,7 +71,7 @@ class SynthesizeSection(JobSection):
         if linked_views.views().kind != linked_views.READING:  # the reading follows by itself
             self._showResult(source, volume)
         self.panel.marks.attach()
-        return _("Made {name}.").format(name=volume.GetName())
+        return _("Made {name}.").format(name=html.escape(volume.GetName()))
 
     def _showResult(self, source: object, volume: object) -> None:
         if self.panel.overlaysResult:
