@@ -8,6 +8,7 @@ OUT := demo-output
 # Seconds of CPU time per kind of input, for hours: make fuzz FUZZ_SECONDS=3600 SEED=$$(date +%s)
 FUZZ_SECONDS ?= 60
 # Each process takes a stretch of tests on end, so that what a file's tests share is made once, and helps out in the end.
+# The panels have a call of their own: their host must be there before anything of the package is imported.
 SHARED := -n $(or $(JOBS),2) --dist worksteal
 
 .PHONY: demo test test-long lint types contracts check benchmark fuzz clean
@@ -24,6 +25,7 @@ test: $(VENV)/dev
 
 test-long: $(VENV)/dev
 	$(BIN)/python -m pytest $(SHARED) -m long
+	$(BIN)/python -m pytest $(SHARED) -m long Testing/slicer
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

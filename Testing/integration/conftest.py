@@ -61,7 +61,8 @@ MINI_RECIPE = {
 
 @pytest.fixture(scope="session", autouse=True)
 def as_in_workers() -> Iterator[None]:
-    """What is done in this process, because workers take seconds to start, could be done in one: it can be pickled."""
+    """Where no number of jobs is said, all is done in this process, as workers take seconds to start; but it could be
+    done in them: it can be pickled."""
     original = parallel._in_this_process
 
     def checked(work: parallel._Work) -> None:
@@ -71,6 +72,7 @@ def as_in_workers() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "_in_this_process", checked)
+        patch.setattr(parallel.os, "cpu_count", lambda: 1)
         yield
 
 

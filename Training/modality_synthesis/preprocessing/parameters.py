@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from modality_synthesis.preprocessing.manufacturers import canonical_manufacturer
 
 Triple = tuple[float, float, float]
-_Extent = Annotated[int, Field(ge=8, le=1024)]
+_Extent = Annotated[int, Field(ge=1, le=1024)]
 _Step = Annotated[float, Field(ge=0.05, le=20.0)]
 Size = tuple[_Extent, _Extent, _Extent]
 Spacing = tuple[_Step, _Step, _Step]
