@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from modality_synthesis import synthesize
 from modality_synthesis.preprocessing import Prepared
 from modality_synthesis.preprocessing.atlas import labels_on
-from modality_synthesis.synthesis import pipeline
+from modality_synthesis.synthesis import synthesizer
 from modality_synthesis.volumes import read_image
 
 WHITE, DEEP_GRAY, VENTRICLES = (2, 41), (10, 11, 12, 49, 50, 51), (4, 43)
@@ -21,7 +21,7 @@ WHITE, DEEP_GRAY, VENTRICLES = (2, 41), (10, 11, 12, 49, 50, 51), (4, 43)
 @pytest.fixture(scope="module", autouse=True)
 def prepared_once() -> Iterator[None]:
     """Both models prepare a CT in the same way: once is enough."""
-    prepare = pipeline.prepare
+    prepare = synthesizer.prepare
     chains, found = [], []
 
     def once(image: sitk.Image, chain, **settings) -> Prepared:
@@ -32,7 +32,7 @@ def prepared_once() -> Iterator[None]:
         return found[0]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "prepare", once)
+        patch.setattr(synthesizer, "prepare", once)
         yield
 
 
