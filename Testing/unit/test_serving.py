@@ -197,12 +197,12 @@ def test_jobs_that_come_together_are_done_one_after_another(server: Server) -> N
 @pytest.mark.parametrize(("way", "code"), [("crash", 7), ("killed", -9)])
 def test_a_crash_ends_the_process(server: Server, way: str, code: int) -> None:
     server.send(json.dumps({"arguments": ["fail", way]}))
-    assert server.process.wait(timeout=30) == code
+    assert server.process.wait(timeout=600) == code
 
 
 def test_it_ends_when_nobody_can_send_jobs(server: Server) -> None:
     server.process.stdin.close()
-    assert server.process.wait(timeout=30) == 0
+    assert server.process.wait(timeout=600) == 0
 
 
 @pytest.mark.parametrize("way", ["caller gone", "signal"])
@@ -216,5 +216,5 @@ def test_what_runs_is_cancelled_with_it(server: Server, tmp_path: Path, way: str
     else:
         server.process.stdin.close()
     assert server.line() == {"type": "error", "code": "CANCELLED", "message": "Cancelled."}
-    assert server.process.wait(timeout=30) == 130
+    assert server.process.wait(timeout=600) == 130
     assert not (tmp_path / "unfinished").exists()
