@@ -91,7 +91,7 @@ def test_synthesize_compare_and_suvr(panel: Any, wait: Any, tmp_path: Path, monk
     wait(lambda: not panel.logic.running)
     assert panel.parameters.suvrVolume is not None, panel.ui.suvrStatusLabel.text
     assert panel.ui.suvrTableWidget.item(0, 0).text() == "FDG AD signature"  # the tracer's regions stand first
-    assert "reference region cerebellar-gray" in panel.ui.suvrFactsLabel.text
+    assert "reference region Cerebellar gray matter" in panel.ui.suvrFactsLabel.text
     scores = slicer.util.arrayFromVolume(panel.parameters.zVolume)
     assert scores.min() < -2  # nobody's precuneus takes up five times as much as the cerebellum
     assert 0 < np.count_nonzero(scores) < 0.05 * scores.size
