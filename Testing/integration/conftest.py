@@ -59,37 +59,40 @@ MINI_RECIPE = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def as_in_workers() -> Iterator[None]:
+_in_this_process, _write_report = parallel._in_this_process, training_run.write_report
+
+
+def _as_in_workers(work: parallel._Work) -> None:
     """Where no number of jobs is said, all is done in this process, as workers take seconds to start; but it could be
     done in them: it can be pickled."""
-    original = parallel._in_this_process
+    pickle.dumps((work.function, list(work.items)))
+    _in_this_process(work)
+    pickle.dumps(work.results)
 
-    def checked(work: parallel._Work) -> None:
-        pickle.dumps((work.function, list(work.items)))
-        original(work)
-        pickle.dumps(work.results)
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Around the tests of this folder and what they set up, for the session too; tests of other folders go without."""
+    if Path(__file__).parent not in item.path.parents:
+        return (yield)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "_in_this_process", checked)
+        patch.setattr(parallel, "_in_this_process", _as_in_workers)
         patch.setattr(parallel.os, "cpu_count", lambda: 1)
-        yield
+        patch.setattr(training_run, "write_report", lambda folder: None)
+        return (yield)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def with_report() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+@pytest.fixture(scope="session")
+def with_report() -> Callable[[], AbstractContextManager[None]]:
     """Trainings write their report inside `with with_report():` only: here it costs more than what it reports."""
-    write = training_run.write_report
 
     @contextmanager
     def written() -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training_run, "write_report", write)
+            patch.setattr(training_run, "write_report", _write_report)
             yield
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_run, "write_report", lambda folder: None)
-        yield written
+    return written
 
 
 @pytest.fixture(scope="session")
