@@ -156,6 +156,7 @@ def clinical_package(tmp_path_factory):
     return write_package(tmp_path_factory.mktemp("models") / "mini", content, generator.package_state())
 
 
+@pytest.mark.long
 def test_resume_makes_again_what_was_made_from_anything_else(mini_cohort, clinical_package, tmp_path, monkeypatch):
     from modality_synthesis import fingerprint
     from modality_synthesis.models import open_package

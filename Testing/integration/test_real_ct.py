@@ -15,6 +15,8 @@ from modality_synthesis.preprocessing.atlas import labels_on
 from modality_synthesis.synthesis import synthesizer
 from modality_synthesis.volumes import read_image
 
+pytestmark = pytest.mark.long
+
 WHITE, DEEP_GRAY, VENTRICLES = (2, 41), (10, 11, 12, 49, 50, 51), (4, 43)
 
 

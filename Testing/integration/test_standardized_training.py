@@ -18,6 +18,8 @@ from modality_synthesis.synthesis import synthesize
 from modality_synthesis.training import train
 from modality_synthesis.volumes import array
 
+pytestmark = pytest.mark.long
+
 OVERRIDES = [
     "preprocessing.target.standardization={by: manufacturer, fewest_subjects: 2}",
     "clinical_variables=[{name: age, label: Age, kind: number, minimum: 40, maximum: 100}]",

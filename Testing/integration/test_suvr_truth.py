@@ -22,6 +22,8 @@ from modality_synthesis.simulation.mri import Acquisition, simulate_mri
 from modality_synthesis.simulation.pet import SCANNERS, point_spread, scan, true_suvr, true_uptake
 from modality_synthesis.volumes import array
 
+pytestmark = pytest.mark.long
+
 HEAD, SEVERITY, SCANNER = "18", 0.4, SCANNERS[1]
 # Smaller regions say more about the affine atlas than about the measurement.
 LEAST_ML = 10.0

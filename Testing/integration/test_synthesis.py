@@ -243,6 +243,7 @@ def test_every_real_head_is_overlaid(shared_subjects, name):
         assert any("differ by only" in warning for warning in synthesis.sidecar["Warnings"])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ms04_T2w", pytest.param("stroke_FLAIR", marks=pytest.mark.long)])
 def test_other_contrasts_are_refused(shared_subjects, name):

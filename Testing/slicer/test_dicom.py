@@ -137,6 +137,7 @@ def database(files: dict, values: dict | None = None) -> Any:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("left_handed", [False, True])
 def test_export_joins_the_source_s_patient_and_study(
     synthetic: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_handed: bool

@@ -49,6 +49,7 @@ def panel(open_panel: Any, head: Path) -> Any:
     return opened
 
 
+@pytest.mark.long
 def test_synthesize_compare_and_suvr(panel: Any, wait: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import qt
     import slicer

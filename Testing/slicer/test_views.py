@@ -193,6 +193,7 @@ def test_z_map_over_the_mri(panel: Any, wait: Any, views: Any, tmp_path: Path) -
     assert np.abs(np.diff(views.sliceWidget("Red").picture()[160, [120, 200]].astype(int), axis=-1)).max() < 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("orientation", ["Axial", "Coronal", "Sagittal", "All three planes"])
 def test_comparison_fits_small_screens(panel: Any, wait: Any, views: Any, orientation: str) -> None:
     """The bars above the views have minimum widths: four abreast would make the window wider than 1,280 pixels."""

@@ -247,6 +247,7 @@ def test_each_fold_is_judged_by_the_model_that_never_saw_it(people, models, tmp_
         evaluate(people, models[:1], None, folds="fold")
 
 
+@pytest.mark.long
 def test_from_ct_to_mri_the_literature_s_slice_figures_are_added(people, result, tmp_path):
     with people.open() as stream:
         rows = [
@@ -345,6 +346,7 @@ def keeping(people, tmp_path_factory) -> ModelPackage:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_table_of_test_rows_is_judged_by_the_baselines_in_the_package(people, keeping, result, tmp_path):
     table = only_tests(people, tmp_path)
     found = evaluate(table, keeping, tmp_path / "out", cache=tmp_path / "cache", jobs=1, device="cpu", report=True)

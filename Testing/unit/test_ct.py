@@ -109,6 +109,7 @@ CHAIN = {
 }
 
 
+@pytest.mark.long
 def test_a_ct_registers_to_the_template_and_its_reference_mri_gets_a_common_scale(labels, head_ct):
     chain = ChainParameters.model_validate(CHAIN)
     prepared = prepare(head_ct, chain, name="scan.nii.gz")

@@ -27,6 +27,8 @@ from modality_synthesis.preprocessing.atlas import find_regions
 from modality_synthesis.synthesis.synthesizer import load_generator
 from modality_synthesis.volumes import write_rows
 
+pytestmark = pytest.mark.long
+
 PEOPLE, TRAINING, TEST = 25, 8, 16
 LOSS = 0.25
 SIGNATURE = find_regions(["fdg_ad_signature"])
