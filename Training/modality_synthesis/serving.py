@@ -90,17 +90,16 @@ class _Inbox:
 
     incoming: int
     lines: SimpleQueue[bytes | None] = field(default_factory=SimpleQueue)
-    waiting: bool = False
+    came: int = 0
+    asked: int = 0
 
     def open(self) -> None:
         threading.Thread(target=self._read, name="jobs", daemon=True).start()
 
     def next(self) -> bytes | None:
-        self.waiting = True
-        try:
-            return self.lines.get()
-        finally:
-            self.waiting = False
+        """The next job. Who asks for it is done with the one before."""
+        self.asked += 1
+        return self.lines.get()
 
     def _read(self) -> None:
         rest: list[bytes] = []
@@ -110,11 +109,12 @@ class _Inbox:
                 for line in lines:
                     rest.append(line)
                     if b"".join(rest).strip():
+                        self.came += 1
                         self.lines.put(b"".join(rest))
                     rest = []
                 rest.append(last)
         self.lines.put(None)
-        if not self.waiting:
+        if self.came and self.asked <= self.came:  # a job runs, or waits
             interrupt()
         time.sleep(PATIENCE_S)
         os._exit(CancelledError.exit_code)
